@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !sidecar
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sidekey/sidekey/hsm"
+	"github.com/sidekey/sidekey/keysvc"
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/store"
+)
+
+// KeysvcConfig is the whole configuration file of `sidekey keysvc`.
+type KeysvcConfig struct {
+	// Service is the AWS KMS endpoint: its address, region, account, store and
+	// principals, at the top level of the file.
+	Service keysvc.Config `yaml:",inline"`
+	// HSM is the token that holds the root key.
+	HSM hsm.Config `yaml:"hsm"`
+	// Audit is the log of every use of a key.
+	Audit audit.Config `yaml:"audit"`
+}
+
+// Validate names the first setting that is missing or wrong.
+func (c *KeysvcConfig) Validate() error {
+	if c.HSM.URI == "" {
+		return fmt.Errorf("hsm.uri: missing; it names the token and its root key as an RFC 7512 URI")
+	}
+	if c.Audit.Dir == "" {
+		return fmt.Errorf("audit.dir: missing; no key is used without a record")
+	}
+	return c.Service.Validate()
+}
+
+func keysvcCommand() *cobra.Command {
+	var path string
+	command := &cobra.Command{
+		Use:   "keysvc",
+		Short: "Serve the AWS KMS API from an HSM",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var cfg KeysvcConfig
+			if err := loadConfig(path, &cfg); err != nil {
+				return err
+			}
+			if err := cfg.Validate(); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			return runKeysvc(cmd.Context(), &cfg, newLogger(), nil)
+		},
+	}
+	command.Flags().StringVarP(&path, "config", "c", "/etc/sidekey/keysvc.yaml", "configuration file")
+	return command
+}
+
+// runKeysvc serves until ctx ends, then drains. ready, if not nil, is called
+// once the service answers.
+func runKeysvc(ctx context.Context, cfg *KeysvcConfig, log *slog.Logger, ready func()) error {
+	records, err := audit.Open(cfg.Audit, "sidekey-keysvc", log)
+	if err != nil {
+		return fmt.Errorf("opening the audit log %s: %w", cfg.Audit.Dir, err)
+	}
+	defer records.Close()
+	token, err := hsm.Open(ctx, cfg.HSM, log)
+	if err != nil {
+		return fmt.Errorf("opening the HSM: %w", err)
+	}
+	defer token.Close()
+	keys, err := store.Open(ctx, cfg.Service.Store)
+	if err != nil {
+		return fmt.Errorf("opening the key store: %w", err)
+	}
+	defer keys.Close()
+	service, err := keysvc.New(ctx, cfg.Service, keys, token, records, log)
+	if err != nil {
+		return err
+	}
+	defer service.Close()
+	listener, err := net.Listen("tcp", cfg.Service.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	log.Info("serving the AWS KMS API", "address", listener.Addr().String(), "hsm", token.Describe())
+	if ready != nil {
+		ready()
+	}
+	return service.Serve(ctx, listener)
+}

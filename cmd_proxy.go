@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sidekey/sidekey/dbproxy"
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/datakey"
+	"github.com/sidekey/sidekey/proxy/forward"
+	"github.com/sidekey/sidekey/s3gateway"
+)
+
+// ProxyConfig is the whole configuration file of `sidekey proxy`, the sidecar.
+// Of s3, postgres and forward, those that are there are served.
+type ProxyConfig struct {
+	// KMS is the key service: sidekey's own or AWS KMS.
+	KMS proxy.KMSConfig `yaml:"kms"`
+	// Cache bounds the use of cached data keys.
+	Cache datakey.Config `yaml:"cache"`
+	// Audit is the log of every gateway operation and use of a data key.
+	Audit audit.Config `yaml:"audit"`
+	// Rules say which objects and columns are protected, and by which key.
+	Rules proxy.Rules `yaml:"rules"`
+	// S3 is the S3 gateway.
+	S3 *s3gateway.Config `yaml:"s3"`
+	// Postgres is the PostgreSQL proxy.
+	Postgres *dbproxy.Config `yaml:"postgres"`
+	// Forward is the HTTPS proxy that takes over S3's own host names. It needs s3.
+	Forward *forward.Config `yaml:"forward"`
+}
+
+// Validate names the first setting that is missing or wrong.
+func (c *ProxyConfig) Validate() error {
+	if c.Audit.Dir == "" {
+		return errors.New("audit.dir: missing; no key is used without a record")
+	}
+	if c.S3 == nil && c.Postgres == nil {
+		return errors.New("s3, postgres: both missing; at least one gateway must be configured")
+	}
+	if c.Forward != nil && c.S3 == nil {
+		return errors.New("forward: needs s3, which answers for the hosts that are taken over")
+	}
+	checks := []interface{ Validate() error }{&c.KMS, &c.Cache, &c.Rules}
+	if c.S3 != nil {
+		checks = append(checks, c.S3)
+	}
+	if c.Postgres != nil {
+		checks = append(checks, c.Postgres)
+	}
+	if c.Forward != nil {
+		checks = append(checks, c.Forward)
+	}
+	for _, check := range checks {
+		if err := check.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func proxyCommand() *cobra.Command {
+	var path string
+	command := &cobra.Command{
+		Use:   "proxy",
+		Short: "Run the sidecar: S3 gateway, PostgreSQL proxy, forward proxy",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var cfg ProxyConfig
+			if err := loadConfig(path, &cfg); err != nil {
+				return err
+			}
+			if err := cfg.Validate(); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			return runProxy(cmd.Context(), &cfg, newLogger(), nil)
+		},
+	}
+	command.Flags().StringVarP(&path, "config", "c", "/etc/sidekey/proxy.yaml", "configuration file")
+	return command
+}
+
+// runProxy serves until ctx ends, then drains. ready, if not nil, is called
+// once every gateway listens.
+func runProxy(ctx context.Context, cfg *ProxyConfig, log *slog.Logger, ready func()) error {
+	records, err := audit.Open(cfg.Audit, "sidekey-proxy", log)
+	if err != nil {
+		return fmt.Errorf("opening the audit log %s: %w", cfg.Audit.Dir, err)
+	}
+	defer records.Close()
+	client, err := proxy.NewKMS(cfg.KMS)
+	if err != nil {
+		return err
+	}
+	cache, err := datakey.NewCache(cfg.Cache, client, log)
+	if err != nil {
+		return fmt.Errorf("making the data key cache: %w", err)
+	}
+	defer cache.Close()
+	cipher := proxy.NewCipher(cfg.Rules, cache, records)
+
+	servers, ctx := errgroup.WithContext(ctx)
+	if cfg.S3 != nil {
+		if err := startS3(ctx, servers, cfg, cipher, records, log); err != nil {
+			return err
+		}
+	}
+	if cfg.Postgres != nil {
+		if err := startPostgres(ctx, servers, cfg, cipher, records, log); err != nil {
+			return err
+		}
+	}
+	if ready != nil {
+		ready()
+	}
+	return servers.Wait()
+}
+
+// startS3 starts the S3 gateway and, if configured, the forward proxy before it.
+func startS3(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cipher *proxy.Cipher, records *audit.Log, log *slog.Logger) error {
+	gateway, err := s3gateway.New(*cfg.S3, cipher, records, log)
+	if err != nil {
+		return err
+	}
+	listener, err := proxy.Listen(cfg.S3.Listen, cfg.S3.TLS)
+	if err != nil {
+		return fmt.Errorf("s3.listen: %w", err)
+	}
+	log.Info("serving S3", "address", listener.Addr().String())
+	servers.Go(func() error { return proxy.ServeHTTP(ctx, listener, gateway, log) })
+	if cfg.Forward == nil {
+		return nil
+	}
+	dispatcher, err := forward.New(*cfg.Forward, gateway, records, log)
+	if err != nil {
+		return err
+	}
+	plain, err := proxy.Listen(cfg.Forward.Listen, proxy.TLSConfig{})
+	if err != nil {
+		return fmt.Errorf("forward.listen: %w", err)
+	}
+	log.Info("serving the forward proxy", "address", plain.Addr().String())
+	servers.Go(func() error { return proxy.ServeHTTP(ctx, plain, dispatcher, log) })
+	return nil
+}
+
+func startPostgres(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cipher *proxy.Cipher, records *audit.Log, log *slog.Logger) error {
+	database, err := dbproxy.New(*cfg.Postgres, cipher, records, log)
+	if err != nil {
+		return err
+	}
+	if err := database.Check(ctx); err != nil {
+		return err
+	}
+	listener, err := proxy.Listen(cfg.Postgres.Listen, proxy.TLSConfig{})
+	if err != nil {
+		return fmt.Errorf("postgres.listen: %w", err)
+	}
+	log.Info("serving PostgreSQL", "address", listener.Addr().String())
+	servers.Go(func() error { return database.Serve(ctx, listener) })
+	return nil
+}

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Everything that must hold: formatting, vet, unit tests, vectors and fuzz
+# corpora with the race detector, then whole-binary tests on real servers.
+# deploy/setup.sh must have run.
+set -eu
+cd "$(dirname "$0")/.."
+unformatted=$(gofmt -l $(git ls-files '*.go'))
+[ -z "$unformatted" ] || { echo "not formatted: $unformatted" >&2; exit 1; }
+SIDEKEY_MINIO=$(e2e/minio/build.sh)
+export SIDEKEY_MINIO
+go vet ./...
+go vet -tags sidecar .
+go test -race -timeout 20m -p 2 $(go list ./... | grep -v '/e2e$')
+go test -timeout 30m -v ./e2e
