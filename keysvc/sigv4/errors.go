@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sigv4
+
+import "fmt"
+
+// ErrorCode names a reason for refusing a request. Each protocol edge maps the
+// codes to the errors of its own service.
+type ErrorCode string
+
+// The reasons for which a request or its body is refused.
+const (
+	MissingAuthentication        ErrorCode = "MissingAuthentication"        // neither header nor query signature
+	UnsupportedAlgorithm         ErrorCode = "UnsupportedAlgorithm"         // signature version 2, SigV4A, anything else
+	IncompleteSignature          ErrorCode = "IncompleteSignature"          // a part of the signature is absent or unreadable
+	AuthorizationHeaderMalformed ErrorCode = "AuthorizationHeaderMalformed" // the credential scope is not for this service
+	AuthorizationQueryMalformed  ErrorCode = "AuthorizationQueryMalformed"  // the same, of a presigned request
+	WrongRegion                  ErrorCode = "WrongRegion"                  // the credential scope names another region
+	UnsignedHeaders              ErrorCode = "UnsignedHeaders"              // x-amz-* not signed, or signed but absent
+	InvalidAccessKeyID           ErrorCode = "InvalidAccessKeyID"           // unknown access key
+	SignatureDoesNotMatch        ErrorCode = "SignatureDoesNotMatch"
+	RequestTimeTooSkewed         ErrorCode = "RequestTimeTooSkewed"
+	Expired                      ErrorCode = "Expired" // presigned request past its life
+	MalformedURI                 ErrorCode = "MalformedURI"
+	InvalidPayloadHash           ErrorCode = "InvalidPayloadHash"    // X-Amz-Content-Sha256 absent or not of a known form
+	MissingDecodedLength         ErrorCode = "MissingDecodedLength"  // aws-chunked without X-Amz-Decoded-Content-Length
+	InvalidDecodedLength         ErrorCode = "InvalidDecodedLength"  // ... or with an unreadable one
+	ContentSHA256Mismatch        ErrorCode = "ContentSHA256Mismatch" // the body is not the one that was signed
+	IncompleteBody               ErrorCode = "IncompleteBody"        // the body ended early or is longer than declared
+	BadChunk                     ErrorCode = "BadChunk"              // aws-chunked framing
+	BadChunkSignature            ErrorCode = "BadChunkSignature"
+	BadTrailer                   ErrorCode = "BadTrailer"
+)
+
+// Error is the only error type of this package. Message holds no secret and
+// may be shown to the peer.
+type Error struct {
+	Code    ErrorCode
+	Message string
+}
+
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+
+func refuse(code ErrorCode, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
