@@ -22,6 +22,8 @@ type devOptions struct {
 	dir      string // state; a temporary directory, removed at the end, if empty
 	portBase int    // the first of the ports used; 0 = free ports of the system's choice
 	minio    string // a MinIO binary to run as S3 upstream instead of the embedded server
+	rules    string // a YAML file that takes the place of the default rules
+	backends bool   // run only what sidekey stands between: HSM token, PostgreSQL, S3
 }
 
 func devCommand() *cobra.Command {
@@ -42,6 +44,8 @@ For trying sidekey, not for data you want to keep.`,
 	flags.StringVar(&options.dir, "dir", "", "directory for keys, data and logs, kept afterwards (default: a temporary one, removed)")
 	flags.IntVar(&options.portBase, "port-base", 7400, "first of the ports to listen on; 0 for free ones")
 	flags.StringVar(&options.minio, "minio", "", "path of a MinIO binary to run as S3 upstream (default: an embedded S3 server)")
+	flags.StringVar(&options.rules, "rules", "", "YAML file with the lists objects and columns, instead of the default rules")
+	flags.BoolVar(&options.backends, "backends", false, "start only the HSM token, PostgreSQL and S3, and leave keysvc and proxy to you")
 	return command
 }
 
@@ -71,7 +75,15 @@ func runDev(ctx context.Context, options devOptions, out io.Writer) (err error) 
 		stopBackends()
 		return errors.Join(err, ignoreCancelled(backends.Wait()))
 	}
-	err = stack.runSidekey(ctx, log, func() error { return stack.announce(out) })
+	// A server that ends by itself ends the stack.
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	context.AfterFunc(backendCtx, stop)
+	serve := stack.runSidekey
+	if options.backends {
+		serve = stack.waitForEnd
+	}
+	err = serve(ctx, log, func() error { return stack.announce(out) })
 	stopBackends()
 	return errors.Join(ignoreCancelled(err), ignoreCancelled(backends.Wait()))
 }

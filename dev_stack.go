@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,7 +45,10 @@ type devStack struct {
 	AdminID, SidecarID, AppID, UpstreamID string // access key IDs
 	Module                                string // PKCS#11 module of SoftHSM
 	TokenURI                              string
+	Rules                                 string // YAML of the rules, indented to stand in proxy.yaml
 	minio                                 string
+	keysvcConfig                          KeysvcConfig
+	proxyConfig                           ProxyConfig
 }
 
 func newDevStack(dir string, options devOptions) (*devStack, error) {
@@ -70,7 +74,24 @@ func newDevStack(dir string, options devOptions) (*devStack, error) {
 			return nil, err
 		}
 	}
+	if err := s.readRules(options.rules); err != nil {
+		return nil, err
+	}
 	return s, s.initToken()
+}
+
+// readRules takes the rules from a file, or the default ones.
+func (s *devStack) readRules(path string) error {
+	rules := defaultRules
+	if path != "" {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("reading the rules: %w", err)
+		}
+		rules = string(text)
+	}
+	s.Rules = "  " + strings.ReplaceAll(strings.TrimSpace(rules), "\n", "\n  ")
+	return nil
 }
 
 // freeAddress finds out whether 127.0.0.1:port can be listened on.
@@ -161,19 +182,14 @@ func (s *devStack) startBackends(ctx context.Context, group *errgroup.Group) err
 // runSidekey serves the key service and then the sidecar until ctx ends or one
 // of them fails. The sidecar ends first, so that it drains with keys at hand.
 func (s *devStack) runSidekey(ctx context.Context, log *slog.Logger, ready func() error) error {
-	var keysvcConfig KeysvcConfig
-	if err := s.writeConfig("keysvc.yaml", keysvcTemplate, &keysvcConfig); err != nil {
-		return err
-	}
-	var proxyConfig ProxyConfig
-	if err := s.writeConfig("proxy.yaml", proxyTemplate, &proxyConfig); err != nil {
+	if err := s.writeConfigs(); err != nil {
 		return err
 	}
 	keysCtx, stopKeys := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopKeys()
 	keysReady, keysDone := make(chan struct{}), make(chan error, 1)
 	go func() {
-		keysDone <- runKeysvc(keysCtx, &keysvcConfig, log, func() { close(keysReady) })
+		keysDone <- runKeysvc(keysCtx, &s.keysvcConfig, log, func() { close(keysReady) })
 	}()
 	select {
 	case err := <-keysDone:
@@ -188,7 +204,7 @@ func (s *devStack) runSidekey(ctx context.Context, log *slog.Logger, ready func(
 	proxyDone := make(chan error, 1)
 	go func() {
 		var announceErr error
-		err := runProxy(proxyCtx, &proxyConfig, log, func() { announceErr = ready() })
+		err := runProxy(proxyCtx, &s.proxyConfig, log, func() { announceErr = ready() })
 		proxyDone <- errors.Join(err, announceErr)
 	}()
 	select {
@@ -199,6 +215,15 @@ func (s *devStack) runSidekey(ctx context.Context, log *slog.Logger, ready func(
 		stopKeys()
 		return errors.Join(err, <-keysDone)
 	}
+}
+
+// waitForEnd stands in for runSidekey where the user runs keysvc and proxy.
+func (s *devStack) waitForEnd(ctx context.Context, _ *slog.Logger, ready func() error) error {
+	if err := errors.Join(s.writeConfigs(), ready()); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // createKey makes the KMS key that the rules name by its alias, once.
@@ -221,6 +246,12 @@ func (s *devStack) createKey(ctx context.Context) error {
 	}
 	_, err = client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: &s.KeyAlias, TargetKeyId: key.KeyMetadata.KeyId})
 	return err
+}
+
+func (s *devStack) writeConfigs() error {
+	return errors.Join(
+		s.writeConfig("keysvc.yaml", keysvcTemplate, &s.keysvcConfig),
+		s.writeConfig("proxy.yaml", proxyTemplate, &s.proxyConfig))
 }
 
 // writeConfig fills a template, writes it where the user can read and copy it,

@@ -41,13 +41,7 @@ cache:
 audit:
   dir: {{file "audit-proxy"}}
 rules:
-  objects:
-    - bucket: "*"
-      key_id: {{.KeyAlias}}
-  columns:
-    - {table: customers, column: email, type: text, mode: equality, key_id: {{.KeyAlias}}}
-    - {table: customers, column: ssn, type: text, mode: random, key_id: {{.KeyAlias}}}
-    - {table: customers, column: balance, type: "numeric(12,2)", mode: random, key_id: {{.KeyAlias}}}
+{{.Rules}}
 s3:
   listen: {{.S3}}
   region: {{.Region}}
@@ -68,6 +62,14 @@ postgres:
 forward:
   listen: {{.Forward}}
   ca_file: {{file "forward-ca.pem"}}
+`
+	defaultRules = `objects:
+  - bucket: "*"
+    key_id: alias/dev
+columns:
+  - {table: customers, column: email, type: text, mode: equality, key_id: alias/dev}
+  - {table: customers, column: ssn, type: text, mode: random, key_id: alias/dev}
+  - {table: customers, column: balance, type: "numeric(12,2)", mode: random, key_id: alias/dev}
 `
 	// Profiles: app through the sidecar, admin of the key service, and upstream
 	// for looking around the sidecar.
@@ -96,7 +98,8 @@ s3 =
 `
 	pgpassTemplate = `127.0.0.1:*:*:app:{{secret "app.secret"}}
 `
-	envTemplate = `export AWS_SHARED_CREDENTIALS_FILE={{file "aws-credentials"}}
+	envTemplate = `export SOFTHSM2_CONF={{file "softhsm2.conf"}}
+export AWS_SHARED_CREDENTIALS_FILE={{file "aws-credentials"}}
 export AWS_CONFIG_FILE={{file "aws-config"}}
 export PGPASSFILE={{file "pgpass"}}
 export S3_ENDPOINT=http://{{.S3}}                 # aws --profile app --endpoint-url $S3_ENDPOINT s3 ...
