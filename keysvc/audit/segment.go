@@ -1,0 +1,374 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	segmentPrefix = "audit-"
+	segmentSuffix = ".jsonl"
+	lockName      = "lock"
+	maxLine       = 1 << 20
+)
+
+// chain is the state that links lines. The first line's prev is empty.
+type chain struct {
+	next uint64 // sequence number of the next line, from 1
+	held uint64 // lines made but not yet on disk
+	prev [sha256.Size]byte
+}
+
+// appendLine makes the next line out of a body that ends in a line feed. The
+// hash covers the line without its line feed.
+func (c *chain) appendLine(b, body []byte) []byte {
+	from := len(b)
+	b = append(b, `{"seq":`...)
+	b = strconv.AppendUint(b, c.next, 10)
+	b = append(b, `,"prev":"`...)
+	if c.next > 1 {
+		b = base64.StdEncoding.AppendEncode(b, c.prev[:])
+	}
+	b = append(b, `",`...)
+	b = append(b, body...)
+	c.prev = sha256.Sum256(b[from : len(b)-1])
+	c.next++
+	c.held++
+	return b
+}
+
+// check verifies that a line, without its line feed, is the next one.
+func (c *chain) check(line []byte) error {
+	want := make([]byte, 0, 80)
+	want = append(want, `{"seq":`...)
+	want = strconv.AppendUint(want, c.next, 10)
+	want = append(want, `,"prev":"`...)
+	if !bytes.HasPrefix(line, want) {
+		return fmt.Errorf("is not record %d", c.next)
+	}
+	if c.next > 1 {
+		want = base64.StdEncoding.AppendEncode(want, c.prev[:])
+	}
+	want = append(want, `",`...)
+	if !bytes.HasPrefix(line, want) {
+		return fmt.Errorf("record %d does not follow from the line before it", c.next)
+	}
+	if !bytes.HasSuffix(line, []byte("}}")) {
+		return fmt.Errorf("record %d is not whole", c.next)
+	}
+	c.prev = sha256.Sum256(line)
+	c.next++
+	return nil
+}
+
+// position is a place in the log: the byte offset in the segment that begins
+// with the record Segment. The zero position is the beginning.
+type position struct {
+	Segment uint64 `json:"segment"`
+	Offset  int64  `json:"offset"`
+}
+
+// segments are the files of a log, of which the last is written to.
+type segments struct {
+	dir   string
+	limit int64
+	lock  *os.File
+	f     *os.File // nil before the first write
+	first uint64
+	size  int64 // end of the last good line
+}
+
+func (s *segments) tail() position { return position{s.first, s.size} }
+
+func segmentPath(dir string, first uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%s%020d%s", segmentPrefix, first, segmentSuffix))
+}
+
+// listSegments returns the first sequence number of each segment, ascending.
+func listSegments(dir string) ([]uint64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing audit log: %w", err)
+	}
+	var list []uint64
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), segmentPrefix)
+		if !ok {
+			continue
+		}
+		name, ok = strings.CutSuffix(name, segmentSuffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(name, 10, 64)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("listing audit log: %s is not a segment", e.Name())
+		}
+		list = append(list, n)
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func openSegments(dir string, limit int64) (s *segments, ch chain, torn int64, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, ch, 0, err
+	}
+	s = &segments{dir: dir, limit: limit}
+	if s.lock, err = lockDir(dir); err != nil {
+		return nil, ch, 0, err
+	}
+	if ch, torn, err = s.recover(); err != nil {
+		return nil, ch, 0, errors.Join(err, s.close())
+	}
+	return s, ch, torn, nil
+}
+
+// lockDir refuses a second process. The kernel frees the lock with the file.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: another process writes to it: %w", dir, err), f.Close())
+	}
+	return f, nil
+}
+
+// recover verifies the last segment and its link to the one before, cuts off
+// a torn last line, and leaves the chain at the end.
+func (s *segments) recover() (ch chain, torn int64, err error) {
+	list, err := listSegments(s.dir)
+	if err != nil {
+		return ch, 0, err
+	}
+	ch = chain{next: 1}
+	if len(list) == 0 {
+		return ch, 0, nil
+	}
+	last := list[len(list)-1]
+	if len(list) > 1 {
+		if ch, err = endOf(s.dir, list[len(list)-2]); err != nil {
+			return ch, 0, err
+		}
+	}
+	if ch.next != last {
+		return ch, 0, fmt.Errorf("%s: begins with record %d, want %d", segmentPath(s.dir, last), last, ch.next)
+	}
+	if s.f, err = os.OpenFile(segmentPath(s.dir, last), os.O_RDWR, 0); err != nil {
+		return ch, 0, err
+	}
+	s.first = last
+	s.size, err = verifySegment(s.f, segmentPath(s.dir, last), &ch)
+	if err != nil {
+		return ch, 0, err
+	}
+	torn, err = s.cutTail()
+	return ch, torn, err
+}
+
+// cutTail truncates the last segment to its last good line.
+func (s *segments) cutTail() (torn int64, err error) {
+	info, err := s.f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	torn = info.Size() - s.size
+	if torn == 0 {
+		return 0, nil
+	}
+	if err := s.f.Truncate(s.size); err != nil {
+		return 0, err
+	}
+	return torn, s.f.Sync()
+}
+
+// verifySegment checks every complete line and returns the offset after the
+// last of them.
+func verifySegment(r io.Reader, path string, ch *chain) (int64, error) {
+	n := 0
+	return eachLine(r, func(line []byte, _ int64) error {
+		n++
+		if err := ch.check(line); err != nil {
+			return fmt.Errorf("%s:%d: %w", path, n, err)
+		}
+		return nil
+	})
+}
+
+// endOf returns the chain after a full segment without verifying the segment.
+func endOf(dir string, first uint64) (chain, error) {
+	path := segmentPath(dir, first)
+	ch := chain{next: first}
+	f, err := os.Open(path)
+	if err != nil {
+		return ch, err
+	}
+	defer f.Close()
+	end, err := eachLine(f, func(line []byte, _ int64) error {
+		ch.next++
+		ch.prev = sha256.Sum256(line)
+		return nil
+	})
+	if err != nil {
+		return ch, fmt.Errorf("%s: %w", path, err)
+	}
+	if info, err := f.Stat(); err != nil {
+		return ch, err
+	} else if info.Size() != end {
+		return ch, fmt.Errorf("%s: ends in an incomplete line, but is not the last segment", path)
+	}
+	return ch, nil
+}
+
+// eachLine calls fn with every complete line, without its line feed, and the
+// offset after it. The line is valid during the call. It returns the offset
+// after the last complete line.
+func eachLine(r io.Reader, fn func(line []byte, end int64) error) (int64, error) {
+	br := bufio.NewReaderSize(r, maxLine)
+	var end int64
+	for {
+		line, err := br.ReadSlice('\n')
+		if errors.Is(err, io.EOF) {
+			return end, nil
+		}
+		if err != nil {
+			return end, fmt.Errorf("reading audit log at offset %d: %w", end, err)
+		}
+		if err := fn(line[:len(line)-1], end+int64(len(line))); err != nil {
+			return end, err
+		}
+		end += int64(len(line))
+	}
+}
+
+// append writes whole lines, of which the first has the given sequence
+// number, and returns when they are on disk. After an error the file ends
+// where it ended before.
+func (s *segments) append(lines []byte, first uint64) error {
+	if s.f == nil || s.size >= s.limit {
+		if err := s.rotate(first); err != nil {
+			return err
+		}
+	}
+	_, err := s.f.WriteAt(lines, s.size)
+	if err == nil {
+		err = fdatasync(s.f)
+	}
+	if err != nil {
+		if terr := s.f.Truncate(s.size); terr != nil {
+			err = errors.Join(err, terr)
+		}
+		return fmt.Errorf("writing audit log: %w", err)
+	}
+	s.size += int64(len(lines))
+	return nil
+}
+
+func fdatasync(f *os.File) error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// rotate begins a new segment. A file left by an attempt that failed is
+// empty, and taken over; one that is not is never overwritten.
+func (s *segments) rotate(first uint64) error {
+	f, err := os.OpenFile(segmentPath(s.dir, first), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("beginning audit segment: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != 0 {
+		err = fmt.Errorf("%s is there already", f.Name())
+	}
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("beginning audit segment: %w", err), f.Close())
+	}
+	old := s.f
+	s.f, s.first, s.size = f, first, 0
+	if old != nil {
+		if err := old.Close(); err != nil {
+			return fmt.Errorf("ending audit segment: %w", err)
+		}
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s *segments) close() error {
+	var err error
+	if s.f != nil {
+		err = s.f.Close()
+	}
+	return errors.Join(err, s.lock.Close())
+}
+
+// Verify checks the whole chain of the log in dir and returns how many
+// records it holds and the hash of the last line, base64. An incomplete last
+// line, which a live writer may be about to finish, is not counted.
+func Verify(dir string) (records uint64, head string, err error) {
+	list, err := listSegments(dir)
+	if err != nil {
+		return 0, "", err
+	}
+	ch := chain{next: 1}
+	for i, first := range list {
+		if first != ch.next {
+			return ch.next - 1, "", fmt.Errorf("%s: begins with record %d, want %d", segmentPath(dir, first), first, ch.next)
+		}
+		if err := verifyFile(segmentPath(dir, first), &ch, i == len(list)-1); err != nil {
+			return ch.next - 1, "", err
+		}
+	}
+	if ch.next > 1 {
+		head = base64.StdEncoding.EncodeToString(ch.prev[:])
+	}
+	return ch.next - 1, head, nil
+}
+
+func verifyFile(path string, ch *chain, last bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	end, err := verifySegment(f, path, ch)
+	if err != nil || last {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != end {
+		return fmt.Errorf("%s: ends in an incomplete line, but is not the last segment", path)
+	}
+	return nil
+}
