@@ -27,7 +27,6 @@ var allowed = map[string][]string{
 	"dbproxy":        {"dbproxy/plan", "proxy", "proxy/datakey", "proxy/envelope", "keysvc/audit"},
 	"dbproxy/plan":   {"proxy"},
 	"e2e":            {},
-	"e2e/bench":      {},
 	"":               {"hsm", "keysvc", "keysvc/store", "keysvc/audit", "proxy", "proxy/datakey", "proxy/envelope", "proxy/forward", "s3gateway", "dbproxy"},
 }
 

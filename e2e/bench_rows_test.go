@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build bench
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// TestRelay is the plain reverse proxy of the comparison, when it is run as a
+// process of its own by startRelay.
+func TestRelay(t *testing.T) {
+	target := os.Getenv("BENCH_RELAY_TO")
+	if target == "" {
+		return
+	}
+	to, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host // it is signed
+		},
+		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+	}
+	t.Fatal(http.ListenAndServe(os.Getenv("BENCH_RELAY_LISTEN"), relay))
+}
+
+func startRelay(t *testing.T, target string) (*process, string) {
+	t.Helper()
+	address := freeAddress(t)
+	relay, err := startProcess(filepath.Join(t.TempDir(), "relay.log"),
+		[]string{"BENCH_RELAY_TO=" + target, "BENCH_RELAY_LISTEN=" + address}, os.Args[0], "-test.run=^TestRelay$", "-test.timeout=2h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { relay.stop(9) })
+	if err := relay.waitForAddress(address); err != nil {
+		t.Fatal(err)
+	}
+	return relay, address
+}
+
+func s3Rows(t *testing.T, s *stack) []row {
+	relay, relayAddress := startRelay(t, s.env["UPSTREAM_S3_ENDPOINT"])
+	upstream := s.upstream(t)
+	for _, bucket := range []string{"bench-direct", "bench-sidekey"} {
+		if _, err := upstream.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ways := []struct {
+		name, bucket string
+		client       *s3.Client
+		between      []*process
+	}{
+		{"direct", "bench-direct", upstream, nil},
+		{"relay", "bench-direct", s.s3Client(t, "upstream", "http://"+relayAddress), []*process{relay}},
+		{"sidekey", "bench-sidekey", s.app(t), []*process{s.proxy, s.keysvc}},
+	}
+	sizes := []struct {
+		name string
+		size int64
+	}{{"4 KiB", 4 << 10}, {"1 MiB", 1 << 20}, {"64 MiB", 64 << 20}}
+	rows := make([]row, 0, 2*len(sizes)+1)
+	for _, size := range sizes {
+		body := bytes.Repeat([]byte("benchmark"), int(size.size)/9+1)[:size.size]
+		puts := row{name: "PUT " + size.name, clients: 8, bytes: size.size}
+		gets := row{name: "GET " + size.name, clients: 8, bytes: size.size}
+		for _, way := range ways {
+			putOne := func(client int) error {
+				key := fmt.Sprintf("%d-%d", size.size, client)
+				_, err := way.client.PutObject(context.Background(),
+					&s3.PutObjectInput{Bucket: &way.bucket, Key: &key, Body: bytes.NewReader(body)},
+					s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware), withoutChecksums)
+				return err
+			}
+			puts.variants = append(puts.variants, variant{way.name, way.between, putOne})
+			gets.variants = append(gets.variants, variant{way.name, way.between, func(client int) error {
+				return getOne(way.client, way.bucket, fmt.Sprintf("%d-%d", size.size, client), "", size.size)
+			}})
+		}
+		rows = append(rows, puts, gets)
+	}
+	ranged := row{name: "GET 64 KiB of 64 MiB", clients: 8, bytes: 64 << 10}
+	for _, way := range ways {
+		ranged.variants = append(ranged.variants, variant{way.name, way.between, func(client int) error {
+			return getOne(way.client, way.bucket, fmt.Sprintf("%d-%d", 64<<20, client), "bytes=33333333-33398868", 64<<10)
+		}})
+	}
+	return append(rows, ranged)
+}
+
+// withoutChecksums leaves the client's own work out, as far as it goes.
+func withoutChecksums(o *s3.Options) {
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+}
+
+func getOne(client *s3.Client, bucket, key, ranged string, want int64) error {
+	input := &s3.GetObjectInput{Bucket: &bucket, Key: &key}
+	if ranged != "" {
+		input.Range = &ranged
+	}
+	answer, err := client.GetObject(context.Background(), input, withoutChecksums)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	n, err := io.Copy(io.Discard, answer.Body)
+	if err == nil && n != want {
+		err = fmt.Errorf("got %d bytes, want %d", n, want)
+	}
+	return err
+}
+
+const benchRows = 20_000
+
+// postgresRows measures pgbench through the three ways.
+func postgresRows(t *testing.T, s *stack, b *bench) {
+	direct, sidecar := s.env["UPSTREAM_DATABASE_URL"], s.env["DATABASE_URL"]
+	bouncer, bounced := startBouncer(t, s)
+	command := func(name string, args ...string) string {
+		t.Helper()
+		out, err := s.run(name, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	postgresTools := pgbench(t)
+	command(postgresTools, "-i", "-q", "-s", "1", direct)
+	const shape = "(aid int primary key, abalance int4, filler text)"
+	command("psql", "-X", "-q", direct, "-c", "create table plain_accounts "+shape)
+	command("psql", "-X", "-q", sidecar, "-c", "create table bench_accounts "+shape)
+	for from := 1; from <= benchRows; from += 1000 {
+		values := make([]string, 1000)
+		for i := range values {
+			values[i] = fmt.Sprintf("(%d, %d, 'some text of account %d')", from+i, i*17, from+i)
+		}
+		for _, target := range []struct{ url, table string }{{direct, "plain_accounts"}, {sidecar, "bench_accounts"}} {
+			command("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", target.url, "-c",
+				"insert into "+target.table+" values "+strings.Join(values, ", "))
+		}
+	}
+	script := func(table string) string {
+		return writeFile(t, fmt.Sprintf("\\set aid random(1, %d)\nselect abalance, filler from %s where aid = :aid;\n", benchRows, table))
+	}
+	for _, mode := range []string{"prepared", "simple"} {
+		type way struct {
+			name, url string
+			between   []*process
+			workload  []string
+		}
+		relays := []way{{"direct", direct, nil, nil}, {"relay", bounced, []*process{bouncer}, nil}, {"sidekey", sidecar, []*process{s.proxy, s.keysvc}, nil}}
+		for _, workload := range []struct {
+			name          string
+			plain, sealed []string
+		}{
+			{"pgbench -S, " + mode, []string{"-S"}, []string{"-S"}},
+			{"two encrypted columns, " + mode, []string{"-f", script("plain_accounts")}, []string{"-f", script("bench_accounts")}},
+		} {
+			r := row{name: workload.name, clients: 8}
+			figures := make([][]figure, len(relays))
+			for i := range relays {
+				relays[i].workload = workload.plain
+				if relays[i].name == "sidekey" {
+					relays[i].workload = workload.sealed
+				}
+				r.variants = append(r.variants, variant{name: relays[i].name})
+			}
+			for range b.rounds {
+				for i, w := range relays {
+					figures[i] = append(figures[i], runPgbench(t, s, postgresTools, w.url, mode, b.each, w.between, w.workload))
+				}
+			}
+			b.report(t, r, figures)
+		}
+	}
+}
+
+var (
+	pgbenchTPS      = regexp.MustCompile(`tps = ([0-9.]+)`)
+	pgbenchCount    = regexp.MustCompile(`number of transactions actually processed: (\d+)`)
+	pgbenchFailures = regexp.MustCompile(`number of failed transactions: (\d+)`)
+)
+
+func runPgbench(t *testing.T, s *stack, tool, url, mode string, each time.Duration, between []*process, workload []string) figure {
+	t.Helper()
+	logs := filepath.Join(t.TempDir(), "log")
+	args := append([]string{"-n", "-c", "8", "-j", "2", "-M", mode, "-T", strconv.Itoa(int(each.Seconds())), "-l", "--log-prefix", logs}, workload...)
+	before := cpuTime(between)
+	out, err := s.run(tool, append(args, url)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tps, count := pgbenchTPS.FindStringSubmatch(out), pgbenchCount.FindStringSubmatch(out)
+	if tps == nil || count == nil {
+		t.Fatalf("pgbench printed %s", out)
+	}
+	if failed := pgbenchFailures.FindStringSubmatch(out); failed != nil && failed[1] != "0" {
+		t.Fatalf("pgbench: transactions failed: %s", out)
+	}
+	rate, _ := strconv.ParseFloat(tps[1], 64)
+	n, _ := strconv.Atoi(count[1])
+	return figure{rate: rate, p99: pgbenchP99(t, logs), cpu: (cpuTime(between) - before) / time.Duration(max(n, 1))}
+}
+
+// pgbenchP99 reads the latency of each transaction from pgbench's log files.
+func pgbenchP99(t *testing.T, prefix string) time.Duration {
+	t.Helper()
+	paths, err := filepath.Glob(prefix + "*")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no log of pgbench: %v", err)
+	}
+	var latencies []float64
+	for _, path := range paths {
+		for _, line := range strings.Split(readFile(t, path), "\n") {
+			if fields := strings.Fields(line); len(fields) > 2 {
+				microseconds, _ := strconv.ParseFloat(fields[2], 64)
+				latencies = append(latencies, microseconds)
+			}
+		}
+	}
+	return percentile(latencies, 0.99)
+}
+
+// pgbench is found beside the server programs.
+func pgbench(t *testing.T) string {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench")
+	if len(found) == 0 {
+		t.Fatal("no pgbench; deploy/setup.sh installs it")
+	}
+	return found[len(found)-1]
+}
+
+// startBouncer runs PgBouncer before the same database.
+func startBouncer(t *testing.T, s *stack) (*process, string) {
+	t.Helper()
+	address := freeAddress(t)
+	host, port, _ := strings.Cut(hostOf(s.env["UPSTREAM_DATABASE_URL"]), ":")
+	dir, err := os.MkdirTemp("", "sidekey-bouncer-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	writeFileAt(t, filepath.Join(dir, "users"), fmt.Sprintf("\"app\" \"%s\"\n", s.secret(t, "app")))
+	writeFileAt(t, filepath.Join(dir, "ini"), fmt.Sprintf("[databases]\napp = host=%s port=%s dbname=app\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
+		"auth_type = scram-sha-256\nauth_file = %s/users\npool_mode = session\nmax_client_conn = 100\ndefault_pool_size = 50\nunix_socket_dir =\n",
+		host, port, address[strings.LastIndex(address, ":")+1:], dir))
+	if out, err := exec.Command("chown", "-R", "postgres", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	bouncer, err := startProcess(filepath.Join(t.TempDir(), "bouncer.log"), nil, "/usr/sbin/pgbouncer", "-u", "postgres", filepath.Join(dir, "ini"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { bouncer.stop(15) })
+	if err := bouncer.waitForAddress(address); err != nil {
+		t.Fatal(err)
+	}
+	return bouncer, "postgres://app@" + address + "/app"
+}
+
+func kmsRows(t *testing.T, s *stack) []row {
+	client := kms.New(kms.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(s.env["KMS_ENDPOINT"]),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIADEVADMIN00000000", s.secret(t, "admin"), ""),
+		HTTPClient:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
+	})
+	key := aws.String("alias/dev")
+	sealed, err := client.Encrypt(t.Context(), &kms.EncryptInput{KeyId: key, Plaintext: make([]byte, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := func(name string, operation func() error) row {
+		return row{name: name, clients: 16, variants: []variant{{"sidekey", []*process{s.keysvc}, func(int) error { return operation() }}}}
+	}
+	ctx := context.Background()
+	return []row{
+		one("Encrypt 32 B", func() error {
+			_, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: key, Plaintext: make([]byte, 32)})
+			return err
+		}),
+		one("Decrypt 32 B", func() error {
+			_, err := client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: sealed.CiphertextBlob})
+			return err
+		}),
+		one("GenerateDataKey", func() error {
+			_, err := client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: key, KeySpec: "AES_256"})
+			return err
+		}),
+	}
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build bench
+
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A variant is one way to the same server.
+type variant struct {
+	name      string
+	processes []*process // those between client and server, whose CPU time counts
+	operation func(client int) error
+}
+
+// A row is one workload, measured over all its variants in turn.
+type row struct {
+	name     string
+	clients  int
+	bytes    int64 // of payload in one operation, 0 if it does not matter
+	variants []variant
+}
+
+// A figure is what one variant did in one round.
+type figure struct {
+	rate float64       // operations per second
+	p99  time.Duration // of one operation
+	cpu  time.Duration // per operation, of the processes between
+}
+
+// TestMeasure measures all rows and writes the results. Nothing is asserted of
+// the times; an operation that fails fails the run.
+func TestMeasure(t *testing.T) {
+	shared.stop()
+	s, err := startStack(plainBinary, filepath.Join(t.TempDir(), "stack"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	b := &bench{rounds: setting("ROUNDS", 3), each: time.Duration(setting("SECONDS_EACH", 3)) * time.Second}
+	b.header(t)
+	b.section("S3 through the sidecar", "direct is MinIO itself; relay is net/http/httputil.ReverseProxy. CPU is of the relay, or of the sidecar and the key service.")
+	for _, r := range s3Rows(t, s) {
+		b.measure(t, r)
+	}
+	b.section("PostgreSQL through the sidecar", "direct is PostgreSQL itself; relay is PgBouncer in session mode. Workloads are pgbench's, at 8 clients.")
+	postgresRows(t, s, b)
+	b.section("AWS KMS API", "16 connections, aws-sdk-go-v2 as client, on the same machine. There is nothing to compare with; CPU is of the key service, SigV4, policy, durable audit and SoftHSM included.")
+	for _, r := range kmsRows(t, s) {
+		b.measure(t, r)
+	}
+	b.section("Sealing and opening", "Go benchmarks of proxy/envelope, one core.")
+	b.formats(t)
+	if path := os.Getenv("BENCH_RESULTS"); path != "" {
+		if err := os.WriteFile(path, b.out.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func setting(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+type bench struct {
+	rounds int
+	each   time.Duration
+	out    bytes.Buffer
+}
+
+func (b *bench) print(t *testing.T, format string, args ...any) {
+	t.Helper()
+	line := fmt.Sprintf(format, args...)
+	t.Log(line)
+	fmt.Fprintln(&b.out, line)
+}
+
+func (b *bench) header(t *testing.T) {
+	cpu := "unknown CPU"
+	if match := regexp.MustCompile(`model name\s*: (.*)`).FindStringSubmatch(readFile(t, "/proc/cpuinfo")); match != nil {
+		cpu = match[1]
+	}
+	kernel, _ := exec.Command("uname", "-r").Output()
+	postgres, _ := exec.Command("psql", "--version").Output()
+	fmt.Fprintf(&b.out, "# Results of `make bench`\n\n%s, %s with %d cores (a virtual machine), Linux %s, %s, %s.\n"+
+		"Servers, relays, sidekey and clients share these cores, so a rate is what is left after all of them.\n"+
+		"Each figure is the median of %d rounds of %s; the variants of a row take turns within each round.\n",
+		time.Now().UTC().Format("2006-01-02"), cpu, runtime.NumCPU(), strings.TrimSpace(string(kernel)), runtime.Version(),
+		strings.TrimSpace(string(postgres)), b.rounds, b.each)
+}
+
+func (b *bench) section(title, note string) {
+	fmt.Fprintf(&b.out, "\n## %s\n\n%s\n\n", title, note)
+	fmt.Fprintln(&b.out, "| workload | variant | ops/s | MiB/s | p99 ms | CPU µs/op | rate against direct |\n|---|---|--:|--:|--:|--:|--:|")
+}
+
+func (b *bench) measure(t *testing.T, r row) {
+	t.Helper()
+	figures := make([][]figure, len(r.variants))
+	for range b.rounds {
+		for i, v := range r.variants {
+			f, err := runVariant(v, r.clients, b.each)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", r.name, v.name, err)
+			}
+			figures[i] = append(figures[i], f)
+		}
+	}
+	b.report(t, r, figures)
+}
+
+func (b *bench) report(t *testing.T, r row, figures [][]figure) {
+	t.Helper()
+	first := median(figures[0], func(f figure) float64 { return f.rate })
+	for i, v := range r.variants {
+		rate := median(figures[i], func(f figure) float64 { return f.rate })
+		p99 := median(figures[i], func(f figure) float64 { return float64(f.p99.Microseconds()) / 1000 })
+		cpu := median(figures[i], func(f figure) float64 { return float64(f.cpu.Nanoseconds()) / 1000 })
+		throughput, ratio := "", ""
+		if r.bytes > 0 {
+			throughput = fmt.Sprintf("%.1f", rate*float64(r.bytes)/(1<<20))
+		}
+		if len(r.variants) > 1 {
+			ratio = fmt.Sprintf("%.2f", rate/first)
+		}
+		b.print(t, "| %s | %s | %.0f | %s | %.2f | %.0f | %s |", r.name, v.name, rate, throughput, p99, cpu, ratio)
+	}
+}
+
+// runVariant runs the operation in a loop on each client for about the time.
+func runVariant(v variant, clients int, each time.Duration) (figure, error) {
+	var operations atomic.Int64
+	var failure atomic.Pointer[error]
+	latencies := make([][]time.Duration, clients)
+	before := cpuTime(v.processes)
+	start := time.Now()
+	var group sync.WaitGroup
+	for client := range clients {
+		group.Go(func() {
+			for time.Since(start) < each && failure.Load() == nil {
+				began := time.Now()
+				if err := v.operation(client); err != nil {
+					failure.Store(&err)
+					return
+				}
+				latencies[client] = append(latencies[client], time.Since(began))
+				operations.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if err := failure.Load(); err != nil {
+		return figure{}, *err
+	}
+	took, n := time.Since(start), operations.Load()
+	all := slices.Concat(latencies...)
+	slices.Sort(all)
+	return figure{
+		rate: float64(n) / took.Seconds(),
+		p99:  all[len(all)*99/100],
+		cpu:  (cpuTime(v.processes) - before) / time.Duration(n),
+	}, nil
+}
+
+// cpuTime is the user and system time that the processes have used.
+func cpuTime(processes []*process) time.Duration {
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux
+	var total time.Duration
+	for _, p := range processes {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		total += time.Duration(user+system) * tick
+	}
+	return total
+}
+
+func median[T any](items []T, value func(T) float64) float64 {
+	values := make([]float64, len(items))
+	for i, item := range items {
+		values[i] = value(item)
+	}
+	slices.SortFunc(values, cmp.Compare)
+	return values[len(values)/2]
+}
+
+// formats runs the Go benchmarks of the formats and takes their lines over.
+func (b *bench) formats(t *testing.T) {
+	fmt.Fprintln(&b.out, "```")
+	output, err := exec.Command("go", "test", "-run", "^$", "-bench", ".", "-benchmem", "-cpu", "1", "../proxy/envelope").CombinedOutput()
+	if err != nil {
+		t.Fatalf("benchmarks of the formats: %v\n%s", err, output)
+	}
+	for _, line := range strings.Split(string(output), "\n") {
+		if strings.HasPrefix(line, "Benchmark") {
+			b.print(t, "%s", line)
+		}
+	}
+	fmt.Fprintln(&b.out, "```")
+}
+
+func percentile(microseconds []float64, share float64) time.Duration {
+	if len(microseconds) == 0 {
+		return 0
+	}
+	slices.Sort(microseconds)
+	return time.Duration(microseconds[int(float64(len(microseconds)-1)*share)] * float64(time.Microsecond))
+}
