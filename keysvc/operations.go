@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keysvc
+
+import (
+	"context"
+	"reflect"
+	"sort"
+)
+
+// An operation is one entry of the table of operations.
+type operation struct {
+	name string
+
+	// mutating operations change the store, which cannot be undone by not
+	// answering: their intent is on disk before the work begins.
+	mutating bool
+
+	// serve decodes the body, does the work and appends the answer to dst.
+	serve func(ctx context.Context, s *Service, r *request, body, dst []byte) ([]byte, error)
+}
+
+// define makes an operation of a function from the SDK's input to its output.
+// required names the members that must be there.
+func define[In, Out any](name string, do func(*Service, context.Context, *request, *In) (*Out, error), required ...string) *operation {
+	rules := rulesOf(reflect.TypeFor[In](), required)
+	subject := subjectOf(reflect.TypeFor[In]())
+	encode := encoderOf(reflect.TypeFor[Out]())
+	return &operation{name: name, serve: func(ctx context.Context, s *Service, r *request, body, dst []byte) ([]byte, error) {
+		in := new(In)
+		malformed := decodeInput(body, in)
+		ctx = s.begin(ctx, r, subject(s, reflect.ValueOf(in).Elem()))
+		if malformed != nil {
+			return dst, malformed
+		}
+		if err := validate(rules, reflect.ValueOf(in).Elem()); err != nil {
+			return dst, err
+		}
+		out, err := do(s, ctx, r, in)
+		if err != nil {
+			return dst, err
+		}
+		return encode(dst, reflect.ValueOf(out).Elem()), nil
+	}}
+}
+
+// command makes a mutating operation whose answer has no body.
+func command[In any](name string, do func(*Service, context.Context, *request, *In) error, required ...string) *operation {
+	type none struct{}
+	op := define(name, func(s *Service, ctx context.Context, r *request, in *In) (*none, error) {
+		return &none{}, do(s, ctx, r, in)
+	}, required...)
+	encoded := op.serve
+	op.serve = func(ctx context.Context, s *Service, r *request, body, dst []byte) ([]byte, error) {
+		dst, err := encoded(ctx, s, r, body, dst)
+		return dst[:0], err
+	}
+	return mutating(op)
+}
+
+func mutating(op *operation) *operation {
+	op.mutating = true
+	return op
+}
+
+// operations is the table of all operations of the AWS KMS API.
+func operations() map[string]*operation {
+	table := make(map[string]*operation, len(unbuilt)+32)
+	for _, name := range unbuilt {
+		table[name] = notBuilt(name)
+	}
+	for _, op := range []*operation{
+		mutating(define("CreateKey", (*Service).createKey)),
+		define("DescribeKey", (*Service).describeKey, "KeyId"),
+		define("ListKeys", (*Service).listKeys),
+		command("EnableKey", (*Service).enableKey, "KeyId"),
+		command("DisableKey", (*Service).disableKey, "KeyId"),
+		mutating(define("ScheduleKeyDeletion", (*Service).scheduleKeyDeletion, "KeyId")),
+		mutating(define("CancelKeyDeletion", (*Service).cancelKeyDeletion, "KeyId")),
+		command("CreateAlias", (*Service).createAlias, "AliasName", "TargetKeyId"),
+		command("UpdateAlias", (*Service).updateAlias, "AliasName", "TargetKeyId"),
+		command("DeleteAlias", (*Service).deleteAlias, "AliasName"),
+		define("ListAliases", (*Service).listAliases),
+		define("ListResourceTags", (*Service).listResourceTags, "KeyId"),
+		define("Encrypt", (*Service).encrypt, "KeyId", "Plaintext"),
+		define("Decrypt", (*Service).decrypt),
+		define("ReEncrypt", (*Service).reEncrypt, "DestinationKeyId"),
+		define("GenerateDataKey", (*Service).generateDataKey, "KeyId"),
+		define("GenerateDataKeyWithoutPlaintext", (*Service).generateDataKeyWithoutPlaintext, "KeyId"),
+		define("GenerateRandom", (*Service).generateRandom),
+	} {
+		table[op.name] = op
+	}
+	return table
+}
+
+// unbuilt are the operations that are known and not served yet.
+var unbuilt = [...]string{
+	"ConnectCustomKeyStore", "CreateCustomKeyStore", "CreateGrant", "DeleteCustomKeyStore",
+	"DeleteImportedKeyMaterial", "DeriveSharedSecret", "DescribeCustomKeyStores", "DisableKeyRotation",
+	"DisconnectCustomKeyStore", "EnableKeyRotation", "GenerateDataKeyPair",
+	"GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "GetKeyLastUsage", "GetKeyPolicy",
+	"GetKeyRotationStatus", "GetParametersForImport", "GetPublicKey", "ImportKeyMaterial", "ListGrants",
+	"ListKeyPolicies", "ListKeyRotations", "ListRetirableGrants", "PutKeyPolicy", "ReplicateKey",
+	"RetireGrant", "RevokeGrant", "RotateKeyOnDemand", "Sign", "TagResource", "UntagResource",
+	"UpdateCustomKeyStore", "UpdateKeyDescription", "UpdatePrimaryRegion", "Verify", "VerifyMac",
+}
+
+func notBuilt(name string) *operation {
+	return define(name, func(*Service, context.Context, *request, *struct{}) (*struct{}, error) {
+		return nil, unsupported("%s is not supported by this key service.", name)
+	})
+}
+
+// actionNames are the actions that a principal can be allowed: one for each
+// operation, and two for ReEncrypt.
+func actionNames() []string {
+	names := []string{"kms:ReEncryptFrom", "kms:ReEncryptTo"}
+	for name := range operations() {
+		if name != "ReEncrypt" {
+			names = append(names, "kms:"+name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
