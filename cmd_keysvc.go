@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,23 +22,20 @@ import (
 // KeysvcConfig is the whole configuration file of `sidekey keysvc`.
 type KeysvcConfig struct {
 	// Service is the AWS KMS endpoint: its address, region, account, store and
-	// principals, at the top level of the file.
-	Service keysvc.Config `yaml:",inline"`
+	// principals.
+	Service keysvc.Config `yaml:"keysvc"`
 	// HSM is the token that holds the root key.
 	HSM hsm.Config `yaml:"hsm"`
 	// Audit is the log of every use of a key.
 	Audit audit.Config `yaml:"audit"`
 }
 
-// Validate names the first setting that is missing or wrong.
+// Validate names the settings that are missing or wrong.
 func (c *KeysvcConfig) Validate() error {
-	if c.HSM.URI == "" {
-		return fmt.Errorf("hsm.uri: missing; it names the token and its root key as an RFC 7512 URI")
-	}
-	if c.Audit.Dir == "" {
-		return fmt.Errorf("audit.dir: missing; no key is used without a record")
-	}
-	return c.Service.Validate()
+	return errors.Join(
+		validateGroup("keysvc", &c.Service),
+		validateGroup("hsm", &c.HSM),
+		validateGroup("audit", &c.Audit))
 }
 
 func keysvcCommand() *cobra.Command {
@@ -50,9 +48,6 @@ func keysvcCommand() *cobra.Command {
 			var cfg KeysvcConfig
 			if err := loadConfig(path, &cfg); err != nil {
 				return err
-			}
-			if err := cfg.Validate(); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
 			}
 			return runKeysvc(cmd.Context(), &cfg, newLogger(), nil)
 		},

@@ -38,33 +38,28 @@ type ProxyConfig struct {
 	Forward *forward.Config `yaml:"forward"`
 }
 
-// Validate names the first setting that is missing or wrong.
+// Validate names the settings that are missing or wrong.
 func (c *ProxyConfig) Validate() error {
-	if c.Audit.Dir == "" {
-		return errors.New("audit.dir: missing; no key is used without a record")
-	}
 	if c.S3 == nil && c.Postgres == nil {
 		return errors.New("s3, postgres: both missing; at least one gateway must be configured")
 	}
 	if c.Forward != nil && c.S3 == nil {
 		return errors.New("forward: needs s3, which answers for the hosts that are taken over")
 	}
-	checks := []interface{ Validate() error }{&c.KMS, &c.Cache, &c.Rules}
+	problems := []error{
+		validateGroup("kms", &c.KMS), validateGroup("cache", &c.Cache),
+		validateGroup("audit", &c.Audit), validateGroup("rules", &c.Rules),
+	}
 	if c.S3 != nil {
-		checks = append(checks, c.S3)
+		problems = append(problems, validateGroup("s3", c.S3))
 	}
 	if c.Postgres != nil {
-		checks = append(checks, c.Postgres)
+		problems = append(problems, validateGroup("postgres", c.Postgres))
 	}
 	if c.Forward != nil {
-		checks = append(checks, c.Forward)
+		problems = append(problems, validateGroup("forward", c.Forward))
 	}
-	for _, check := range checks {
-		if err := check.Validate(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(problems...)
 }
 
 func proxyCommand() *cobra.Command {
@@ -77,9 +72,6 @@ func proxyCommand() *cobra.Command {
 			var cfg ProxyConfig
 			if err := loadConfig(path, &cfg); err != nil {
 				return err
-			}
-			if err := cfg.Validate(); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
 			}
 			return runProxy(cmd.Context(), &cfg, newLogger(), nil)
 		},

@@ -7,17 +7,19 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// loadConfig reads the YAML file at path into out, which points to a struct.
-// Every key must be known: an unknown one is refused with its line and the
-// nearest known name, so that a misspelt setting never silently means its
-// default. Values of the wrong type name their key and line too.
-func loadConfig(path string, out any) error {
+// loadConfig reads the YAML file at path into out, which points to a struct,
+// and checks it. Every key must be known: an unknown one is refused with its
+// line and the nearest known name, so that a misspelt setting never silently
+// means its default. Values that are wrong name their key and line too.
+func loadConfig(path string, out validator) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
@@ -28,7 +30,10 @@ func loadConfig(path string, out any) error {
 	return nil
 }
 
-func parseConfig(text []byte, out any) error {
+// A validator's error begins with the dotted key of the setting that is wrong.
+type validator interface{ Validate() error }
+
+func parseConfig(text []byte, out validator) error {
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
 		return err
@@ -36,7 +41,73 @@ func parseConfig(text []byte, out any) error {
 	if len(document.Content) == 0 {
 		return errors.New("the file is empty")
 	}
-	return decodeNode(document.Content[0], reflect.ValueOf(out).Elem(), "")
+	root := document.Content[0]
+	if err := decodeNode(root, reflect.ValueOf(out).Elem(), ""); err != nil {
+		return err
+	}
+	return withLines(root, out.Validate())
+}
+
+// validateGroup checks one group of the file; its errors get the group's name.
+func validateGroup(name string, group validator) error {
+	err := group.Validate()
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		if !strings.HasPrefix(line, name+".") && !strings.HasPrefix(line, name+":") {
+			lines[i] = name + "." + line
+		}
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// withLines puts the line of the setting before each line of err that begins
+// with a key. A setting that is missing gets the line of its group.
+func withLines(root *yaml.Node, err error) error {
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		path, _, _ := strings.Cut(line, ":")
+		if number := lineOf(root, path); number > 0 {
+			lines[i] = fmt.Sprintf("line %d: %s", number, line)
+		}
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+var pathStep = regexp.MustCompile(`[^.\[\]]+`)
+
+// lineOf follows a dotted path as far as the file has it; 0 if not at all.
+func lineOf(node *yaml.Node, path string) int {
+	line := 0
+	for _, step := range pathStep.FindAllString(path, -1) {
+		next := child(node, step)
+		if next == nil {
+			break
+		}
+		node, line = next, next.Line
+	}
+	return line
+}
+
+func child(node *yaml.Node, step string) *yaml.Node {
+	switch node.Kind {
+	case yaml.SequenceNode:
+		if i, err := strconv.Atoi(step); err == nil && i >= 0 && i < len(node.Content) {
+			return node.Content[i]
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			if node.Content[i].Value == step {
+				return node.Content[i+1]
+			}
+		}
+	}
+	return nil
 }
 
 // decodeNode stores node in v. path is the dotted key that leads to it.
@@ -95,18 +166,12 @@ func decodeStruct(node *yaml.Node, v reflect.Value, path string) error {
 	return nil
 }
 
-// yamlFields lists the settable fields of v by their YAML names; the fields of
-// inlined structs are listed as v's own.
+// yamlFields lists the settable fields of v by their YAML names.
 func yamlFields(v reflect.Value) map[string]reflect.Value {
 	fields := map[string]reflect.Value{}
 	for i := range v.NumField() {
-		name, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		switch {
-		case strings.Contains(options, "inline"):
-			for inner, field := range yamlFields(v.Field(i)) {
-				fields[inner] = field
-			}
-		case name != "" && name != "-":
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		if name != "" && name != "-" {
 			fields[name] = v.Field(i)
 		}
 	}

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,11 +16,18 @@ type testConfig struct {
 	Extra  *testCache        `yaml:"extra"`
 	Items  []testCache       `yaml:"items"`
 	Labels map[string]string `yaml:"labels"`
-	Base   testBase          `yaml:",inline"`
 }
 
-type testBase struct {
-	Region string `yaml:"region"`
+func (c *testConfig) Validate() error {
+	if c.Listen == "nowhere" {
+		return errors.New("listen: nowhere cannot be listened on")
+	}
+	for i := range c.Items {
+		if err := validateGroup(fmt.Sprintf("items[%d]", i), &c.Items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type testCache struct {
@@ -27,13 +36,20 @@ type testCache struct {
 	On      bool          `yaml:"on"`
 }
 
+func (c *testCache) Validate() error {
+	if c.MaxUses == 13 {
+		return errors.New("max_uses: 13 brings bad luck\nmax_age: missing")
+	}
+	return nil
+}
+
 func TestConfigIsDecoded(t *testing.T) {
 	var got testConfig
-	err := parseConfig([]byte("listen: :80\nregion: eu-1\ncache: {max_age: 5s}\nextra:\nitems:\n- max_uses: 7\nlabels: {a: b}\n"), &got)
+	err := parseConfig([]byte("listen: :80\ncache: {max_age: 5s}\nextra:\nitems:\n- max_uses: 7\nlabels: {a: b}\n"), &got)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Listen != ":80" || got.Base.Region != "eu-1" || got.Cache.MaxAge != 5*time.Second ||
+	if got.Listen != ":80" || got.Cache.MaxAge != 5*time.Second ||
 		len(got.Items) != 1 || got.Items[0].MaxUses != 7 || got.Labels["a"] != "b" {
 		t.Errorf("got %+v", got)
 	}
@@ -49,6 +65,8 @@ func TestConfigErrorsNameKeyLineAndNearest(t *testing.T) {
 		{"cache: 3", "line 1: cache: want a group of settings"},
 		{"listen: a\nlisten: b", "line 2: listen is set twice"},
 		{"", "the file is empty"},
+		{"cache:\nlisten: nowhere", "line 2: listen: nowhere cannot be listened on"},
+		{"items:\n- on: true\n- max_age: 1s\n  max_uses: 13", "line 4: items[1].max_uses: 13 brings bad luck\nline 3: items[1].max_age: missing"},
 		{"items: {a: b}", "line 1: items: want a list"},
 	} {
 		var got testConfig

@@ -256,14 +256,11 @@ func (s *devStack) writeConfigs() error {
 
 // writeConfig fills a template, writes it where the user can read and copy it,
 // and decodes it as the subcommands do.
-func (s *devStack) writeConfig(name, text string, out interface{ Validate() error }) error {
+func (s *devStack) writeConfig(name, text string, out validator) error {
 	if err := s.writeTemplate(name, text); err != nil {
 		return err
 	}
-	if err := loadConfig(s.path(name), out); err != nil {
-		return err
-	}
-	return out.Validate()
+	return loadConfig(s.path(name), out)
 }
 
 func (s *devStack) writeTemplate(name, text string) error {

@@ -7,27 +7,28 @@ package main
 // The files that `sidekey dev` writes, filled from a devStack.
 const (
 	keysvcTemplate = `# The key service: AWS KMS API in front of the HSM.
-listen: {{.KMS}}
-region: {{.Region}}
-account: "{{.Account}}"
-store: sqlite://{{file "keys.db"}}
+keysvc:
+  listen: {{.KMS}}
+  region: {{.Region}}
+  account: "{{.Account}}"
+  store: sqlite://{{file "keys.db"}}
+  principals:
+    - name: admin
+      access_key_id: {{.AdminID}}
+      secret_access_key_file: {{file "admin.secret"}}
+      allow:
+        - actions: ["kms:*"]
+          keys: ["*"]
+    - name: sidecar
+      access_key_id: {{.SidecarID}}
+      secret_access_key_file: {{file "sidecar.secret"}}
+      allow:
+        - actions: ["kms:GenerateDataKey", "kms:Decrypt"]
+          keys: ["{{.KeyAlias}}"]
 hsm:
   uri: {{.TokenURI}}
 audit:
   dir: {{file "audit-keysvc"}}
-principals:
-  - name: admin
-    access_key_id: {{.AdminID}}
-    secret_access_key_file: {{file "admin.secret"}}
-    allow:
-      - actions: ["kms:*"]
-        keys: ["*"]
-  - name: sidecar
-    access_key_id: {{.SidecarID}}
-    secret_access_key_file: {{file "sidecar.secret"}}
-    allow:
-      - actions: ["kms:GenerateDataKey", "kms:Decrypt"]
-        keys: ["{{.KeyAlias}}"]
 `
 	proxyTemplate = `# The sidecar: S3 gateway, PostgreSQL proxy and forward proxy.
 kms:
