@@ -20,6 +20,7 @@ import (
 
 const (
 	exportBatch   = 512                    // spans per upload
+	exportBytes   = 2 << 20                // of log per upload; collectors take 4 MiB
 	exportGather  = 100 * time.Millisecond // lets spans come together
 	exportTimeout = 10 * time.Second       // per upload
 	exportGoodbye = 3 * time.Second        // for what is left at Close
@@ -42,7 +43,8 @@ type exporter struct {
 
 	wake   chan struct{}
 	done   chan struct{}
-	cancel context.CancelFunc // ends the goroutine
+	quit   chan struct{}      // closed by stop: finish what is under way
+	cancel context.CancelFunc // breaks off what is under way
 
 	// Of the goroutine:
 	at      position
@@ -65,9 +67,13 @@ func newExporter(cfg Config, service string, source *Log, restart uint64) (*expo
 	if err != nil {
 		return nil, err
 	}
+	// Start does not connect; what it reports is configuration.
+	if err := client.Start(context.Background()); err != nil {
+		return nil, fmt.Errorf("otlp.endpoint: %w", err)
+	}
 	return &exporter{
 		dir: cfg.Dir, service: service, log: source.log, source: source, client: client,
-		restart: restart, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		restart: restart, wake: make(chan struct{}, 1), done: make(chan struct{}), quit: make(chan struct{}),
 	}, nil
 }
 
@@ -78,8 +84,20 @@ func (e *exporter) start() {
 }
 
 func (e *exporter) stop() {
-	e.cancel()
+	close(e.quit)
+	limit := time.AfterFunc(exportGoodbye, e.cancel)
 	<-e.done
+	limit.Stop()
+	e.cancel()
+}
+
+func (e *exporter) stopping() bool {
+	select {
+	case <-e.quit:
+		return true
+	default:
+		return false
+	}
 }
 
 func (e *exporter) kick() {
@@ -91,23 +109,17 @@ func (e *exporter) kick() {
 
 func (e *exporter) run(ctx context.Context) {
 	defer close(e.done)
-	if err := e.client.Start(ctx); err != nil {
-		e.log.Error("audit export cannot start", "err", err)
-		return
-	}
 	e.load()
-	for ctx.Err() == nil {
+	for !e.stopping() {
 		if e.drain(ctx) {
-			e.pause(ctx)
+			e.pause()
 		}
 	}
-	e.goodbye()
+	e.goodbye(ctx)
 }
 
 // goodbye makes one last attempt for what is left.
-func (e *exporter) goodbye() {
-	ctx, cancel := context.WithTimeout(context.Background(), exportGoodbye)
-	defer cancel()
+func (e *exporter) goodbye(ctx context.Context) {
 	for more := true; more; {
 		if len(e.unsent) > 0 && e.upload(ctx, e.resource(e.unsent)) != nil {
 			break
@@ -162,20 +174,17 @@ func (e *exporter) loadOpen(c cursor) (map[string]openIntent, error) {
 }
 
 // pause waits for new records; it saves the cursor if that is due.
-func (e *exporter) pause(ctx context.Context) {
+func (e *exporter) pause() {
 	var save <-chan time.Time
 	if e.unsaved {
 		save = time.After(time.Until(e.saved.Add(cursorEvery)))
 	}
 	select {
 	case <-e.wake:
-		select {
-		case <-time.After(exportGather):
-		case <-ctx.Done():
-		}
+		e.sleep(exportGather)
 	case <-save:
 		e.save()
-	case <-ctx.Done():
+	case <-e.quit:
 	}
 }
 
@@ -195,7 +204,7 @@ func (e *exporter) save() {
 	e.unsaved = false
 }
 
-// drain sends what there is. It reports false if it stopped for ctx.
+// drain sends what there is. It reports false if it was stopped.
 func (e *exporter) drain(ctx context.Context) bool {
 	for {
 		before := e.at
@@ -207,7 +216,7 @@ func (e *exporter) drain(ctx context.Context) bool {
 		e.unsent = nil
 		if err != nil {
 			e.log.Error("audit export cannot read the log", "err", err)
-			return sleep(ctx, backoffMax)
+			return e.sleep(backoffMax)
 		}
 		if e.at != before || len(spans) > 0 {
 			e.unsaved = true
@@ -215,7 +224,7 @@ func (e *exporter) drain(ctx context.Context) bool {
 		if time.Since(e.saved) >= cursorEvery {
 			e.save()
 		}
-		if !more {
+		if !more || e.stopping() {
 			return true
 		}
 	}
@@ -239,8 +248,9 @@ func (e *exporter) next() (spans []*tracepb.Span, more bool, err error) {
 	if e.seq >= e.restart {
 		spans = e.sweep(spans)
 	}
+	size := 0
 	err = e.readFrom(e.at, func(line []byte, end int64) error {
-		if len(spans) >= exportBatch {
+		if size += len(line); len(spans) >= exportBatch || size > exportBytes {
 			more = true
 			return errStop
 		}
@@ -326,8 +336,8 @@ func (e *exporter) readFrom(at position, fn func(line []byte, end int64) error) 
 	return err
 }
 
-// send uploads until the collector has the spans. It reports false if ctx
-// ended first; the saved cursor is then before them.
+// send uploads until the collector has the spans. It reports false if it was
+// stopped first; the saved cursor is then before them.
 func (e *exporter) send(ctx context.Context, spans []*tracepb.Span) bool {
 	req := e.resource(spans)
 	delay := backoffMin
@@ -350,11 +360,8 @@ func (e *exporter) send(ctx context.Context, spans []*tracepb.Span) bool {
 			e.log.Warn("audit export: the collector refuses spans, sending again", "spans", n, "err", err)
 			continue
 		}
-		if ctx.Err() != nil {
-			return false
-		}
 		e.log.Warn("audit export failed, will be tried again", "err", err, "attempt", attempt, "in", delay)
-		if !sleep(ctx, delay/2+rand.N(delay/2+1)) {
+		if !e.sleep(delay/2 + rand.N(delay/2+1)) {
 			return false
 		}
 		delay = min(2*delay, backoffMax)
@@ -379,11 +386,12 @@ func rejectedSpans(err error) (n uint64, ok bool) {
 	return n, perr == nil
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleep reports false if it was cut short by stop.
+func (e *exporter) sleep(d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true
-	case <-ctx.Done():
+	case <-e.quit:
 		return false
 	}
 }
