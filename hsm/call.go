@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hsm
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+)
+
+// lease is a session lent for one call. The one who waits for the call ends
+// the lease with done or overrun; the goroutine of the call itself calls spoil
+// after an error and late when it ends after an overrun.
+type lease interface {
+	session() *session
+	spoil(err error) // in the call's goroutine, within the deadline
+	done(err error)
+	overrun()
+	late()
+}
+
+const (
+	callRunning int32 = iota
+	callEnded
+	callOverrun
+)
+
+// run makes one call: f, in a goroutine, with the leased session, until ctx
+// ends. f must only use memory that stays its own if the caller has gone; drop
+// gets the result that nobody waits for any more. after runs exactly once,
+// when f has really ended or will never start.
+func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, error), drop func(T), after func()) (T, error) {
+	var zero T
+	if err := c.enter(ctx); err != nil {
+		l.done(nil)
+		after()
+		return zero, err
+	}
+	type result struct {
+		v   T
+		err error
+	}
+	out := make(chan result, 1)
+	var state atomic.Int32
+	go func() {
+		s := l.session()
+		v, err := withSession(s, f)
+		after()
+		if err != nil {
+			l.spoil(err)
+		}
+		if state.CompareAndSwap(callRunning, callEnded) {
+			out <- result{v, err}
+			return
+		}
+		if err == nil {
+			drop(v)
+		}
+		l.late()
+		c.t.hung.Add(-1)
+	}()
+	select {
+	case r := <-out:
+		c.mod.gate.leave()
+		l.done(r.err)
+		return r.v, r.err
+	case <-ctx.Done():
+	}
+	if !state.CompareAndSwap(callRunning, callOverrun) {
+		r := <-out
+		c.mod.gate.leave()
+		l.done(r.err)
+		return r.v, r.err
+	}
+	l.session().abandoned.Store(true)
+	c.t.hung.Add(1)
+	l.overrun()
+	c.mod.gate.leave()
+	return zero, fmt.Errorf("%w: %w", errAbandoned, ctx.Err())
+}
+
+func withSession[T any](s *session, f func(*session) (T, error)) (T, error) {
+	if err := s.open(0); err != nil {
+		var zero T
+		return zero, err
+	}
+	return f(s)
+}
+
+// attempt is one try of an operation on a conn. It must not keep anything of
+// the conn.
+type attempt[T any] func(ctx context.Context, c *conn) (T, error)
+
+// do runs an operation under the deadline, and once more if the first failure
+// was the token's and has been repaired. Each session of the pool may turn out
+// to be unusable by itself.
+func do[T any](ctx context.Context, t *Token, f attempt[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	var zero T
+	repaired, replaced := 0, 0
+	for {
+		c, err := t.current(ctx)
+		if err != nil {
+			return zero, err
+		}
+		v, err := f(ctx, c)
+		if err == nil {
+			return v, nil
+		}
+		switch t.judge(ctx, c, err) {
+		case verdictFail:
+			return zero, err
+		case verdictRepaired:
+			repaired++
+		case verdictReplaced:
+			replaced++
+		}
+		if repaired > 1 || replaced > t.sessions {
+			return zero, err
+		}
+	}
+}
+
+type verdict int
+
+const (
+	verdictFail     verdict = iota
+	verdictRepaired         // the conn is dropped: try on the next
+	verdictReplaced         // the session is closed: try with another
+	verdictWait             // not tried yet: wait for a session
+)
+
+// judge decides what a failure means, and drops the conn if it is dead.
+func (t *Token) judge(ctx context.Context, c *conn, err error) verdict {
+	switch kindOf(err) {
+	case kindLost:
+		t.lost(c, err)
+		return verdictRepaired
+	case kindSession:
+		return verdictReplaced
+	case kindExhausted:
+		if c.pool.others() {
+			return verdictWait
+		}
+	case kindAmbiguous:
+		if kindOf(c.canary(ctx)) == kindLost {
+			t.lost(c, err)
+			return verdictRepaired
+		}
+	}
+	return verdictFail
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hsm
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/miekg/pkcs11"
+)
+
+// conn is one life of a login: everything that dies with it. It is built whole
+// and dropped whole.
+type conn struct {
+	t     *Token
+	mod   *module
+	epoch uint64 // of the module's handles
+	slot  uint
+	info  pkcs11.TokenInfo
+	home  *session // keeps the login alive; never lent, closed last
+	root  pkcs11.ObjectHandle
+
+	pool    *pool
+	objects *objects
+}
+
+func (c *conn) newSession() *session {
+	return &session{mod: c.mod, slot: c.slot, epoch: c.epoch}
+}
+
+func (c *conn) enter(ctx context.Context) error {
+	return c.mod.gate.enterAt(ctx, c.epoch)
+}
+
+// connect finds the token and the root key. It runs in the goroutine of an
+// attempt; the gate keeps others from initializing the module meanwhile.
+func (t *Token) connect(ctx context.Context) (*conn, error) {
+	epoch, err := t.mod.ensure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{t: t, mod: t.mod, epoch: epoch}
+	if err := c.enter(ctx); err != nil {
+		return nil, err
+	}
+	err = c.login()
+	t.mod.gate.leave()
+	if err != nil {
+		return nil, err
+	}
+	c.pool = newPool(c, c.poolSize())
+	c.objects = newObjects(c, maxObjects)
+	return c, nil
+}
+
+func (c *conn) login() (err error) {
+	if c.slot, c.info, err = findToken(c.mod.p11, c.t.addr); err != nil {
+		return err
+	}
+	c.home = c.newSession()
+	if err := c.home.open(0); err != nil {
+		return err
+	}
+	if err = c.authenticate(); err == nil {
+		c.root, err = c.findRoot()
+	}
+	if err != nil {
+		c.home.close()
+	}
+	return err
+}
+
+// poolSize leaves room for the home and the keeper where a token says how many
+// sessions it has.
+func (c *conn) poolSize() int {
+	const unavailable = ^uint(0) // CK_UNAVAILABLE_INFORMATION; 0 is CK_EFFECTIVELY_INFINITE
+	most := c.info.MaxSessionCount
+	if most == 0 || most == unavailable {
+		return c.t.sessions
+	}
+	return max(1, min(c.t.sessions, int(min(most, 1<<16))-2))
+}
+
+// retire closes what is idle; the rest closes itself as it comes back.
+func (c *conn) retire() {
+	c.pool.retire()
+	c.objects.retire()
+	c.home.closeLate()
+}
+
+func findToken(p *pkcs11.Ctx, a *address) (uint, pkcs11.TokenInfo, error) {
+	slots, err := p.GetSlotList(true)
+	if err != nil {
+		return 0, pkcs11.TokenInfo{}, fmt.Errorf("%w: C_GetSlotList of %s: %w", ErrNoToken, a.module, err)
+	}
+	var found []uint
+	var info pkcs11.TokenInfo
+	var seen []string
+	for _, slot := range slots {
+		ti, err := p.GetTokenInfo(slot)
+		if err != nil || ti.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 {
+			continue // absent or empty: a missing token is reported below
+		}
+		seen = append(seen, fmt.Sprintf("%q (serial %s, slot-id %d)", ti.Label, ti.SerialNumber, slot))
+		if a.matches(slot, ti) {
+			found, info = append(found, slot), ti
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], info, nil
+	case 0:
+		return 0, info, fmt.Errorf("%w: no %s; it has %s", ErrNoToken, a, orNone(seen))
+	default:
+		return 0, info, fmt.Errorf("%w: %d tokens match %s: add serial=; it has %s", ErrNoToken, len(found), a, orNone(seen))
+	}
+}
+
+func orNone(s []string) string {
+	if len(s) == 0 {
+		return "no initialized token"
+	}
+	return strings.Join(s, ", ")
+}
+
+// authenticate logs in once. The login is the process's, not the session's:
+// when another user of the module has logged in, CKR_USER_ALREADY_LOGGED_IN is
+// as good, although it does not prove our PIN.
+func (c *conn) authenticate() error {
+	switch {
+	case c.info.Flags&pkcs11.CKF_USER_PIN_LOCKED != 0:
+		return fmt.Errorf("%w: the user PIN of token %q is locked", ErrPIN, c.info.Label)
+	case c.info.Flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0:
+		return fmt.Errorf("%w: token %q locks at the next wrong PIN: log in once by other means to prove the PIN", ErrPIN, c.info.Label)
+	}
+	pin, err := readPIN(c.t.addr.pin)
+	if err != nil {
+		return err
+	}
+	defer clear(pin)
+	// The binding copies the string for the call only, so it may share memory
+	// that is cleared afterwards.
+	err = c.mod.p11.Login(c.home.handle, pkcs11.CKU_USER, unsafe.String(unsafe.SliceData(pin), len(pin)))
+	switch {
+	case isCode(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN):
+		return nil
+	case kindOf(err) == kindPIN:
+		return fmt.Errorf("%w by token %q (PIN from %s): %w", ErrPIN, c.info.Label, c.t.addr.pin, err)
+	case err != nil:
+		return fmt.Errorf("logging in to token %q: %w", c.info.Label, err)
+	}
+	return nil
+}
+
+var errNoRoot = errors.New("no root key")
+
+func (c *conn) findRoot() (pkcs11.ObjectHandle, error) {
+	h, err := c.lookupRoot(c.home)
+	if errors.Is(err, errNoRoot) && !c.t.opened {
+		h, err = c.createRoot()
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := c.home.require(h, rootRequired()); err != nil {
+		return 0, fmt.Errorf("key %q of token %q cannot be the root key: %w", c.t.addr.object, c.info.Label, err)
+	}
+	return h, nil
+}
+
+func (c *conn) lookupRoot(s *session) (pkcs11.ObjectHandle, error) {
+	found, err := s.find(rootSearch(c.t.addr.object), 8)
+	if err != nil {
+		return 0, fmt.Errorf("finding root key %q: %w", c.t.addr.object, err)
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return 0, fmt.Errorf("%w labelled %q in token %q", errNoRoot, c.t.addr.object, c.info.Label)
+	}
+	return 0, fmt.Errorf("token %q has %d keys labelled %q: the root key must be the only one; rename or delete the others", c.info.Label, len(found), c.t.addr.object)
+}
+
+// createRoot makes the root key. Two processes that start at once may both
+// find none; so each looks again after it has made one, takes its own back if
+// there are two (nothing is wrapped under it yet), waits a moment and looks
+// once more.
+func (c *conn) createRoot() (pkcs11.ObjectHandle, error) {
+	rw := c.newSession()
+	if err := rw.open(pkcs11.CKF_RW_SESSION); err != nil {
+		return 0, err
+	}
+	defer rw.close()
+	for range 8 {
+		own, err := rw.generate(rootTemplate(c.t.addr.object))
+		if err != nil {
+			return 0, fmt.Errorf("creating root key %q: %w", c.t.addr.object, err)
+		}
+		h, err := c.lookupRoot(rw)
+		if err == nil {
+			c.t.log.Info("root key created", "label", c.t.addr.object, "token", c.info.Label)
+			return h, nil
+		}
+		if err := rw.destroy(own); err != nil {
+			return 0, fmt.Errorf("taking back a second root key: %w", err)
+		}
+		time.Sleep(rand.N(200 * time.Millisecond))
+		if h, err = c.lookupRoot(rw); !errors.Is(err, errNoRoot) {
+			return h, err
+		}
+	}
+	return 0, fmt.Errorf("creating root key %q: other processes keep creating it too", c.t.addr.object)
+}
+
+// backing returns the unwrapped backing key.
+func (c *conn) backing(ctx context.Context, sum [32]byte, wrapped []byte) (*object, error) {
+	return c.objects.get(ctx, objectKey{sum: sum}, func() (recipe, error) {
+		mech, blob, err := parseWrapped(wrapped)
+		return recipe{
+			create: func(s *session) (pkcs11.ObjectHandle, error) { return s.unwrap(mech, c.root, blob) },
+			after:  func() {},
+		}, err
+	})
+}
+
+// subkey returns the subkey of an epoch.
+func (c *conn) subkey(ctx context.Context, wrapped []byte, epoch [16]byte) (*object, error) {
+	sum := sha256.Sum256(wrapped)
+	return c.objects.get(ctx, objectKey{sum: sum, derived: true, epoch: epoch}, func() (recipe, error) {
+		base, err := c.backing(ctx, sum, wrapped)
+		if err != nil {
+			return recipe{}, err
+		}
+		return recipe{
+			create: func(s *session) (pkcs11.ObjectHandle, error) { return s.derive(base.handle, epoch) },
+			after:  func() { c.objects.release(base) },
+		}, nil
+	})
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A PKCS#11 module that forwards to the module REAL and misbehaves as the file
+ * named by SHIM_CONTROL says. Each line is
+ *
+ *	C_Name hang            every call waits until the line is gone
+ *	C_Name hangone         the first call waits until the line is gone
+ *	C_Name fail CODE       calls return CODE (hexadecimal)
+ *	C_Name mech MECH CODE  calls with this mechanism return CODE
+ *	C_Name iv              C_EncryptInit uses a nonce of its own
+ *	C_Name limit N         C_OpenSession gives at most N sessions
+ *
+ * and each call of a hooked function adds its name to SHIM_CONTROL.trace if
+ * that file exists.
+ */
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "pkcs11go.h"
+
+static CK_FUNCTION_LIST_PTR real;
+static CK_FUNCTION_LIST shim;
+static atomic_int sessions, held;
+
+static void trace(const char *name)
+{
+	char path[4096];
+	FILE *f;
+	snprintf(path, sizeof path, "%s.trace", getenv("SHIM_CONTROL"));
+	if ((f = fopen(path, "r+")) == NULL)
+		return;
+	fseek(f, 0, SEEK_END);
+	fprintf(f, "%s\n", name);
+	fclose(f);
+}
+
+/* rule finds the line of a function and verb. */
+static int rule(const char *name, const char *verb, unsigned long *a, unsigned long *b)
+{
+	char line[256], n[64], v[64];
+	int found = 0;
+	FILE *f = fopen(getenv("SHIM_CONTROL"), "r");
+	if (f == NULL)
+		return 0;
+	while (!found && fgets(line, sizeof line, f) != NULL) {
+		*a = *b = 0;
+		if (sscanf(line, "%63s %63s %lx %lx", n, v, a, b) >= 2)
+			found = strcmp(n, name) == 0 && strcmp(v, verb) == 0;
+	}
+	fclose(f);
+	return found;
+}
+
+static CK_RV before(const char *name, CK_MECHANISM_PTR m)
+{
+	unsigned long a, b;
+	trace(name);
+	if (rule(name, "hangone", &a, &b) && atomic_exchange(&held, 1) == 0) {
+		while (rule(name, "hangone", &a, &b))
+			usleep(1000);
+		atomic_store(&held, 0);
+	}
+	while (rule(name, "hang", &a, &b))
+		usleep(1000);
+	if (rule(name, "fail", &a, &b))
+		return a;
+	if (m != NULL && rule(name, "mech", &a, &b) && m->mechanism == a)
+		return b;
+	return CKR_OK;
+}
+
+#define HOOK(name, mech, params, args) \
+	static CK_RV hook_##name params \
+	{ \
+		CK_RV rv = before(#name, mech); \
+		return rv == CKR_OK ? real->name args : rv; \
+	}
+
+HOOK(C_Login, NULL, (CK_SESSION_HANDLE s, CK_USER_TYPE u, CK_UTF8CHAR_PTR p, CK_ULONG n), (s, u, p, n))
+HOOK(C_GenerateRandom, NULL, (CK_SESSION_HANDLE s, CK_BYTE_PTR p, CK_ULONG n), (s, p, n))
+HOOK(C_Encrypt, NULL, (CK_SESSION_HANDLE s, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR e, CK_ULONG_PTR l), (s, d, n, e, l))
+HOOK(C_Decrypt, NULL, (CK_SESSION_HANDLE s, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR e, CK_ULONG_PTR l), (s, d, n, e, l))
+HOOK(C_DecryptInit, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k), (s, m, k))
+HOOK(C_GenerateKey, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_ATTRIBUTE_PTR a, CK_ULONG n, CK_OBJECT_HANDLE_PTR k), (s, m, a, n, k))
+HOOK(C_WrapKey, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE w, CK_OBJECT_HANDLE k, CK_BYTE_PTR p, CK_ULONG_PTR n), (s, m, w, k, p, n))
+HOOK(C_UnwrapKey, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE w, CK_BYTE_PTR p, CK_ULONG n, CK_ATTRIBUTE_PTR a, CK_ULONG c, CK_OBJECT_HANDLE_PTR k), (s, m, w, p, n, a, c, k))
+HOOK(C_DeriveKey, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE b, CK_ATTRIBUTE_PTR a, CK_ULONG c, CK_OBJECT_HANDLE_PTR k), (s, m, b, a, c, k))
+
+static CK_RV hook_C_EncryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k)
+{
+	unsigned long a, b;
+	CK_RV rv = before("C_EncryptInit", m);
+	if (rv != CKR_OK)
+		return rv;
+	if (m->mechanism == CKM_AES_GCM && rule("C_EncryptInit", "iv", &a, &b))
+		memset(((CK_GCM_PARAMS_PTR)m->pParameter)->pIv, 0x5a, 12);
+	return real->C_EncryptInit(s, m, k);
+}
+
+static CK_RV hook_C_OpenSession(CK_SLOT_ID id, CK_FLAGS f, CK_VOID_PTR p, CK_NOTIFY n, CK_SESSION_HANDLE_PTR s)
+{
+	unsigned long a, b;
+	CK_RV rv = before("C_OpenSession", NULL);
+	if (rv != CKR_OK)
+		return rv;
+	if (atomic_fetch_add(&sessions, 1), rule("C_OpenSession", "limit", &a, &b) && atomic_load(&sessions) > (int)a) {
+		atomic_fetch_sub(&sessions, 1);
+		return CKR_SESSION_COUNT;
+	}
+	rv = real->C_OpenSession(id, f, p, n, s);
+	if (rv != CKR_OK)
+		atomic_fetch_sub(&sessions, 1);
+	return rv;
+}
+
+static CK_RV hook_C_CloseSession(CK_SESSION_HANDLE s)
+{
+	CK_RV rv = before("C_CloseSession", NULL);
+	if (rv != CKR_OK)
+		return rv;
+	rv = real->C_CloseSession(s);
+	if (rv == CKR_OK)
+		atomic_fetch_sub(&sessions, 1);
+	return rv;
+}
+
+CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
+{
+	void *lib = dlopen(REAL, RTLD_NOW);
+	CK_C_GetFunctionList get = lib ? (CK_C_GetFunctionList)dlsym(lib, "C_GetFunctionList") : NULL;
+	if (get == NULL || get(&real) != CKR_OK)
+		return CKR_GENERAL_ERROR;
+	shim = *real;
+	shim.C_Login = hook_C_Login;
+	shim.C_GenerateRandom = hook_C_GenerateRandom;
+	shim.C_EncryptInit = hook_C_EncryptInit;
+	shim.C_Encrypt = hook_C_Encrypt;
+	shim.C_DecryptInit = hook_C_DecryptInit;
+	shim.C_Decrypt = hook_C_Decrypt;
+	shim.C_GenerateKey = hook_C_GenerateKey;
+	shim.C_WrapKey = hook_C_WrapKey;
+	shim.C_UnwrapKey = hook_C_UnwrapKey;
+	shim.C_DeriveKey = hook_C_DeriveKey;
+	shim.C_OpenSession = hook_C_OpenSession;
+	shim.C_CloseSession = hook_C_CloseSession;
+	*out = &shim;
+	return CKR_OK;
+}
