@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy/datakey"
+	"github.com/sidekey/sidekey/proxy/envelope"
+)
+
+// ErrColumnKey says that a value was sealed with a data key that the Column was
+// not given. The caller may know of newer keys.
+var ErrColumnKey = errors.New("no such column key")
+
+// ColumnKey is a wrapped data key of a column or domain, as the database keeps it.
+type ColumnKey struct {
+	ID      uint32 // written into every value
+	KeyARN  string
+	Wrapped []byte // KMS ciphertext blob
+}
+
+// columnContext is the encryption context of a column's data keys.
+func columnContext(rule ColumnRule) map[string]string {
+	if rule.Domain != "" {
+		return map[string]string{"sidekey:domain": rule.Domain}
+	}
+	return map[string]string{"sidekey:table": rule.QualifiedTable(), "sidekey:column": rule.Column}
+}
+
+func binding(rule ColumnRule) (envelope.Binding, error) {
+	t, err := ParseType(rule.Type)
+	if err != nil {
+		return envelope.Binding{}, fmt.Errorf("type: %w", err)
+	}
+	if rule.Domain != "" {
+		return envelope.Binding{Domain: rule.Domain, Type: t.bound()}, nil
+	}
+	return envelope.Binding{Table: rule.QualifiedTable(), Column: rule.Column, Type: t.bound()}, nil
+}
+
+func envelopeMode(rule ColumnRule) envelope.Mode {
+	if rule.mode() == ModeEquality {
+		return envelope.Equality
+	}
+	return envelope.Random
+}
+
+// CheckPrefix is what every sealed value of the column begins with, for the
+// CHECK constraint.
+func CheckPrefix(rule ColumnRule) []byte { return envelope.ValuePrefix(envelopeMode(rule)) }
+
+// MinSealed is the length of the column's shortest sealed value, for the CHECK
+// constraint.
+func MinSealed(rule ColumnRule) int { return envelope.MinValue(envelopeMode(rule)) }
+
+// Sealed says that bytes have the form of a sealed value. It proves nothing.
+func Sealed(value []byte) bool {
+	_, _, err := envelope.ParseValue(value)
+	return err == nil
+}
+
+// ValueKeyID is the ID of the data key that sealed a value.
+func ValueKeyID(value []byte) (uint32, error) {
+	_, id, err := envelope.ParseValue(value)
+	return id, err
+}
+
+// NewColumnKey asks the key service for a data key bound to the rule's column or
+// domain. The caller stores it under an ID.
+func (c *Cipher) NewColumnKey(ctx context.Context, rule ColumnRule) (keyARN string, wrapped []byte, err error) {
+	ref, err := c.keys.Generate(ctx, datakey.Scope{KeyID: rule.KeyID, Context: columnContext(rule), Purpose: "column"})
+	if err != nil {
+		return "", nil, err
+	}
+	return ref.KeyARN, ref.Wrapped, nil
+}
+
+// Column seals and opens the values of one column. It is safe for concurrent use.
+type Column struct {
+	keys   []*columnKey // the last one seals
+	leases sync.Pool    // of *ColumnLease
+}
+
+type columnKey struct {
+	id  uint32
+	arn string
+	pin *datakey.Pin[envelope.Codec]
+	// seen remembers operations that have this key's use on their record. With
+	// more of them at once it forgets one, which is then recorded twice; it never
+	// takes one for another, since it keeps them from being freed.
+	seen [32]atomic.Pointer[audit.Op]
+	next atomic.Uint32
+}
+
+// Column returns the cipher of a column with its data keys, oldest first. Nothing
+// is opened before Acquire.
+func (c *Cipher) Column(rule ColumnRule, keys []ColumnKey) (*Column, error) {
+	if err := rule.validate(); err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s.%s: no data key", rule.QualifiedTable(), rule.Column)
+	}
+	bind, err := binding(rule)
+	if err != nil {
+		return nil, err
+	}
+	col, mode, context := &Column{}, envelopeMode(rule), columnContext(rule)
+	for _, k := range keys {
+		ref := datakey.Ref{KeyARN: k.KeyARN, Wrapped: k.Wrapped, Context: context}
+		col.keys = append(col.keys, &columnKey{id: k.ID, arn: k.KeyARN,
+			pin: datakey.NewPin(c.keys, ref, func(secret []byte) (*envelope.Codec, error) {
+				return envelope.NewCodec(mode, secret, k.ID, bind)
+			})})
+	}
+	return col, nil
+}
+
+// ColumnLease is the right to use a column's data keys for one batch of values.
+// It is for one goroutine, and not for use after Release.
+type ColumnLease struct {
+	col  *Column
+	keys []leasedKey
+}
+
+type leasedKey struct {
+	id    uint32
+	codec datakey.Pinned[envelope.Codec]
+}
+
+// Acquire checks that the column's data keys may be used now, renews or opens
+// them when that is due, and records their use once per operation. Errors are
+// *datakey.Error.
+func (col *Column) Acquire(ctx context.Context) (*ColumnLease, error) {
+	l, ok := col.leases.Get().(*ColumnLease)
+	if !ok {
+		l = &ColumnLease{col: col}
+	}
+	op := audit.FromContext(ctx)
+	for _, k := range col.keys {
+		start := time.Time{}
+		if op != nil {
+			start = time.Now()
+		}
+		got, err := k.pin.Acquire(ctx)
+		if err != nil {
+			recordUse(ctx, start, datakey.Use{}, k.arn, err)
+			l.Release()
+			return nil, err
+		}
+		k.record(ctx, op, start, got.Use)
+		l.keys = append(l.keys, leasedKey{k.id, got})
+	}
+	return l, nil
+}
+
+func (k *columnKey) record(ctx context.Context, op *audit.Op, start time.Time, use datakey.Use) {
+	if op == nil {
+		return
+	}
+	for i := range k.seen {
+		if k.seen[i].Load() == op {
+			return
+		}
+	}
+	k.seen[k.next.Add(1)%uint32(len(k.seen))].Store(op)
+	recordUse(ctx, start, use, k.arn, nil)
+}
+
+// errEnded is what a lease says that outlived its data key.
+func errEnded() error {
+	return &datakey.Error{Kind: datakey.Unavailable, Message: "the lease of the data key ended during use; acquire it again"}
+}
+
+// Seal appends the sealed form of a value's canonical bytes to dst.
+func (l *ColumnLease) Seal(dst, plaintext []byte) ([]byte, error) {
+	k := &l.keys[len(l.keys)-1]
+	if !k.codec.Valid() {
+		return nil, errEnded()
+	}
+	return k.codec.Value.Seal(dst, plaintext)
+}
+
+// Open appends the canonical bytes of a sealed value to dst. Errors are
+// ErrFormat, ErrColumnKey, ErrOpen, or *datakey.Error when the lease is over.
+func (l *ColumnLease) Open(dst, value []byte) ([]byte, error) {
+	_, id, err := envelope.ParseValue(value)
+	if err != nil {
+		return nil, err
+	}
+	for i := len(l.keys) - 1; i >= 0; i-- {
+		k := &l.keys[i]
+		if k.id != id {
+			continue
+		}
+		if !k.codec.Valid() {
+			return nil, errEnded()
+		}
+		return k.codec.Value.Open(dst, value)
+	}
+	return nil, fmt.Errorf("column key %d: %w", id, ErrColumnKey)
+}
+
+// Release gives the lease back.
+func (l *ColumnLease) Release() {
+	clear(l.keys)
+	l.keys = l.keys[:0]
+	l.col.leases.Put(l)
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envelope
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+)
+
+// Header is the one metadata value of an object. FORMAT.md [H1]–[H9].
+//
+//	off  len  field, big endian
+//	  0    2  magic "SK"
+//	  2    1  version 1
+//	  3    1  suite
+//	  4   24  object ID
+//	 28   12  header salt
+//	 40  1+n  key reference
+//	      2+n  wrapped data key
+//	      2+n  encryption context
+//	      2+n  encrypted checksums
+//	end   32  tag
+//
+// As text it is unpadded base64url ([H1]). Under a sidekey key (blobs up to 140
+// bytes) with up to 50 bytes of checksums it stays below 400 characters.
+type Header struct {
+	ObjectID [24]byte
+	// Salt is fresh each time a header is sealed, also for the same object.
+	Salt [12]byte
+	// KeyARN is the KMS key of the data key; informative until Open succeeded.
+	KeyARN string
+	// WrappedKey is the KMS ciphertext blob of the data key.
+	WrappedKey []byte
+	// Context is the encryption context the data key was wrapped under, less
+	// what follows from the bucket.
+	Context map[string]string
+
+	checksums []byte // encrypted
+	tag       [tagLen]byte
+}
+
+const (
+	headerMagic   = "SK"
+	headerVersion = 1
+	headerFixed   = 4 + 24 + 12
+	tagLen        = sha256.Size
+
+	// maxHeader bounds what a parser looks at. S3 allows 2 KiB of user metadata.
+	maxHeader = 2048
+)
+
+// NewHeader returns a header with a fresh object ID and salt.
+func NewHeader(keyARN string, wrappedKey []byte, context map[string]string) *Header {
+	h := &Header{KeyARN: keyARN, WrappedKey: wrappedKey, Context: context}
+	rand.Read(h.ObjectID[:])
+	rand.Read(h.Salt[:])
+	return h
+}
+
+// Seal encrypts the checksums into the header, binds the header to bucket and
+// key name, and returns the message to seal the body with.
+func (h *Header) Seal(dataKey []byte, bucket, key string, checksums map[string]string) (*Message, error) {
+	if len(h.KeyARN) > maxKeyRef || len(h.WrappedKey) == 0 {
+		return nil, fmt.Errorf("envelope: an object header needs a wrapped key and a key ARN of at most %d bytes", maxKeyRef)
+	}
+	m, err := wholeMessage(dataKey, h.ObjectID)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := appendChecksums(nil, checksums)
+	if err != nil {
+		return nil, err
+	}
+	k, err := h.keys(dataKey)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(k)
+	if h.checksums, err = xorChecksums(k, plain); err != nil {
+		return nil, err
+	}
+	if h.tag, err = h.computeTag(k, m, bucket, key); err != nil {
+		return nil, err
+	}
+	if n := base64.RawURLEncoding.EncodedLen(len(h.append(nil))); n > maxHeader {
+		return nil, fmt.Errorf("envelope: an object header of %d bytes, at most %d fit", n, maxHeader)
+	}
+	return m, nil
+}
+
+// Open authenticates the header for bucket and key name and returns the message
+// and the checksums ([H8]). It fails with ErrOpen.
+func (h *Header) Open(dataKey []byte, bucket, key string) (*Message, map[string]string, error) {
+	m, err := wholeMessage(dataKey, h.ObjectID)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := h.keys(dataKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer clear(k)
+	tag, err := h.computeTag(k, m, bucket, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !hmac.Equal(tag[:], h.tag[:]) {
+		return nil, nil, ErrOpen
+	}
+	plain, err := xorChecksums(k, h.checksums)
+	if err != nil {
+		return nil, nil, err
+	}
+	checksums, err := parseChecksums(plain)
+	if err != nil {
+		return nil, nil, ErrOpen
+	}
+	return m, checksums, nil
+}
+
+// keys are the header's encryption key and MAC key ([H6]). They are used for
+// one header: the salt is fresh, and 2^32 headers of one object share a salt
+// with a chance below 2^-32.
+func (h *Header) keys(dataKey []byte) ([]byte, error) {
+	return expand(dataKey, labelHeader+string(h.ObjectID[:])+string(h.Salt[:]), 64)
+}
+
+// xorChecksums is AES-256-CTR from a zero counter: the key is used once, and
+// the tag over the result is checked before it is looked at (encrypt-then-MAC).
+func xorChecksums(keys, in []byte) ([]byte, error) {
+	block, err := aes.NewCipher(keys[:32])
+	if err != nil {
+		return nil, fmt.Errorf("preparing AES: %w", err)
+	}
+	out := make([]byte, len(in))
+	cipher.NewCTR(block, make([]byte, aes.BlockSize)).XORKeyStream(out, in)
+	return out, nil
+}
+
+// computeTag is HMAC-SHA-256 over the header, the message's commitment and the
+// object's place ([H7]). With the commitment in it, a reader of a range, who
+// has no prefix to compare with, still has the message's key committed to.
+func (h *Header) computeTag(keys []byte, m *Message, bucket, key string) (tag [tagLen]byte, err error) {
+	b := h.appendUntagged(nil)
+	b = append(b, m.commitment()...)
+	b = appendLong(b, bucket)
+	b = appendLong(b, key)
+	mac := hmac.New(sha256.New, keys[32:])
+	mac.Write(b)
+	mac.Sum(tag[:0])
+	return tag, nil
+}
+
+// String is the metadata value.
+func (h *Header) String() string {
+	return base64.RawURLEncoding.EncodeToString(h.append(nil))
+}
+
+func (h *Header) append(b []byte) []byte {
+	return append(h.appendUntagged(b), h.tag[:]...)
+}
+
+func (h *Header) appendUntagged(b []byte) []byte {
+	b = append(b, headerMagic...)
+	b = append(b, headerVersion, byte(ObjectSuite))
+	b = append(b, h.ObjectID[:]...)
+	b = append(b, h.Salt[:]...)
+	ref := appendKeyRef(nil, h.KeyARN)
+	b = append(append(b, byte(len(ref))), ref...)
+	b = appendShort(b, h.WrappedKey)
+	b = appendShort(b, appendContext(nil, h.Context))
+	return appendShort(b, h.checksums)
+}
+
+// ParseHeader parses a metadata value. Nothing in the result is authenticated
+// before Open. It fails with ErrFormat, and accepts exactly what String returns.
+func ParseHeader(s string) (*Header, error) {
+	if len(s) > maxHeader {
+		return nil, malformed("an object header of %d bytes", len(s))
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || base64.RawURLEncoding.EncodedLen(len(b)) != len(s) {
+		return nil, malformed("an object header that is not unpadded base64url")
+	}
+	if len(b) < headerFixed+tagLen || string(b[:2]) != headerMagic {
+		return nil, malformed("not an object header")
+	}
+	if b[2] != headerVersion || Suite(b[3]) != ObjectSuite {
+		return nil, malformed("object header version %d suite %d", b[2], b[3])
+	}
+	h := new(Header)
+	copy(h.ObjectID[:], b[4:])
+	copy(h.Salt[:], b[28:])
+	copy(h.tag[:], b[len(b)-tagLen:])
+	return h, h.parseFields(fields{rest: b[headerFixed : len(b)-tagLen]})
+}
+
+func (h *Header) parseFields(f fields) (err error) {
+	ref := f.bytes(1)
+	h.WrappedKey = f.bytes(2)
+	context := f.bytes(2)
+	h.checksums = f.bytes(2)
+	if f.bad || len(f.rest) != 0 {
+		return malformed("object header fields")
+	}
+	if len(h.WrappedKey) == 0 {
+		return malformed("object header without a wrapped key")
+	}
+	if h.KeyARN, err = parseKeyRef(ref); err != nil {
+		return err
+	}
+	h.Context, err = parseContext(context)
+	return err
+}
+
+// fields reads length-prefixed fields; bad stays set after the first that does
+// not fit.
+type fields struct {
+	rest []byte
+	bad  bool
+}
+
+// bytes reads a field with a length of size bytes (1 or 2).
+func (f *fields) bytes(size int) []byte {
+	if f.bad || len(f.rest) < size {
+		f.bad = true
+		return nil
+	}
+	n := int(f.rest[0])
+	if size == 2 {
+		n = int(binary.BigEndian.Uint16(f.rest))
+	}
+	if len(f.rest) < size+n {
+		f.bad = true
+		return nil
+	}
+	b := f.rest[size : size+n]
+	f.rest = f.rest[size+n:]
+	return b
+}
+
+func appendShort(b, field []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(field)))
+	return append(b, field...)
+}
+
+func appendLong(b []byte, s string) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+	return append(b, s...)
+}
