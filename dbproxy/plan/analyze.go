@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"unicode/utf8"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// analyzer collects the plan of one text. The first refusal stands; what is
+// found after it does not matter, so that the walk need not stop.
+type analyzer struct {
+	sql    string
+	cat    *Catalog
+	opt    Options
+	tokens []*pg.ScanToken
+
+	stmt      *Statement
+	touched   map[*Rule]bool
+	literals  []Literal
+	edits     []Edit
+	params    map[int]Param // sealed, by number
+	plain     map[int]int   // location of an unprotected use, by number
+	pathDirty bool          // an earlier statement of the text may change the path
+	need      Need
+	err       *Refusal
+}
+
+func (a *analyzer) refuse(loc int, message, hint string) {
+	a.refuseCode(codeNotSupported, loc, message, "", hint)
+}
+
+func (a *analyzer) refuseCode(code string, loc int, message, detail, hint string) {
+	if a.err == nil {
+		a.err = &Refusal{Code: code, Message: message, Detail: detail, Hint: hint, Position: a.position(loc)}
+	}
+}
+
+// position turns a byte offset into the protocol's character position.
+func (a *analyzer) position(loc int) int {
+	if loc < 0 || loc > len(a.sql) {
+		return 0
+	}
+	return utf8.RuneCountInString(a.sql[:loc]) + 1
+}
+
+func (a *analyzer) needs(n Need) {
+	if a.need != NeedCatalog {
+		a.need = n
+	}
+}
+
+func (a *analyzer) touch(r *Rule) { a.touched[r] = true }
+
+// path is the search_path, nil if it is not known here.
+func (a *analyzer) path() []string {
+	if a.opt.Path == nil || a.pathDirty {
+		return nil
+	}
+	return a.opt.Path.Search
+}
+
+// relation finds the relation that a statement names: nil if no rule concerns
+// it. One that must not be used is refused here.
+func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
+	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path())
+	switch res {
+	case needPath:
+		a.needs(NeedPath)
+		return nil
+	case needCatalog:
+		a.needs(NeedCatalog)
+		if a.opt.Fresh {
+			a.refuseCode(codeNoTable, int(rv.Location), `relation "`+rv.Relname+`" does not exist`, "", "")
+		}
+		return nil
+	case unprotected:
+		return nil
+	}
+	if rel.Refuse != "" {
+		a.refuse(int(rv.Location), rel.Refuse, rel.Hint)
+		return nil
+	}
+	if !rel.Protected {
+		return nil
+	}
+	return rel
+}
+
+// open analyzes an expression that must not be a protected value.
+func (a *analyzer) open(n *pg.Node, sc *scope) {
+	if v := a.expr(n, sc); v.rule != nil {
+		a.refuseValue(v, "cannot be used in this expression")
+	}
+}
+
+func (a *analyzer) openAll(nodes []*pg.Node, sc *scope) {
+	for _, n := range nodes {
+		a.open(n, sc)
+	}
+}
+
+func (a *analyzer) refuseValue(v value, what string) {
+	hint := "Only comparing it with =, <>, IN and IS NULL is possible, and selecting it as it is."
+	if !v.rule.Equality {
+		hint = "Its mode is random: only IS NULL can be asked of it, and it can be selected as it is. Mode equality also compares with = and IN."
+	}
+	a.refuse(int(v.loc), "protected column "+v.rule.Name()+" "+what, hint)
+}
+
+// equality requires that values of the column can be compared.
+func (a *analyzer) equality(v value, what string) {
+	if v.rule != nil && !v.rule.Equality {
+		a.refuseValue(v, what)
+	}
+}
+
+// children analyzes the expressions directly below a node that has no rules of
+// its own: none of them may be a protected value.
+func (a *analyzer) children(m protoreflect.Message, sc *scope) {
+	eachNode(m, func(n *pg.Node) { a.open(n, sc) })
+}
+
+// eachNode calls f for the nearest nodes below a message.
+func eachNode(m protoreflect.Message, f func(*pg.Node)) {
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case fd.Message() == nil:
+		case fd.IsList():
+			for l, i := v.List(), 0; i < l.Len(); i++ {
+				oneNode(l.Get(i).Message(), f)
+			}
+		default:
+			oneNode(v.Message(), f)
+		}
+		return true
+	})
+}
+
+func oneNode(m protoreflect.Message, f func(*pg.Node)) {
+	switch x := m.Interface().(type) {
+	case *pg.Node:
+		f(x)
+	case *pg.SelectStmt:
+		f(&pg.Node{Node: &pg.Node_SelectStmt{SelectStmt: x}})
+	case *pg.RangeVar:
+		f(&pg.Node{Node: &pg.Node_RangeVar{RangeVar: x}})
+	default:
+		eachNode(m, f)
+	}
+}
+
+// inner is the message that a node holds.
+func inner(n *pg.Node) protoreflect.Message {
+	m := n.ProtoReflect()
+	fd := m.WhichOneof(m.Descriptor().Oneofs().Get(0))
+	if fd == nil {
+		return nil
+	}
+	return m.Get(fd).Message()
+}

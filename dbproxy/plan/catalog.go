@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// Rule is one configured column: what the application believes the column to
+// be, and how it is protected.
+type Rule struct {
+	// Schema, Table and Column are the names as pg_catalog has them.
+	Schema, Table, Column string
+	// Type is the type the application declares and sees.
+	Type Type
+	// Equality says that equal values have equal ciphertexts.
+	Equality bool
+	// Binding names what the ciphertext is bound to: the column, or a domain
+	// shared by several columns. Values move only between equal bindings.
+	Binding string
+	// Prefix is what every sealed value of the column begins with.
+	Prefix []byte
+	// Index identifies the rule to the caller.
+	Index int
+}
+
+// Name is schema.table.column.
+func (r *Rule) Name() string { return r.Schema + "." + r.Table + "." + r.Column }
+
+// joins says whether values of both columns compare as their plaintexts do.
+func (r *Rule) joins(o *Rule) bool {
+	return r.Equality && o.Equality && r.Binding == o.Binding && sameBase(r.Type, o.Type)
+}
+
+// carries says whether a stored value of o may be stored in r as it is.
+func (r *Rule) carries(o *Rule) bool {
+	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality
+}
+
+func sameBase(a, b Type) bool {
+	textual := func(t Type) bool { return t.OID == Text || t.OID == Varchar }
+	if textual(a) && textual(b) {
+		return true
+	}
+	return a.OID == b.OID && (a.OID != Numeric || a.Typmod == b.Typmod)
+}
+
+// CheckName is the name of the constraint that guards the column.
+func (r *Rule) CheckName() string {
+	name := "sidekey_sealed_" + r.Column
+	if len(name) > 63 {
+		name = "sidekey_sealed_" + hex.EncodeToString([]byte(r.Column))[:48]
+	}
+	return name
+}
+
+// CheckSQL is the constraint's expression. It compares hexadecimal text, so
+// that pg_get_constraintdef prints it alike under every bytea_output.
+func (r *Rule) CheckSQL() string {
+	return fmt.Sprintf("pg_catalog.encode(pg_catalog.substring(%s, 1, %d), 'hex') OPERATOR(pg_catalog.=) '%s'",
+		quoteIdent(r.Column), len(r.Prefix), hex.EncodeToString(r.Prefix))
+}
+
+// Guards says whether def, from pg_get_constraintdef, is the constraint that
+// CheckSQL makes. PostgreSQL prints it with its own casts and parentheses, and
+// quotes names only where it must.
+func (r *Rule) Guards(def string) bool {
+	want := fmt.Sprintf("CHECK(encode(substring(%s,1,%d),'hex'::text)='%s'::text)",
+		strings.NewReplacer(" ", "", `"`, "").Replace(r.Column), len(r.Prefix), hex.EncodeToString(r.Prefix))
+	got := strings.NewReplacer(" ", "", `"`, "", "pg_catalog.", "", "OPERATOR(=)", "=").Replace(def)
+	got = strings.Replace(strings.Replace(got, "CHECK((", "CHECK(", 1), "))", ")", strings.Count(got, "))"))
+	want = strings.ReplaceAll(want, "))", ")")
+	return got == want
+}
+
+// Column is one column of a relation that a rule concerns.
+type Column struct {
+	Name   string
+	Attnum int16
+	// Rule is nil for a column that is not protected.
+	Rule *Rule
+}
+
+// Relation is one relation of the database that a statement's names may mean.
+type Relation struct {
+	Schema, Name string
+	// OID is zero for a table made by an earlier statement of the same text.
+	OID     uint32
+	Columns []Column
+	// Refuse says why the relation may not be used at all: it is a view over
+	// a protected table, a partition of one, or a configured column does not
+	// carry its guard. Hint says what to do.
+	Refuse, Hint string
+	// Protected says that at least one column has a rule.
+	Protected bool
+}
+
+func (r *Relation) column(name string) *Column {
+	for i := range r.Columns {
+		if r.Columns[i].Name == name {
+			return &r.Columns[i]
+		}
+	}
+	return nil
+}
+
+// Catalog is what a plan is made against: every relation of one database that
+// has the name of a protected one, in any schema. It does not change once made.
+type Catalog struct {
+	rules  map[string]map[string][]*Rule // table name → schema → its rules
+	byName map[string][]*Relation
+	byAttr map[Attr]*Rule
+}
+
+// Attr is what RowDescription says about the origin of a result column.
+type Attr struct {
+	Table  uint32
+	Column int16
+}
+
+// NewCatalog makes a catalog of the rules and the relations that exist.
+func NewCatalog(rules []*Rule, relations []*Relation) *Catalog {
+	c := &Catalog{
+		rules:  make(map[string]map[string][]*Rule),
+		byName: make(map[string][]*Relation),
+		byAttr: make(map[Attr]*Rule),
+	}
+	for _, r := range rules {
+		if c.rules[r.Table] == nil {
+			c.rules[r.Table] = make(map[string][]*Rule)
+		}
+		c.rules[r.Table][r.Schema] = append(c.rules[r.Table][r.Schema], r)
+	}
+	for _, rel := range relations {
+		c.add(rel)
+	}
+	return c
+}
+
+func (c *Catalog) add(rel *Relation) {
+	c.byName[rel.Name] = append(c.byName[rel.Name], rel)
+	for _, col := range rel.Columns {
+		if col.Rule != nil && rel.OID != 0 {
+			c.byAttr[Attr{rel.OID, col.Attnum}] = col.Rule
+		}
+	}
+}
+
+// with gives a copy that has rel too, instead of a relation of the same name.
+func (c *Catalog) with(rel *Relation) *Catalog {
+	n := &Catalog{rules: c.rules, byAttr: c.byAttr, byName: make(map[string][]*Relation, len(c.byName)+1)}
+	for name, rels := range c.byName {
+		n.byName[name] = rels
+	}
+	kept := []*Relation{rel}
+	for _, r := range c.byName[rel.Name] {
+		if r.Schema != rel.Schema {
+			kept = append(kept, r)
+		}
+	}
+	n.byName[rel.Name] = kept
+	return n
+}
+
+// Rule gives the rule of a result column by its origin, nil if it has none.
+func (c *Catalog) Rule(a Attr) *Rule { return c.byAttr[a] }
+
+// Empty says that no rule is configured, so that nothing needs planning.
+func (c *Catalog) Empty() bool { return len(c.rules) == 0 }
+
+// mentions says whether an identifier can name a relation that matters.
+func (c *Catalog) mentions(name string) bool {
+	return c.rules[name] != nil || c.byName[name] != nil
+}
+
+// resolution of a name.
+type resolution int
+
+const (
+	unprotected resolution = iota // no rule can be reached by the name
+	resolved                      // a relation was found
+	needPath                      // the search_path decides, and is not known
+	needCatalog                   // a configured table is not in the snapshot
+)
+
+// resolve finds what a relation name means. schema is "" for a bare name.
+func (c *Catalog) resolve(schema, name string, path []string) (*Relation, resolution) {
+	if !c.mentions(name) {
+		return nil, unprotected
+	}
+	rels := c.byName[name]
+	if schema != "" {
+		return c.resolveIn(schema, name, rels)
+	}
+	if !anyMatters(rels) && len(c.rules[name]) == 0 {
+		return nil, unprotected
+	}
+	if len(rels) == 1 && len(c.rules[name]) <= 1 {
+		// One relation has the name, so that the search_path can only find
+		// this one or none; a configured table that does not exist yet in
+		// another schema would have made a second candidate.
+		if configuredElsewhere := c.rules[name] != nil && c.rules[name][rels[0].Schema] == nil; !configuredElsewhere {
+			return rels[0], resolved
+		}
+	}
+	if len(rels) == 0 {
+		return nil, needCatalog
+	}
+	if path == nil {
+		return nil, needPath
+	}
+	for _, s := range path {
+		for _, r := range rels {
+			if r.Schema == s {
+				return r, resolved
+			}
+		}
+	}
+	return nil, needCatalog
+}
+
+func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, resolution) {
+	for _, r := range rels {
+		if r.Schema == schema {
+			return r, resolved
+		}
+	}
+	if c.rules[name][schema] != nil {
+		return nil, needCatalog
+	}
+	return nil, unprotected
+}
+
+func anyMatters(rels []*Relation) bool {
+	for _, r := range rels {
+		if r.Protected || r.Refuse != "" {
+			return true
+		}
+	}
+	return false
+}

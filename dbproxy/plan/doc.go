@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plan decides what has to happen to a SQL text before PostgreSQL may
+// see it. It is pure: text, catalog snapshot and search_path go in, a [Plan]
+// comes out.
+//
+// The ciphertext of a protected column compares like its plaintext (or not at
+// all), so only constants and parameters have to be sealed; nothing else of a
+// statement is rewritten, and nothing is ever deparsed: edits are made in place
+// at the offsets of PostgreSQL's own scanner. A statement that touches a
+// protected column in a way which is not wholly understood is refused with
+// SQLSTATE 0A000 and the position of the column.
+//
+// What a text does not show cannot be planned: the bodies of functions, DO
+// blocks and triggers. There the CHECK constraint which every protected column
+// carries makes the server itself refuse plaintext.
+package plan

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"unicode/utf8"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+	"github.com/pganalyze/pg_query_go/v6/parser"
+)
+
+// Path is a session's search_path as the server resolves it.
+type Path struct {
+	// Create is current_schema(): where CREATE makes what has a bare name.
+	Create string
+	// Search is current_schemas(true).
+	Search []string
+}
+
+// Need says what the caller has to find out before it can plan the text.
+type Need int
+
+const (
+	// NeedNothing: the plan is complete.
+	NeedNothing Need = iota
+	// NeedPath: a bare name means different tables under different search_paths.
+	NeedPath
+	// NeedCatalog: the text names a configured table or a column which the
+	// snapshot does not have.
+	NeedCatalog
+)
+
+// Plan is what to do with one SQL text.
+type Plan struct {
+	Need Need
+	// Refusal, if not nil, is the answer in place of the server's.
+	Refusal *Refusal
+	// Statements, one for each in the text. Empty for an empty text.
+	Statements []Statement
+	// Literals are to be replaced by sealed values, in order of position.
+	Literals []Literal
+	// Edits are to be made as they are, in order of position.
+	Edits []Edit
+	// Params are the parameters to be sealed, by number.
+	Params map[int]Param
+	// Fingerprint of the text without its constants; only if Touched.
+	Fingerprint string
+}
+
+// Statement is what the plan says of one statement.
+type Statement struct {
+	// Command is the statement's kind, such as SELECT.
+	Command string
+	// Touched are the protected columns that it uses, in order of name.
+	Touched []*Rule
+	// Outputs are the protected columns among its result columns, in order.
+	Outputs []*Rule
+	// Writes says that it stores something.
+	Writes bool
+	// DDL says that the catalog may differ afterwards.
+	DDL bool
+	// Path says that the search_path may differ afterwards.
+	Path bool
+	// Names is the prepared statement or cursor that it executes or fetches.
+	Names string
+	// Creates are rules whose columns it makes.
+	Creates []*Rule
+}
+
+// Literal is a constant that stands for a value of a protected column.
+type Literal struct {
+	Start, End int // byte range in the text
+	// Value is the constant as the server would read it, without quotes.
+	Value string
+	// OID is the type that the text gives it, or Unspecified.
+	OID  uint32
+	Rule *Rule
+	// Cast says that the replacement has to say that it is bytea.
+	Cast bool
+}
+
+// Edit replaces a byte range of the text.
+type Edit struct {
+	Start, End int
+	Text       string
+}
+
+// Param is a parameter that stands for a value of a protected column.
+type Param struct {
+	Rule *Rule
+	// OID is the type that a cast in the text gives it, or Unspecified.
+	OID uint32
+	// Array says that it is an array of such values, as in = ANY ($1).
+	Array bool
+	// Location is where it stands, as a byte offset.
+	Location int
+}
+
+// Touched says whether any statement uses a protected column or makes one.
+func (p *Plan) Touched() bool {
+	for i := range p.Statements {
+		if len(p.Statements[i].Touched)+len(p.Statements[i].Creates) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Raw says that the text may be forwarded as it is.
+func (p *Plan) Raw() bool {
+	return p.Need == NeedNothing && p.Refusal == nil && len(p.Literals)+len(p.Edits)+len(p.Params) == 0
+}
+
+// Refusal is an error for the client, in PostgreSQL's fields.
+type Refusal struct {
+	Code, Message, Detail, Hint string
+	// Position counts characters of the client's text from 1; 0 is none.
+	Position int
+}
+
+func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
+
+// SQLSTATEs of refusals.
+const (
+	codeNotSupported  = "0A000"
+	codeSyntax        = "42601"
+	codeNoTable       = "42P01"
+	codeTypeMismatch  = "42804"
+	codeTooComplex    = "54001"
+	codeTooManyParams = "08P01"
+)
+
+// Options of Make.
+type Options struct {
+	// Path is nil if the search_path is not known.
+	Path *Path
+	// Fresh says that the catalog was just read: what it lacks is not there.
+	Fresh bool
+}
+
+// Make plans one text. It never panics and never returns nil.
+func Make(sql string, cat *Catalog, opt Options) *Plan {
+	if strings.IndexByte(sql, 0) >= 0 || !utf8.ValidString(sql) {
+		return refused(&Refusal{Code: "22021", Message: "invalid byte sequence for encoding \"UTF8\""})
+	}
+	tree, err := pg.Parse(sql)
+	if err != nil {
+		return refused(syntaxError(sql, err))
+	}
+	a := &analyzer{sql: sql, cat: cat, opt: opt, params: make(map[int]Param), plain: make(map[int]int)}
+	mentioned, err := a.scan()
+	if err != nil {
+		return refused(syntaxError(sql, err))
+	}
+	p := &Plan{Statements: make([]Statement, len(tree.Stmts))}
+	for i, raw := range tree.Stmts {
+		a.stmt = &p.Statements[i]
+		a.classify(raw.Stmt)
+		if mentioned {
+			a.touched = make(map[*Rule]bool)
+			a.statement(raw.Stmt)
+			a.stmt.Touched = sortedRules(a.touched)
+		}
+		a.pathDirty = a.pathDirty || a.stmt.Path
+	}
+	a.checkParams()
+	return a.finish(p, len(tree.Stmts))
+}
+
+func (a *analyzer) finish(p *Plan, statements int) *Plan {
+	if a.need != NeedNothing && !a.opt.Fresh || a.need == NeedPath {
+		if a.need == NeedPath && a.opt.Path != nil {
+			a.refuse(0, "the search_path changes within this text, so that a table name is ambiguous", "Qualify the table name with its schema.")
+		} else {
+			return &Plan{Need: a.need, Statements: p.Statements}
+		}
+	}
+	if a.err != nil {
+		return &Plan{Refusal: a.err, Statements: p.Statements}
+	}
+	sort.Slice(a.literals, func(i, j int) bool { return a.literals[i].Start < a.literals[j].Start })
+	sort.SliceStable(a.edits, func(i, j int) bool { return a.edits[i].Start < a.edits[j].Start })
+	p.Literals, p.Edits = a.literals, a.edits
+	if len(a.params) > 0 {
+		p.Params = a.params
+	}
+	if p.Touched() {
+		p.Fingerprint, _ = pg.Fingerprint(a.sql)
+	}
+	return p
+}
+
+func refused(r *Refusal) *Plan { return &Plan{Refusal: r} }
+
+func syntaxError(sql string, err error) *Refusal {
+	var perr *parser.Error
+	if !errors.As(err, &perr) {
+		return &Refusal{Code: codeSyntax, Message: "syntax error"}
+	}
+	r := &Refusal{Code: codeSyntax, Message: perr.Message}
+	if strings.Contains(perr.Message, "stack depth") || strings.Contains(perr.Message, "memory") {
+		r.Code = codeTooComplex
+	}
+	if perr.Cursorpos > 0 {
+		// libpg_query counts characters here, as the protocol does.
+		r.Position = min(perr.Cursorpos, utf8.RuneCountInString(sql)+1)
+	}
+	return r
+}
+
+// checkParams refuses a parameter that has a use besides the sealed one: the
+// server would get a sealed value where a plain one is meant.
+func (a *analyzer) checkParams() {
+	for n, p := range a.params {
+		if loc, both := a.plain[n]; both {
+			a.refuse(loc, fmt.Sprintf("parameter $%d is used for protected column %s and for something else", n, p.Rule.Name()),
+				"Pass the value twice, as two parameters.")
+		}
+	}
+}
+
+func sortedRules(set map[*Rule]bool) []*Rule {
+	rules := make([]*Rule, 0, len(set))
+	for r := range set {
+		rules = append(rules, r)
+	}
+	sort.Slice(rules, func(i, j int) bool { return rules[i].Name() < rules[j].Name() })
+	return rules
+}

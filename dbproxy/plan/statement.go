@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// classify notes what every statement means for the session, whether or not it
+// names a protected table.
+func (a *analyzer) classify(n *pg.Node) {
+	m := inner(n)
+	if m == nil {
+		return
+	}
+	name := strings.TrimSuffix(string(m.Descriptor().Name()), "Stmt")
+	a.stmt.Command = strings.ToUpper(name)
+	switch x := n.Node.(type) {
+	case *pg.Node_VariableSetStmt:
+		a.stmt.Path = true
+		a.setting(x.VariableSetStmt)
+	case *pg.Node_TransactionStmt, *pg.Node_DiscardStmt:
+		a.stmt.Path = true
+	case *pg.Node_DoStmt, *pg.Node_CallStmt:
+		a.stmt.Path, a.stmt.DDL, a.stmt.Writes = true, true, true
+	case *pg.Node_ExecuteStmt:
+		a.stmt.Names, a.stmt.Path = x.ExecuteStmt.Name, true
+	case *pg.Node_FetchStmt:
+		a.stmt.Names = x.FetchStmt.Portalname
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
+		a.stmt.Path = a.callsUnknown()
+	case *pg.Node_ExplainStmt:
+		a.stmt.Path = true
+	default:
+		for _, prefix := range []string{"Create", "Alter", "Drop", "Rename", "View", "Rule", "Index", "ReindexStmt"} {
+			if strings.HasPrefix(name, prefix) {
+				a.stmt.DDL = true
+			}
+		}
+	}
+}
+
+// callsUnknown says whether the text may call a function that sets the
+// search_path: set_config, or any function that is not among the common ones.
+func (a *analyzer) callsUnknown() bool {
+	for i, t := range a.tokens {
+		if t.Token == pg.Token_IDENT && a.word(i+1) == "(" && !harmless[a.word(i)] {
+			return true
+		}
+	}
+	return false
+}
+
+var harmless = map[string]bool{
+	"count": true, "sum": true, "avg": true, "min": true, "max": true, "now": true, "lower": true, "upper": true,
+	"length": true, "nextval": true, "currval": true, "lastval": true, "array_agg": true, "string_agg": true,
+	"json_agg": true, "jsonb_agg": true, "json_build_object": true, "jsonb_build_object": true, "gen_random_uuid": true,
+	"round": true, "abs": true, "date_trunc": true, "to_char": true, "generate_series": true, "unnest": true, "version": true,
+	"pg_sleep": true, "concat": true, "md5": true, "random": true, "any_value": true, "row_number": true, "rank": true,
+}
+
+// setting refuses settings under which the server would read the text of later
+// statements otherwise than the plan does.
+func (a *analyzer) setting(s *pg.VariableSetStmt) {
+	if lowerASCII(s.Name) != "standard_conforming_strings" || s.Kind != pg.VariableSetKind_VAR_SET_VALUE {
+		return
+	}
+	for _, n := range s.Args {
+		switch lowerASCII(n.GetAConst().GetSval().GetSval()) {
+		case "on", "true", "yes", "1", "t", "y":
+		default:
+			a.refuse(-1, "standard_conforming_strings cannot be switched off: protected values could not be told from text",
+				"Write E'' for strings with escapes.")
+		}
+	}
+}
+
+// statement analyzes a statement of a text that has a name which matters.
+func (a *analyzer) statement(n *pg.Node) {
+	switch x := n.Node.(type) {
+	case *pg.Node_SelectStmt:
+		a.outputs(a.query(x.SelectStmt, nil))
+		if x.SelectStmt.IntoClause != nil && len(a.stmt.Outputs) > 0 {
+			a.refuse(-1, "protected columns cannot be copied into another table", "")
+		}
+	case *pg.Node_InsertStmt:
+		a.outputs(a.insert(x.InsertStmt, nil))
+	case *pg.Node_UpdateStmt:
+		a.outputs(a.update(x.UpdateStmt, nil))
+	case *pg.Node_DeleteStmt:
+		a.outputs(a.delete(x.DeleteStmt, nil))
+	case *pg.Node_ExplainStmt:
+		a.explain(x.ExplainStmt)
+	case *pg.Node_CreateStmt:
+		a.createTable(x.CreateStmt)
+	case *pg.Node_AlterTableStmt:
+		a.alterTable(x.AlterTableStmt)
+	case *pg.Node_IndexStmt:
+		a.index(x.IndexStmt)
+	case *pg.Node_RenameStmt:
+		a.rename(x.RenameStmt)
+	case *pg.Node_AlterObjectSchemaStmt:
+		a.moveSchema(x.AlterObjectSchemaStmt)
+	case *pg.Node_CreatePolicyStmt:
+		a.policy(x.CreatePolicyStmt.Table, n)
+	case *pg.Node_AlterPolicyStmt:
+		a.policy(x.AlterPolicyStmt.Table, n)
+	case *pg.Node_TruncateStmt, *pg.Node_VacuumStmt, *pg.Node_GrantStmt, *pg.Node_DropStmt, *pg.Node_CommentStmt,
+		*pg.Node_LockStmt, *pg.Node_ClusterStmt, *pg.Node_ReindexStmt, *pg.Node_SecLabelStmt,
+		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_AlterOwnerStmt, *pg.Node_GrantRoleStmt:
+		// They neither read nor write a value.
+	default:
+		a.reach(n)
+	}
+}
+
+// outputs notes the protected columns among a statement's result columns.
+func (a *analyzer) outputs(out *source) {
+	for _, f := range out.fields {
+		if f.rule != nil {
+			a.stmt.Outputs = append(a.stmt.Outputs, f.rule)
+		}
+	}
+}
+
+func (a *analyzer) explain(e *pg.ExplainStmt) {
+	switch e.Query.Node.(type) {
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+		a.statement(e.Query)
+		a.stmt.Outputs = nil
+	default:
+		a.reach(e.Query)
+	}
+}
+
+// reach refuses a statement of a kind that has no plan if it names a relation
+// that matters.
+func (a *analyzer) reach(n *pg.Node) {
+	if n == nil {
+		return
+	}
+	if rv := n.GetRangeVar(); rv != nil {
+		if a.reaches(rv) {
+			a.refuse(int(rv.Location), a.commandName()+" on a table with protected columns is not supported", a.hint())
+		}
+		return
+	}
+	if m := inner(n); m != nil {
+		eachNode(m, a.reach)
+	}
+}
+
+func (a *analyzer) reaches(rv *pg.RangeVar) bool {
+	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path())
+	switch res {
+	case unprotected:
+		return false
+	case resolved:
+		return rel.Protected || rel.Refuse != ""
+	case needPath:
+		a.needs(NeedPath)
+		return false
+	}
+	a.needs(NeedCatalog)
+	return true
+}
+
+var hints = map[string]string{
+	"COPY":          "Use INSERT and SELECT.",
+	"DECLARECURSOR": "Use a protocol-level portal with a row limit, or LIMIT.",
+	"PREPARE":       "Use a protocol-level prepared statement.",
+	"MERGE":         "Use INSERT .. ON CONFLICT.",
+	"VIEW":          "Select the protected columns from the table itself.",
+	"CREATETABLEAS": "CREATE TABLE it, then INSERT.",
+}
+
+var commandNames = map[string]string{
+	"DECLARECURSOR": "DECLARE CURSOR", "VIEW": "CREATE VIEW", "CREATETABLEAS": "CREATE TABLE AS", "CREATETRIG": "CREATE TRIGGER",
+	"RULE": "CREATE RULE", "REFRESHMATVIEW": "REFRESH MATERIALIZED VIEW", "CREATEFUNCTION": "CREATE FUNCTION",
+	"CREATESTATS": "CREATE STATISTICS", "CREATEPUBLICATION": "CREATE PUBLICATION", "CREATEFOREIGNTABLE": "CREATE FOREIGN TABLE",
+	"CREATESCHEMA": "CREATE SCHEMA with elements",
+}
+
+func (a *analyzer) commandName() string {
+	if n := commandNames[a.stmt.Command]; n != "" {
+		return n
+	}
+	return a.stmt.Command
+}
+
+func (a *analyzer) hint() string { return hints[a.stmt.Command] }

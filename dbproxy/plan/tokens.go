@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"sort"
+	"strings"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+// nameLen is NAMEDATALEN-1: the server cuts longer identifiers.
+const nameLen = 63
+
+// scan reads the tokens and says whether any identifier could name a relation
+// that matters. It looks at every identifier, whatever it stands for.
+func (a *analyzer) scan() (mentioned bool, err error) {
+	res, err := pg.Scan(a.sql)
+	if err != nil {
+		return false, err
+	}
+	a.tokens = make([]*pg.ScanToken, 0, len(res.Tokens))
+	for _, t := range res.Tokens {
+		switch t.Token {
+		case pg.Token_C_COMMENT, pg.Token_SQL_COMMENT:
+			continue
+		case pg.Token_UIDENT:
+			mentioned = true
+		case pg.Token_IDENT:
+			mentioned = mentioned || a.cat.mentions(identifier(a.text(t)))
+		default:
+			if t.KeywordKind != pg.KeywordKind_NO_KEYWORD {
+				mentioned = mentioned || a.cat.mentions(identifier(a.text(t)))
+			}
+		}
+		a.tokens = append(a.tokens, t)
+	}
+	return mentioned, nil
+}
+
+// identifier is the name that an identifier token means.
+func identifier(token string) string {
+	if strings.HasPrefix(token, `"`) {
+		token = strings.ReplaceAll(strings.Trim(token, `"`), `""`, `"`)
+	} else {
+		token = lowerASCII(token)
+	}
+	if len(token) > nameLen {
+		cut := nameLen
+		for cut > 0 && token[cut]&0xC0 == 0x80 {
+			cut--
+		}
+		token = token[:cut]
+	}
+	return token
+}
+
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func (a *analyzer) text(t *pg.ScanToken) string { return a.sql[t.Start:t.End] }
+
+// tokenAt gives the index of the token that starts at a byte offset, or -1.
+func (a *analyzer) tokenAt(offset int) int {
+	i := sort.Search(len(a.tokens), func(i int) bool { return int(a.tokens[i].Start) >= offset })
+	if i < len(a.tokens) && int(a.tokens[i].Start) == offset {
+		return i
+	}
+	return -1
+}
+
+func (a *analyzer) word(i int) string {
+	if i < 0 || i >= len(a.tokens) {
+		return ""
+	}
+	return lowerASCII(a.text(a.tokens[i]))
+}
+
+// constantEnd gives the end of the constant that starts at offset: one token,
+// a sign and a number, or a Unicode string with its UESCAPE.
+func (a *analyzer) constantEnd(offset int) (end int, ok bool) {
+	i := a.tokenAt(offset)
+	if i < 0 {
+		return 0, false
+	}
+	switch a.tokens[i].Token {
+	case pg.Token_ASCII_45: // -
+		i++
+		if i >= len(a.tokens) || !isNumber(a.tokens[i].Token) {
+			return 0, false
+		}
+	case pg.Token_USCONST:
+		if a.word(i+1) == "uescape" {
+			i += 2
+		}
+	case pg.Token_SCONST, pg.Token_ICONST, pg.Token_FCONST, pg.Token_TRUE_P, pg.Token_FALSE_P, pg.Token_NULL_P:
+	default:
+		return 0, false
+	}
+	if i >= len(a.tokens) {
+		return 0, false
+	}
+	return int(a.tokens[i].End), true
+}
+
+func isNumber(t pg.Token) bool { return t == pg.Token_ICONST || t == pg.Token_FCONST }
+
+// typeEnd gives the end of the type name that starts at offset. It knows the
+// spellings of the types in types.go only.
+func (a *analyzer) typeEnd(offset int) (end int, ok bool) {
+	i := a.tokenAt(offset)
+	if i < 0 {
+		return 0, false
+	}
+	if a.word(i) == "national" {
+		i++
+	}
+	for a.word(i+1) == "." {
+		i += 2
+	}
+	if w := a.word(i + 1); w == "varying" || w == "precision" {
+		i++
+	}
+	if a.word(i+1) == "(" {
+		for i++; i < len(a.tokens) && a.word(i) != ")"; i++ {
+		}
+	}
+	if w := a.word(i + 1); (w == "with" || w == "without") && a.word(i+2) == "time" && a.word(i+3) == "zone" {
+		i += 3
+	}
+	if i >= len(a.tokens) {
+		return 0, false
+	}
+	return int(a.tokens[i].End), true
+}
