@@ -35,7 +35,7 @@ type module struct {
 func loadModule(path string) (*module, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrModule, err)
+		return nil, fmt.Errorf("%w: finding %s: %w", ErrModule, path, err)
 	}
 	loaded.Lock()
 	defer loaded.Unlock()
@@ -108,8 +108,9 @@ func (m *module) initialize() error {
 	}
 }
 
-// restart finalizes and initializes a module that nobody else uses: client
-// libraries of network HSMs often do not find a token again without it.
+// restart finalizes and initializes a module that nobody else uses: SoftHSM,
+// and client libraries of network HSMs, do not find a token again without it
+// once they have seen it missing.
 func (m *module) restart(ctx context.Context) error {
 	loaded.Lock()
 	defer loaded.Unlock()

@@ -13,8 +13,9 @@ import (
 const (
 	firstBackoff = 50 * time.Millisecond
 	lastBackoff  = 5 * time.Second
-	// restartAfter is how many attempts fail before the module is restarted.
-	restartAfter = 3
+	// restartAfter is how many attempts fail before the module is initialized
+	// anew for each further one.
+	restartAfter = 2
 )
 
 // supervisor holds the present conn and makes the next one. There is one
@@ -106,7 +107,7 @@ func (t *Token) reconnect(a *connecting, old *conn, failures int) {
 		old.retire()
 	}
 	var err error
-	if failures > 0 && failures%restartAfter == 0 && t.hung.Load() == 0 {
+	if failures >= restartAfter && t.hung.Load() == 0 {
 		err = t.mod.restart(ctx)
 	}
 	var c *conn

@@ -12,8 +12,13 @@
  *
  * and each call of a hooked function adds its name to SHIM_CONTROL.trace if
  * that file exists.
+ *
+ * SoftHSM 2.6.1 crashes if C_Logout or C_CloseAllSessions frees what a call in
+ * another thread is using, so here these two wait until no other call is
+ * inside.
  */
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +28,7 @@
 static CK_FUNCTION_LIST_PTR real;
 static CK_FUNCTION_LIST shim;
 static atomic_int sessions, held;
+static pthread_rwlock_t inside = PTHREAD_RWLOCK_INITIALIZER;
 
 static void trace(const char *name)
 {
@@ -75,8 +81,32 @@ static CK_RV before(const char *name, CK_MECHANISM_PTR m)
 	static CK_RV hook_##name params \
 	{ \
 		CK_RV rv = before(#name, mech); \
-		return rv == CKR_OK ? real->name args : rv; \
+		if (rv != CKR_OK) \
+			return rv; \
+		pthread_rwlock_rdlock(&inside); \
+		rv = real->name args; \
+		pthread_rwlock_unlock(&inside); \
+		return rv; \
 	}
+
+#define ALONE(name, params, args) \
+	static CK_RV hook_##name params \
+	{ \
+		pthread_rwlock_wrlock(&inside); \
+		CK_RV rv = real->name args; \
+		pthread_rwlock_unlock(&inside); \
+		return rv; \
+	}
+
+ALONE(C_Logout, (CK_SESSION_HANDLE s), (s))
+ALONE(C_CloseAllSessions, (CK_SLOT_ID s), (s))
+HOOK(C_DestroyObject, NULL, (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o), (s, o))
+HOOK(C_GetAttributeValue, NULL, (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_PTR a, CK_ULONG n), (s, o, a, n))
+HOOK(C_FindObjectsInit, NULL, (CK_SESSION_HANDLE s, CK_ATTRIBUTE_PTR a, CK_ULONG n), (s, a, n))
+HOOK(C_FindObjects, NULL, (CK_SESSION_HANDLE s, CK_OBJECT_HANDLE_PTR o, CK_ULONG m, CK_ULONG_PTR n), (s, o, m, n))
+HOOK(C_FindObjectsFinal, NULL, (CK_SESSION_HANDLE s), (s))
+HOOK(C_GetTokenInfo, NULL, (CK_SLOT_ID s, CK_TOKEN_INFO_PTR i), (s, i))
+HOOK(C_GetSessionInfo, NULL, (CK_SESSION_HANDLE s, CK_SESSION_INFO_PTR i), (s, i))
 
 HOOK(C_Login, NULL, (CK_SESSION_HANDLE s, CK_USER_TYPE u, CK_UTF8CHAR_PTR p, CK_ULONG n), (s, u, p, n))
 HOOK(C_GenerateRandom, NULL, (CK_SESSION_HANDLE s, CK_BYTE_PTR p, CK_ULONG n), (s, p, n))
@@ -96,7 +126,10 @@ static CK_RV hook_C_EncryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJE
 		return rv;
 	if (m->mechanism == CKM_AES_GCM && rule("C_EncryptInit", "iv", &a, &b))
 		memset(((CK_GCM_PARAMS_PTR)m->pParameter)->pIv, 0x5a, 12);
-	return real->C_EncryptInit(s, m, k);
+	pthread_rwlock_rdlock(&inside);
+	rv = real->C_EncryptInit(s, m, k);
+	pthread_rwlock_unlock(&inside);
+	return rv;
 }
 
 static CK_RV hook_C_OpenSession(CK_SLOT_ID id, CK_FLAGS f, CK_VOID_PTR p, CK_NOTIFY n, CK_SESSION_HANDLE_PTR s)
@@ -109,7 +142,9 @@ static CK_RV hook_C_OpenSession(CK_SLOT_ID id, CK_FLAGS f, CK_VOID_PTR p, CK_NOT
 		atomic_fetch_sub(&sessions, 1);
 		return CKR_SESSION_COUNT;
 	}
+	pthread_rwlock_rdlock(&inside);
 	rv = real->C_OpenSession(id, f, p, n, s);
+	pthread_rwlock_unlock(&inside);
 	if (rv != CKR_OK)
 		atomic_fetch_sub(&sessions, 1);
 	return rv;
@@ -120,7 +155,9 @@ static CK_RV hook_C_CloseSession(CK_SESSION_HANDLE s)
 	CK_RV rv = before("C_CloseSession", NULL);
 	if (rv != CKR_OK)
 		return rv;
+	pthread_rwlock_rdlock(&inside);
 	rv = real->C_CloseSession(s);
+	pthread_rwlock_unlock(&inside);
 	if (rv == CKR_OK)
 		atomic_fetch_sub(&sessions, 1);
 	return rv;
@@ -145,6 +182,15 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 	shim.C_DeriveKey = hook_C_DeriveKey;
 	shim.C_OpenSession = hook_C_OpenSession;
 	shim.C_CloseSession = hook_C_CloseSession;
+	shim.C_Logout = hook_C_Logout;
+	shim.C_CloseAllSessions = hook_C_CloseAllSessions;
+	shim.C_DestroyObject = hook_C_DestroyObject;
+	shim.C_GetAttributeValue = hook_C_GetAttributeValue;
+	shim.C_FindObjectsInit = hook_C_FindObjectsInit;
+	shim.C_FindObjects = hook_C_FindObjects;
+	shim.C_FindObjectsFinal = hook_C_FindObjectsFinal;
+	shim.C_GetTokenInfo = hook_C_GetTokenInfo;
+	shim.C_GetSessionInfo = hook_C_GetSessionInfo;
 	*out = &shim;
 	return CKR_OK;
 }
