@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// Limits of request bodies that are no object's content.
+const (
+	maxConfiguration = 64 << 10
+	maxDelete        = 2 << 20
+)
+
+// forwardCall is the client's request without a body.
+func (x *exchange) forwardCall() call {
+	c := call{method: x.r.Method, bucket: x.bucket, key: x.key, header: http.Header{}, query: url.Values{}}
+	copyHeaders(c.header, x.header, conditionHeaders, ownerHeaders, bucketHeaders)
+	for name, values := range x.query {
+		c.query[name] = values
+	}
+	return c
+}
+
+// forward passes an operation on that carries no object data either way.
+func forward(ctx context.Context, x *exchange) error {
+	return x.passOn(ctx, x.forwardCall())
+}
+
+// passOn passes the upstream's answer on as it is.
+func (x *exchange) passOn(ctx context.Context, c call) error {
+	resp, err := x.g.upstream.do(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer drain(resp.Body)
+	x.copyAnswer(resp.Header)
+	if resp.ContentLength >= 0 {
+		x.w.Header().Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	}
+	if err := x.done(resp.StatusCode); err != nil {
+		return err
+	}
+	x.writeHeader(resp.StatusCode)
+	if _, err := io.Copy(x.w, resp.Body); err != nil {
+		return fmt.Errorf("passing on the upstream's answer: %w", err)
+	}
+	return nil
+}
+
+// document reads a verified body that is no object's content.
+func (x *exchange) document(ctx context.Context, limit int64) ([]byte, error) {
+	src, err := x.newSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(src, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(text)) > limit {
+		return nil, malformedXML
+	}
+	return text, nil
+}
+
+var malformedXML = &s3Error{
+	code: "MalformedXML", status: http.StatusBadRequest,
+	message: "The XML you provided was not well-formed or did not validate against our published schema",
+}
+
+// withDocument makes text the body of c. S3 wants a digest with it.
+func (c *call) withDocument(text []byte) {
+	sum := md5.Sum(text)
+	c.header.Set("Content-Md5", base64.StdEncoding.EncodeToString(sum[:]))
+	c.body, c.length = bytes.NewReader(text), int64(len(text))
+	c.replay = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+}
+
+func deleteObjects(ctx context.Context, x *exchange) error {
+	return x.passDocument(ctx, maxDelete)
+}
+
+func putBucketVersioning(ctx context.Context, x *exchange) error {
+	return x.passDocument(ctx, maxConfiguration)
+}
+
+func (x *exchange) passDocument(ctx context.Context, limit int64) error {
+	text, err := x.document(ctx, limit)
+	if err != nil {
+		return err
+	}
+	c := x.forwardCall()
+	c.withDocument(text)
+	return x.passOn(ctx, c)
+}
+
+// createBucket puts the upstream's region where the client names the gateway's.
+func createBucket(ctx context.Context, x *exchange) error {
+	text, err := x.document(ctx, maxConfiguration)
+	if err != nil {
+		return err
+	}
+	c := x.forwardCall()
+	text, err = x.locationFor(text)
+	if err != nil {
+		return err
+	}
+	if len(text) > 0 {
+		c.withDocument(text)
+	}
+	resp, err := x.g.upstream.do(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer drain(resp.Body)
+	x.w.Header().Set("Location", "/"+x.bucket)
+	x.w.Header().Set("Content-Length", "0")
+	return x.empty(resp)
+}
+
+func (x *exchange) locationFor(text []byte) ([]byte, error) {
+	var asked struct {
+		XMLName            xml.Name `xml:"CreateBucketConfiguration"`
+		LocationConstraint string
+		Location           *struct{}
+		Bucket             *struct{}
+	}
+	if len(bytes.TrimSpace(text)) > 0 {
+		if xml.Unmarshal(text, &asked) != nil {
+			return nil, malformedXML
+		}
+		if asked.Location != nil || asked.Bucket != nil {
+			return nil, notImplemented("CreateBucket", "directory buckets")
+		}
+	}
+	region := asked.LocationConstraint
+	if x.g.region != "" {
+		if region != "" && region != x.g.region {
+			return nil, &s3Error{
+				code: "IllegalLocationConstraintException", status: http.StatusBadRequest,
+				message: "The " + region + " location constraint is incompatible for the region specific endpoint this request was sent to.",
+			}
+		}
+		region = x.g.upstream.region
+	}
+	if region == "" || region == "us-east-1" {
+		return nil, nil
+	}
+	return location("CreateBucketConfiguration", "<LocationConstraint>", region, "</LocationConstraint>"), nil
+}
+
+func location(root, before, region, after string) []byte {
+	var b bytes.Buffer
+	b.WriteString("<" + root + ` xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` + before)
+	xml.EscapeText(&b, []byte(region))
+	b.WriteString(after + "</" + root + ">")
+	return b.Bytes()
+}
+
+// bucketLocation answers with the region that the gateway's clients sign for.
+func bucketLocation(ctx context.Context, x *exchange) error {
+	if x.g.region == "" {
+		return forward(ctx, x)
+	}
+	resp, err := x.g.upstream.do(ctx, x.forwardCall())
+	if err != nil {
+		return err
+	}
+	defer drain(resp.Body)
+	region := x.g.region
+	if region == "us-east-1" {
+		region = "" // S3's own spelling
+	}
+	text := append([]byte(xml.Header), location("LocationConstraint", "", region, "")...)
+	x.w.Header().Set("Content-Type", "application/xml")
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	if err := x.done(http.StatusOK); err != nil {
+		return err
+	}
+	x.writeHeader(http.StatusOK)
+	if _, err := x.w.Write(text); err != nil {
+		return errClientGone
+	}
+	return nil
+}
+
+func headBucket(ctx context.Context, x *exchange) error {
+	resp, err := x.g.upstream.do(ctx, x.forwardCall())
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if x.g.region != "" {
+		resp.Header.Set("X-Amz-Bucket-Region", x.g.region)
+	}
+	return x.empty(resp)
+}

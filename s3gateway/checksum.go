@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway
+
+import (
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base64"
+	"hash"
+	"hash/crc32"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/minio/crc64nvme"
+)
+
+// algorithms are the additional checksums of S3 by the last part of their
+// header's name.
+var algorithms = map[string]func() hash.Hash{
+	"crc32":     func() hash.Hash { return crc32.NewIEEE() },
+	"crc32c":    func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) },
+	"crc64nvme": func() hash.Hash { return crc64nvme.New() },
+	"sha1":      sha1.New,
+	"sha256":    sha256.New,
+}
+
+const checksumPrefix = "X-Amz-Checksum-"
+
+// notChecksums have the prefix and are no values.
+var notChecksums = []string{"Mode", "Type", "Algorithm"}
+
+// digests are what the client says of its content, checked while it passes.
+type digests struct {
+	md5       hash.Hash // nil if the client gave no Content-MD5
+	wantMD5   []byte
+	algorithm string // "" if there is no additional checksum
+	sum       hash.Hash
+	want      string // base64; "" while it is still to come in a trailer
+}
+
+// newDigests reads the client's declarations.
+func newDigests(header http.Header) (*digests, error) {
+	d := &digests{}
+	if values := header["Content-Md5"]; len(values) > 0 {
+		want, err := base64.StdEncoding.DecodeString(values[0])
+		if err != nil || len(want) != md5.Size || len(values) > 1 {
+			return nil, &s3Error{code: "InvalidDigest", status: http.StatusBadRequest, message: "The Content-MD5 you specified is not valid."}
+		}
+		d.md5, d.wantMD5 = md5.New(), want
+	}
+	if kind := header.Get("X-Amz-Checksum-Type"); kind != "" && kind != "FULL_OBJECT" {
+		return nil, invalidRequest("The checksum type of a single upload must be FULL_OBJECT.")
+	}
+	for name, values := range header {
+		algorithm, ok := strings.CutPrefix(name, checksumPrefix)
+		if !ok || slices.Contains(notChecksums, algorithm) {
+			continue
+		}
+		if len(values) != 1 {
+			return nil, invalidRequest("A checksum is given more than once.")
+		}
+		if err := d.use(algorithm, values[0]); err != nil {
+			return nil, err
+		}
+	}
+	for _, list := range header.Values("X-Amz-Trailer") {
+		for name := range strings.SplitSeq(list, ",") {
+			algorithm, ok := strings.CutPrefix(http.CanonicalHeaderKey(strings.TrimSpace(name)), checksumPrefix)
+			if !ok {
+				return nil, invalidRequest("The value specified in the x-amz-trailer header is not supported.")
+			}
+			if err := d.use(algorithm, ""); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return d, d.checkName(header)
+}
+
+func (d *digests) use(algorithm, want string) error {
+	algorithm = strings.ToLower(algorithm)
+	if d.algorithm != "" {
+		return invalidRequest("Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.")
+	}
+	construct := algorithms[algorithm]
+	if construct == nil {
+		return notImplemented("PutObject", "the checksum "+algorithm)
+	}
+	d.algorithm, d.sum = algorithm, construct()
+	return d.setWant(want)
+}
+
+func (d *digests) setWant(want string) error {
+	if want == "" {
+		return nil
+	}
+	value, err := base64.StdEncoding.DecodeString(want)
+	if err != nil || len(value) != d.sum.Size() {
+		return invalidRequest("Value for x-amz-checksum-" + d.algorithm + " header is invalid.")
+	}
+	d.want = want
+	return nil
+}
+
+// checkName compares x-amz-sdk-checksum-algorithm with what was given.
+func (d *digests) checkName(header http.Header) error {
+	named := header.Get("X-Amz-Sdk-Checksum-Algorithm")
+	if named == "" {
+		named = header.Get("X-Amz-Checksum-Algorithm")
+	}
+	if named != "" && d.algorithm != "" && !strings.EqualFold(named, d.algorithm) {
+		return invalidRequest("Value for x-amz-sdk-checksum-algorithm header is not the algorithm of the checksum.")
+	}
+	return nil
+}
+
+func (d *digests) write(p []byte) {
+	if d.md5 != nil {
+		d.md5.Write(p)
+	}
+	if d.sum != nil {
+		d.sum.Write(p)
+	}
+}
+
+// check compares once all of the content has passed. The trailer is nil if the
+// body had none.
+func (d *digests) check(trailer http.Header) error {
+	if d.md5 != nil && !slices.Equal(d.md5.Sum(nil), d.wantMD5) {
+		return badDigest("Content-MD5")
+	}
+	if d.sum == nil {
+		return nil
+	}
+	if d.want == "" {
+		if err := d.setWant(trailer.Get(checksumPrefix + d.algorithm)); err != nil {
+			return err
+		}
+	}
+	if d.want == "" || base64.StdEncoding.EncodeToString(d.sum.Sum(nil)) != d.want {
+		return badDigest(strings.ToUpper(d.algorithm))
+	}
+	return nil
+}
+
+func badDigest(name string) *s3Error {
+	return &s3Error{code: "BadDigest", status: http.StatusBadRequest, message: "The " + name + " you specified did not match the calculated checksum."}
+}
+
+// known is the additional checksum as it is stored with the object: nil as
+// long as there is none.
+func (d *digests) known() map[string]string {
+	if d.want == "" {
+		return nil
+	}
+	return map[string]string{d.algorithm: d.want}
+}
+
+// setChecksums puts stored checksums of the plaintext into an answer.
+func setChecksums(header http.Header, sums map[string]string) {
+	if len(sums) == 0 {
+		return
+	}
+	for algorithm, value := range sums {
+		header.Set(checksumPrefix+algorithm, value)
+	}
+	header.Set("X-Amz-Checksum-Type", "FULL_OBJECT")
+}

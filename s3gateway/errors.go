@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/sigv4"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/datakey"
+	"github.com/sidekey/sidekey/proxy/envelope"
+)
+
+// s3Error is an error as a client of S3 sees it.
+type s3Error struct {
+	code    string
+	status  int
+	message string
+	fields  [][2]string // further elements, such as Region
+	header  http.Header // further headers, such as Content-Range
+	cause   error       // logged, never shown
+}
+
+func (e *s3Error) Error() string {
+	if e.cause != nil {
+		return e.code + ": " + e.message + ": " + e.cause.Error()
+	}
+	return e.code + ": " + e.message
+}
+
+func (e *s3Error) Unwrap() error { return e.cause }
+
+// errAbort tells ServeHTTP to cut the connection.
+var errAbort = errors.New("connection aborted")
+
+func invalidArgument(message string) *s3Error {
+	return &s3Error{code: "InvalidArgument", status: http.StatusBadRequest, message: message}
+}
+
+func invalidRequest(message string) *s3Error {
+	return &s3Error{code: "InvalidRequest", status: http.StatusBadRequest, message: message}
+}
+
+func notImplemented(operation, what string) *s3Error {
+	e := &s3Error{
+		code: "NotImplemented", status: http.StatusNotImplemented,
+		message: "The gateway does not implement " + operation + ".",
+		fields:  [][2]string{{"Operation", operation}},
+	}
+	if what != "" {
+		e.message = "The gateway does not implement " + what + " of " + operation + "."
+		e.fields = append(e.fields, [2]string{"Header", what})
+	}
+	return e
+}
+
+func invalidRange(size int64) *s3Error {
+	return &s3Error{
+		code: "InvalidRange", status: http.StatusRequestedRangeNotSatisfiable, message: "The requested range is not satisfiable",
+		fields: [][2]string{{"ActualObjectSize", strconv.FormatInt(size, 10)}},
+		header: http.Header{"Content-Range": {"bytes */" + strconv.FormatInt(size, 10)}},
+	}
+}
+
+var errNotSealed = &s3Error{
+	code: "InvalidObjectState", status: http.StatusForbidden,
+	message: "The object was not stored through this gateway and is not readable through it.",
+}
+
+// signatureErrors maps the refusals of the verifier. IncompleteBody and the
+// like reach the client while its body is read.
+var signatureErrors = map[sigv4.ErrorCode]s3Error{
+	sigv4.MissingAuthentication:        {code: "AccessDenied", status: http.StatusForbidden},
+	sigv4.UnsupportedAlgorithm:         {code: "InvalidRequest", status: http.StatusBadRequest},
+	sigv4.IncompleteSignature:          {code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest},
+	sigv4.AuthorizationHeaderMalformed: {code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest},
+	sigv4.AuthorizationQueryMalformed:  {code: "AuthorizationQueryParametersError", status: http.StatusBadRequest},
+	sigv4.WrongRegion:                  {code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest},
+	sigv4.UnsignedHeaders:              {code: "AccessDenied", status: http.StatusForbidden},
+	sigv4.InvalidAccessKeyID:           {code: "InvalidAccessKeyId", status: http.StatusForbidden},
+	sigv4.SignatureDoesNotMatch:        {code: "SignatureDoesNotMatch", status: http.StatusForbidden},
+	sigv4.RequestTimeTooSkewed:         {code: "RequestTimeTooSkewed", status: http.StatusForbidden},
+	sigv4.Expired:                      {code: "AccessDenied", status: http.StatusForbidden},
+	sigv4.MalformedURI:                 {code: "InvalidURI", status: http.StatusBadRequest},
+	sigv4.InvalidPayloadHash:           {code: "InvalidRequest", status: http.StatusBadRequest},
+	sigv4.MissingDecodedLength:         {code: "MissingContentLength", status: http.StatusLengthRequired},
+	sigv4.InvalidDecodedLength:         {code: "InvalidArgument", status: http.StatusBadRequest},
+	sigv4.ContentSHA256Mismatch:        {code: "XAmzContentSHA256Mismatch", status: http.StatusBadRequest},
+	sigv4.IncompleteBody:               {code: "IncompleteBody", status: http.StatusBadRequest},
+	sigv4.BadChunk:                     {code: "InvalidRequest", status: http.StatusBadRequest},
+	sigv4.BadChunkSignature:            {code: "SignatureDoesNotMatch", status: http.StatusForbidden},
+	sigv4.BadTrailer:                   {code: "MalformedTrailerError", status: http.StatusBadRequest},
+}
+
+// asS3 maps every error of the gateway. What it does not know is an internal
+// error, whose cause goes to the log only.
+func (x *exchange) asS3(err error) *s3Error {
+	var own *s3Error
+	if errors.As(err, &own) {
+		return own
+	}
+	var signature *sigv4.Error
+	if errors.As(err, &signature) {
+		e := signatureErrors[signature.Code]
+		e.message = signature.Message
+		if signature.Code == sigv4.WrongRegion {
+			e.fields = [][2]string{{"Region", x.g.region}}
+		}
+		return &e
+	}
+	var key *datakey.Error
+	if errors.As(err, &key) {
+		return keyError(key)
+	}
+	switch {
+	case errors.Is(err, audit.ErrUnavailable):
+		return &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The audit log cannot be written; nothing is answered without a record.", cause: err}
+	case errors.Is(err, proxy.ErrNoRule):
+		return &s3Error{code: "AccessDenied", status: http.StatusForbidden, message: "No encryption rule covers this object.", cause: err}
+	case errors.Is(err, envelope.ErrFormat), errors.Is(err, envelope.ErrOpen):
+		return &s3Error{code: "InternalError", status: http.StatusInternalServerError, message: "The stored object is damaged or was not written under this name.", cause: err}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &s3Error{code: "IncompleteBody", status: http.StatusBadRequest, message: "The request body ended before its declared length.", cause: err}
+	case errors.Is(err, context.Canceled):
+		return &s3Error{code: "RequestTimeout", status: http.StatusBadRequest, message: "The client went away.", cause: err}
+	}
+	return &s3Error{code: "InternalError", status: http.StatusInternalServerError, message: "We encountered an internal error. Please try again.", cause: err}
+}
+
+// keyError answers as S3 does when KMS refuses it.
+func keyError(err *datakey.Error) *s3Error {
+	switch err.Kind {
+	case datakey.Denied:
+		return &s3Error{code: "AccessDenied", status: http.StatusForbidden, message: "The key service does not allow the use of the key.", cause: err}
+	case datakey.Disabled:
+		if err.KMSCode == "KMSInvalidStateException" {
+			return &s3Error{code: "KMS.KMSInvalidStateException", status: http.StatusBadRequest, message: "The state of the key does not allow its use.", cause: err}
+		}
+		return &s3Error{code: "KMS.DisabledException", status: http.StatusBadRequest, message: "The key is disabled.", cause: err}
+	case datakey.NotFound:
+		return &s3Error{code: "KMS.NotFoundException", status: http.StatusBadRequest, message: "The key does not exist.", cause: err}
+	case datakey.Unavailable:
+		return &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The key service cannot be reached. Please try again.", cause: err}
+	}
+	return &s3Error{code: "InternalError", status: http.StatusInternalServerError, message: "The data key of the object cannot be used.", cause: err}
+}
+
+// fail ends the record and answers with err, or cuts the connection if the
+// answer has begun.
+func (x *exchange) fail(err error) error {
+	e := x.asS3(err)
+	if auditErr := x.op.End(e.code, audit.HTTPStatus.Int(e.status)); auditErr != nil {
+		x.g.log.Error("cannot end the audit record", "request_id", x.id, "error", auditErr)
+		e = x.asS3(auditErr)
+	}
+	if e.status >= 500 && e.status != http.StatusNotImplemented {
+		x.g.log.LogAttrs(x.r.Context(), slog.LevelError, "s3 request failed",
+			slog.String("operation", x.name), slog.String("request_id", x.id),
+			slog.String("code", e.code), slog.Any("error", err))
+	}
+	if x.started {
+		return errAbort
+	}
+	x.writeError(e)
+	return nil
+}
+
+func (x *exchange) writeError(e *s3Error) {
+	header := x.w.Header()
+	for name := range header {
+		if name != "X-Amz-Request-Id" {
+			header.Del(name)
+		}
+	}
+	for name, values := range e.header {
+		header[name] = values
+	}
+	if x.r.Method == http.MethodHead {
+		x.writeHeader(e.status)
+		return
+	}
+	header.Set("Content-Type", "application/xml")
+	var b bytes.Buffer
+	b.WriteString(xml.Header + "<Error>")
+	element := func(name, value string) {
+		b.WriteString("<" + name + ">")
+		xml.EscapeText(&b, []byte(value))
+		b.WriteString("</" + name + ">")
+	}
+	element("Code", e.code)
+	element("Message", e.message)
+	for _, field := range e.fields {
+		element(field[0], field[1])
+	}
+	if x.bucket != "" {
+		element("BucketName", x.bucket)
+	}
+	if x.key != "" {
+		element("Key", x.key)
+	}
+	element("Resource", x.r.URL.Path)
+	element("RequestId", x.id)
+	element("HostId", x.id)
+	b.WriteString("</Error>")
+	header.Set("Content-Length", strconv.Itoa(b.Len()))
+	x.writeHeader(e.status)
+	x.w.Write(b.Bytes())
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package s3gateway is the S3 service that applications talk to. It verifies
+// their signatures, seals what they put and opens what they get, and stores
+// only ciphertext upstream.
+//
+// The client's view is S3 with SSE-KMS: sizes and checksums are those of the
+// plaintext, ETags are the upstream's and opaque. What the gateway does not
+// know, and what could carry data past the cipher, is refused with
+// NotImplemented; operation.go has the table.
+//
+// Stated limits. An object that was not written through the gateway cannot be
+// read through it (InvalidObjectState), and its size in listings is shown as it
+// is stored, or shorter if that length could be one of ours. Sizes in HEAD and
+// in listings follow from stored lengths and are authenticated only when the
+// object is read. A client has 2 KiB of user metadata less the length of one
+// sidekey header.
+package s3gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/sigv4"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+// Gateway is an http.Handler.
+type Gateway struct {
+	cipher   *proxy.Cipher
+	audit    *audit.Log
+	log      *slog.Logger
+	region   string
+	hosts    hosts
+	upstream *upstream
+	verifier *sigv4.Verifier
+	clients  map[string]client // by access key ID
+}
+
+type client struct{ name, secret string }
+
+// New reads the secrets that cfg names and makes a gateway.
+func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	up, err := newUpstream(cfg.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cipher: cipher, audit: al, log: log,
+		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
+		clients: make(map[string]client, len(cfg.Clients)),
+	}
+	for i, c := range cfg.Clients {
+		secret, err := readSecret(c.SecretAccessKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("s3.clients[%d].secret_access_key_file: %w", i, err)
+		}
+		g.clients[c.AccessKeyID] = client{name: c.Name, secret: secret}
+	}
+	g.verifier = &sigv4.Verifier{
+		Service: "s3", Region: cfg.Region,
+		Secret: func(id string) (string, bool) {
+			c, ok := g.clients[id]
+			return c.secret, ok
+		},
+	}
+	return g, nil
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	g        *Gateway
+	w        http.ResponseWriter
+	r        *http.Request
+	id       string
+	op       *audit.Op
+	verified *sigv4.Verified
+	name     string // of the operation
+	bucket   string
+	key      string
+	header   http.Header // of the request, with x-amz-* that a presigned URL holds in its query
+	query    url.Values  // without those
+	started  bool        // the status line is out
+	status   int
+}
+
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{g: g, w: w, r: r, id: newRequestID()}
+	w.Header().Set("X-Amz-Request-Id", x.id)
+	start := time.Now()
+	err := x.serve()
+	if err != nil {
+		err = x.fail(err)
+	}
+	g.log.LogAttrs(r.Context(), slog.LevelDebug, "s3 request",
+		slog.String("operation", x.name), slog.String("request_id", x.id),
+		slog.Int("status", x.status), slog.Duration("took", time.Since(start)))
+	if errors.Is(err, errAbort) {
+		// Ends the connection: the client sees a short body, never a whole one.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (x *exchange) serve() error {
+	if err := x.authenticate(); err != nil {
+		return err
+	}
+	op, known := recognise(x)
+	x.name = op.name
+	ctx := x.begin(op)
+	if !known || op.serve == nil {
+		return notImplemented(op.name, "")
+	}
+	if err := checkRequest(x, op); err != nil {
+		return err
+	}
+	if op.mutates {
+		if err := x.op.Durable(ctx); err != nil {
+			return err
+		}
+	}
+	if err := op.serve(ctx, x); err != nil {
+		return err
+	}
+	// Every operation ends its record before its last byte; this is for those
+	// that have no bytes.
+	return x.op.End("")
+}
+
+// authenticate verifies the signature before anything else is looked at, and
+// long before a byte of the body is used.
+func (x *exchange) authenticate() error {
+	verified, err := x.g.verifier.Verify(x.r)
+	if err != nil {
+		x.g.log.LogAttrs(x.r.Context(), slog.LevelInfo, "refused an S3 request",
+			slog.String("request_id", x.id), slog.String("client", x.r.RemoteAddr), slog.String("reason", err.Error()))
+		return err
+	}
+	if verified.SecurityToken != "" {
+		return &s3Error{code: "InvalidToken", status: http.StatusBadRequest, message: "The clients of this gateway have no session tokens."}
+	}
+	x.verified = verified
+	if x.bucket, x.key, err = x.g.hosts.target(x.r); err != nil {
+		return err
+	}
+	return x.splitQuery()
+}
+
+// splitQuery separates the parameters of the signature from the request's own
+// and moves x-amz-* headers that a presigned URL carries back to the headers.
+func (x *exchange) splitQuery() error {
+	values, err := url.ParseQuery(x.r.URL.RawQuery)
+	if err != nil {
+		return &s3Error{code: "InvalidURI", status: http.StatusBadRequest, message: "The query string cannot be parsed."}
+	}
+	x.header, x.query = x.r.Header.Clone(), url.Values{}
+	for name, list := range values {
+		lower := strings.ToLower(name)
+		switch {
+		case signatureParameters[lower], lower == "x-id":
+		case strings.HasPrefix(lower, "x-amz-"):
+			if have := x.header.Values(name); len(have) > 0 && (len(list) != 1 || have[0] != list[0]) {
+				return invalidArgument("The header " + lower + " contradicts the query string.")
+			}
+			x.header[http.CanonicalHeaderKey(name)] = list
+		default:
+			x.query[name] = list
+		}
+	}
+	return nil
+}
+
+var signatureParameters = map[string]bool{
+	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
+	"x-amz-signedheaders": true, "x-amz-signature": true, "x-amz-security-token": true, "x-amz-content-sha256": true,
+}
+
+func (x *exchange) begin(op operation) context.Context {
+	attrs := []attribute.KeyValue{
+		audit.Principal.String(x.g.clients[x.verified.AccessKeyID].name),
+		audit.HTTPMethod.String(x.r.Method),
+		audit.ClientAddress.String(x.r.RemoteAddr),
+		audit.RequestID.String(x.id),
+	}
+	if x.bucket != "" {
+		attrs = append(attrs, audit.S3Bucket.String(x.bucket))
+	}
+	if x.key != "" {
+		attrs = append(attrs, audit.S3Key.String(x.key))
+	}
+	ctx, record := x.g.audit.Begin(audit.Extract(x.r.Context(), x.r.Header), audit.SpanS3(op.name), attrs...)
+	x.op = record
+	return ctx
+}
+
+// writeHeader sends the status line and the headers set so far.
+func (x *exchange) writeHeader(status int) {
+	x.started, x.status = true, status
+	x.w.WriteHeader(status)
+}
+
+// done ends the record as a success; only then may the last byte of an answer
+// leave.
+func (x *exchange) done(status int) error {
+	return x.op.End("", audit.HTTPStatus.Int(status))
+}
+
+func newRequestID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}

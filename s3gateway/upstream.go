@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+const (
+	checksumNone      = "none"
+	checksumCRC64NVME = "crc64nvme"
+
+	unsignedPayload = "UNSIGNED-PAYLOAD"
+	unsignedTrailer = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+
+	// expectFrom is the size from which the upstream is asked first whether it
+	// will take the body: a refusal then costs a round trip, not an upload.
+	expectFrom = 1 << 20
+)
+
+// upstream sends requests, signed anew, to the store.
+type upstream struct {
+	scheme, host string
+	pathStyle    bool
+	checksum     bool // send x-amz-checksum-crc64nvme of the ciphertext
+	region       string
+	credentials  aws.Credentials
+	signer       *v4.Signer
+	transport    *http.Transport
+}
+
+func newUpstream(cfg Upstream) (*upstream, error) {
+	endpoint, err := url.Parse(cfg.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("s3.upstream.endpoint: %w", err)
+	}
+	secret, err := readSecret(cfg.SecretAccessKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("s3.upstream.secret_access_key_file: %w", err)
+	}
+	u := &upstream{
+		scheme: endpoint.Scheme, host: endpoint.Host,
+		pathStyle:   cfg.PathStyle == nil || *cfg.PathStyle,
+		checksum:    cfg.Checksum == checksumCRC64NVME || cfg.Checksum == "" && endpoint.Scheme == "https",
+		region:      cfg.Region,
+		credentials: aws.Credentials{AccessKeyID: cfg.AccessKeyID, SecretAccessKey: secret},
+		signer: v4.NewSigner(func(o *v4.SignerOptions) {
+			o.DisableURIPathEscaping = true
+		}),
+	}
+	if u.region == "" {
+		u.region = "us-east-1"
+	}
+	tlsConfig, err := upstreamTLS(cfg.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	u.transport = &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        tlsConfig,
+		TLSHandshakeTimeout:    10 * time.Second,
+		DisableCompression:     true,
+		MaxIdleConns:           1024,
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        60 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		ReadBufferSize:         32 << 10,
+		WriteBufferSize:        32 << 10,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	return u, nil
+}
+
+func upstreamTLS(caFile string) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return cfg, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("s3.upstream.ca_file: %w", err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("s3.upstream.ca_file: %s holds no certificate", caFile)
+	}
+	return cfg, nil
+}
+
+// call is a request to the upstream.
+type call struct {
+	method      string
+	bucket, key string
+	query       url.Values
+	header      http.Header
+	body        io.Reader // nil for none
+	length      int64     // of body
+	payload     string    // X-Amz-Content-Sha256; "" for the hash of no body, or unsigned
+	replay      func() (io.ReadCloser, error)
+}
+
+// do signs and sends c. Answers that are neither success nor a condition that
+// was not met (304) become errors.
+func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
+	req := (&http.Request{
+		Method: c.method, URL: u.url(c), Host: u.hostOf(c.bucket),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: c.header,
+	}).WithContext(ctx)
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	if c.payload == "" {
+		c.payload = emptyHash
+	}
+	if c.body != nil {
+		if c.payload == emptyHash {
+			c.payload = unsignedPayload
+		}
+		req.ContentLength = c.length
+		req.Body = http.NoBody
+		if c.length > 0 {
+			req.Body, req.GetBody = io.NopCloser(c.body), c.replay
+		}
+		if c.length >= expectFrom {
+			req.Header.Set("Expect", "100-continue")
+		}
+	}
+	req.Header.Set("X-Amz-Content-Sha256", c.payload)
+	req.Header.Set("User-Agent", "sidekey")
+	if err := u.signer.SignHTTP(ctx, u.credentials, req, c.payload, "s3", u.region, time.Now()); err != nil {
+		return nil, fmt.Errorf("signing the upstream request: %w", err)
+	}
+	resp, err := u.transport.RoundTrip(req)
+	if err != nil {
+		return nil, &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The store behind the gateway cannot be reached. Please try again.", cause: err}
+	}
+	if resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusNotModified {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, readError(resp, c.method)
+}
+
+var emptyHash = func() string {
+	sum := sha256.Sum256(nil)
+	return hex.EncodeToString(sum[:])
+}()
+
+func (u *upstream) hostOf(bucket string) string {
+	if bucket == "" || u.pathStyle {
+		return u.host
+	}
+	return bucket + "." + u.host
+}
+
+func (u *upstream) url(c call) *url.URL {
+	path := "/"
+	if c.bucket != "" && u.pathStyle {
+		path += c.bucket
+		if c.key != "" {
+			path += "/"
+		}
+	}
+	path += c.key
+	return &url.URL{
+		Scheme: u.scheme, Host: u.hostOf(c.bucket),
+		Path: path, RawPath: encodePath(path), RawQuery: c.query.Encode(),
+	}
+}
+
+// encodePath is the one encoding that every S3 service signs: all but the
+// unreserved characters and the slash.
+func encodePath(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		c := path[i]
+		if 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("-._~/", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// ours are the codes that blame the gateway's own request; to the client they
+// are errors of the service.
+var ours = []string{
+	"SignatureDoesNotMatch", "InvalidAccessKeyId", "RequestTimeTooSkewed", "AuthorizationHeaderMalformed",
+	"InvalidToken", "ExpiredToken", "XAmzContentSHA256Mismatch", "MissingContentLength", "IncompleteBody",
+	"BadDigest", "InvalidDigest", "PermanentRedirect", "TemporaryRedirect", "AccessForbidden",
+}
+
+// readError makes the upstream's error the client's, without what it says of
+// hosts and resources upstream.
+func readError(resp *http.Response, method string) *s3Error {
+	var body struct {
+		Code    string
+		Message string
+	}
+	if method != http.MethodHead {
+		xml.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body)
+	}
+	e := &s3Error{code: body.Code, status: resp.StatusCode, message: body.Message, header: http.Header{}}
+	if e.code == "" {
+		e.code, e.message = codeOf(resp.StatusCode), http.StatusText(resp.StatusCode)
+	}
+	for _, name := range []string{"X-Amz-Delete-Marker", "X-Amz-Version-Id", "Retry-After", "Etag", "Last-Modified"} {
+		if values := resp.Header[name]; values != nil {
+			e.header[name] = values
+		}
+	}
+	if slices.Contains(ours, e.code) || e.status < 400 || e.status == http.StatusUnauthorized {
+		return &s3Error{
+			code: "InternalError", status: http.StatusInternalServerError, message: "The store behind the gateway refused its request.",
+			cause: fmt.Errorf("upstream: %d %s: %s", resp.StatusCode, e.code, e.message),
+		}
+	}
+	return e
+}
+
+func codeOf(status int) string {
+	switch status {
+	case http.StatusNotFound:
+		return "NoSuchKey"
+	case http.StatusForbidden:
+		return "AccessDenied"
+	case http.StatusPreconditionFailed:
+		return "PreconditionFailed"
+	case http.StatusRequestedRangeNotSatisfiable:
+		return "InvalidRange"
+	case http.StatusMethodNotAllowed:
+		return "MethodNotAllowed"
+	case http.StatusConflict:
+		return "OperationAborted"
+	case http.StatusBadRequest:
+		return "InvalidRequest"
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return "SlowDown"
+	}
+	return "InternalError"
+}
