@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keysvc
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/google/uuid"
+)
+
+// What the external tests need to see of the inside.
+
+// ReparseBlob parses a blob and appends it again.
+func ReparseBlob(raw []byte) ([]byte, error) {
+	b, err := parseBlob(raw)
+	if err != nil {
+		return nil, err
+	}
+	return b.append(nil), nil
+}
+
+// BlobAAD parses a blob and returns its additional data.
+func BlobAAD(raw []byte, context map[string]string) ([]byte, error) {
+	b, err := parseBlob(raw)
+	if err != nil {
+		return nil, err
+	}
+	return b.aad(context), nil
+}
+
+// Decode parses a body as the given operation's input would be.
+func Decode(body []byte, in any) error { return decodeInput(body, in) }
+
+// Encode is the wire form of one of the SDK's structures, given by pointer.
+func Encode(v any) []byte {
+	return encoderOf(reflect.TypeOf(v).Elem())(nil, reflect.ValueOf(v).Elem())
+}
+
+// ValidateEncrypt checks an input as Encrypt does.
+func ValidateEncrypt(in *kms.EncryptInput) error {
+	return validate(rulesOf(reflect.TypeFor[kms.EncryptInput](), []string{"KeyId", "Plaintext"}), reflect.ValueOf(in).Elem())
+}
+
+// OperationNames are the operations of the table.
+func OperationNames() []string {
+	var names []string
+	for name := range operations() {
+		names = append(names, name)
+	}
+	return names
+}
+
+// Limits of an epoch.
+const (
+	EpochMessages = epochMessages
+	EpochAge      = epochAge
+)
+
+// NewEpochTaker returns a function that draws the epoch for one more message.
+func NewEpochTaker(now func() time.Time) func(id uuid.UUID, version uint32) [16]byte {
+	return newEpochs(now).take
+}
