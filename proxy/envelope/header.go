@@ -28,7 +28,7 @@ import (
 //	end   32  tag
 //
 // As text it is unpadded base64url ([H1]). Under a sidekey key (blobs up to 140
-// bytes) with up to 50 bytes of checksums it stays below 400 characters.
+// bytes) with up to 45 bytes of checksums it has at most 400 characters.
 type Header struct {
 	ObjectID [24]byte
 	// Salt is fresh each time a header is sealed, also for the same object.

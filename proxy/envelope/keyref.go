@@ -37,7 +37,7 @@ func appendKeyRef(b []byte, arn string) []byte {
 // splitARN is the exact inverse of joinARN, or not ok.
 func splitARN(arn string) (region string, account [6]byte, id [16]byte, ok bool) {
 	parts := strings.Split(strings.TrimPrefix(arn, arnPrefix), ":")
-	if len(parts) != 3 || len(parts[0]) > 64 {
+	if len(parts) != 3 || len(parts[0]) > 64 || len(parts[1]) != 12 {
 		return
 	}
 	n, err := strconv.ParseUint(parts[1], 10, 48)
