@@ -42,7 +42,7 @@ func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, erro
 	}
 	out := make(chan result, 1)
 	var state atomic.Int32
-	go func() {
+	c.t.work.start(func() {
 		s := l.session()
 		v, err := withSession(s, f)
 		after()
@@ -58,7 +58,7 @@ func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, erro
 		}
 		l.late()
 		c.t.hung.Add(-1)
-	}()
+	})
 	select {
 	case r := <-out:
 		c.mod.gate.leave()

@@ -5,11 +5,8 @@ package hsm
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
-	"time"
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
@@ -156,67 +153,6 @@ func (c *conn) authenticate() error {
 		return fmt.Errorf("logging in to token %q: %w", c.info.Label, err)
 	}
 	return nil
-}
-
-var errNoRoot = errors.New("no root key")
-
-func (c *conn) findRoot() (pkcs11.ObjectHandle, error) {
-	h, err := c.lookupRoot(c.home)
-	if errors.Is(err, errNoRoot) && !c.t.opened {
-		h, err = c.createRoot()
-	}
-	if err != nil {
-		return 0, err
-	}
-	if err := c.home.require(h, rootRequired()); err != nil {
-		return 0, fmt.Errorf("key %q of token %q cannot be the root key: %w", c.t.addr.object, c.info.Label, err)
-	}
-	return h, nil
-}
-
-func (c *conn) lookupRoot(s *session) (pkcs11.ObjectHandle, error) {
-	found, err := s.find(rootSearch(c.t.addr.object), 8)
-	if err != nil {
-		return 0, fmt.Errorf("finding root key %q: %w", c.t.addr.object, err)
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return 0, fmt.Errorf("%w labelled %q in token %q", errNoRoot, c.t.addr.object, c.info.Label)
-	}
-	return 0, fmt.Errorf("token %q has %d keys labelled %q: the root key must be the only one; rename or delete the others", c.info.Label, len(found), c.t.addr.object)
-}
-
-// createRoot makes the root key. Two processes that start at once may both
-// find none; so each looks again after it has made one, takes its own back if
-// there are two (nothing is wrapped under it yet), waits a moment and looks
-// once more.
-func (c *conn) createRoot() (pkcs11.ObjectHandle, error) {
-	rw := c.newSession()
-	if err := rw.open(pkcs11.CKF_RW_SESSION); err != nil {
-		return 0, err
-	}
-	defer rw.close()
-	for range 8 {
-		own, err := rw.generate(rootTemplate(c.t.addr.object))
-		if err != nil {
-			return 0, fmt.Errorf("creating root key %q: %w", c.t.addr.object, err)
-		}
-		h, err := c.lookupRoot(rw)
-		if err == nil {
-			c.t.log.Info("root key created", "label", c.t.addr.object, "token", c.info.Label)
-			return h, nil
-		}
-		if err := rw.destroy(own); err != nil {
-			return 0, fmt.Errorf("taking back a second root key: %w", err)
-		}
-		time.Sleep(rand.N(200 * time.Millisecond))
-		if h, err = c.lookupRoot(rw); !errors.Is(err, errNoRoot) {
-			return h, err
-		}
-	}
-	return 0, fmt.Errorf("creating root key %q: other processes keep creating it too", c.t.addr.object)
 }
 
 // backing returns the unwrapped backing key.

@@ -58,7 +58,7 @@ func loadModule(path string) (*module, error) {
 // release ends one use. The library stays loaded: dlclose under a library with
 // threads of its own crashes. The last user finalizes it if we initialized it
 // and no abandoned call is still inside.
-func (m *module) release(ctx context.Context, hung int64) error {
+func (m *module) release(ctx context.Context, hung int) error {
 	loaded.Lock()
 	defer loaded.Unlock()
 	m.users--

@@ -186,10 +186,10 @@ func (o *objects) release(e *object) {
 	end := o.unref(k)
 	o.mu.Unlock()
 	if end {
-		go k.s.closeLate()
+		o.c.t.work.start(k.s.closeLate)
 	}
 	if last {
-		go o.flush(context.Background())
+		o.c.t.work.start(func() { o.flush(context.Background()) })
 	}
 }
 

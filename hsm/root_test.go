@@ -65,6 +65,7 @@ func TestRootCreatedAtOnce(t *testing.T) {
 				return
 			}
 			toks[i] = tok
+			t.Cleanup(func() { tok.Close() })
 		})
 	}
 	wg.Wait()
@@ -79,9 +80,6 @@ func TestRootCreatedAtOnce(t *testing.T) {
 	if roots := f.find(f.session(), pkcs11.NewAttribute(pkcs11.CKA_LABEL, "root")); len(roots) != 1 {
 		t.Errorf("%d root keys, want 1", len(roots))
 	}
-	for _, tok := range toks {
-		f.must(tok.Close())
-	}
 }
 
 func (f *fixture) addKey(label string, more ...*pkcs11.Attribute) {
@@ -91,6 +89,7 @@ func (f *fixture) addKey(label string, more ...*pkcs11.Attribute) {
 	_, err := raw.GenerateKey(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_AES_KEY_GEN, nil)}, append([]*pkcs11.Attribute{
 		pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true),
 		pkcs11.NewAttribute(pkcs11.CKA_LABEL, label),
+		pkcs11.NewAttribute(pkcs11.CKA_ID, []byte{1}),
 		pkcs11.NewAttribute(pkcs11.CKA_WRAP, true),
 		pkcs11.NewAttribute(pkcs11.CKA_UNWRAP, true),
 	}, more...))
@@ -104,6 +103,18 @@ func TestRootAmbiguous(t *testing.T) {
 	err := f.openError(f.config())
 	if !strings.Contains(err.Error(), `has 2 keys labelled "root"`) {
 		t.Errorf("error %v, want it to say that there are two", err)
+	}
+}
+
+// A root key that an operator made without a CKA_ID is used all the same.
+func TestRootWithoutID(t *testing.T) {
+	f := newFixture(t)
+	f.addKey("root", pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, 32), pkcs11.NewAttribute(pkcs11.CKA_ID, []byte{}),
+		pkcs11.NewAttribute(pkcs11.CKA_SENSITIVE, true), pkcs11.NewAttribute(pkcs11.CKA_EXTRACTABLE, false))
+	tok := f.open(f.config())
+	encrypt(t, tok, generate(t, tok))
+	if n := strings.Count(f.log.String(), "root key created"); n != 0 {
+		t.Error("a second root key was created")
 	}
 }
 

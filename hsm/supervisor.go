@@ -82,9 +82,10 @@ func (t *Token) currentOrAttempt() (*conn, *connecting, error) {
 		return nil, nil, fmt.Errorf("the token is away: %w", t.lastErr)
 	}
 	t.attempt = &connecting{done: make(chan struct{})}
-	go t.reconnect(t.attempt, t.old, t.failures)
+	a, old, failures := t.attempt, t.old, t.failures
 	t.old = nil
-	return nil, t.attempt, nil
+	t.work.start(func() { t.reconnect(a, old, failures) })
+	return nil, a, nil
 }
 
 // lost drops c, if it is still the present conn.
@@ -119,7 +120,9 @@ func (t *Token) reconnect(a *connecting, old *conn, failures int) {
 			c.retire()
 		}
 	}
-	t.settle(a, c, err)
+	if !t.settle(a, c, err) && err == nil {
+		c.retire()
+	}
 }
 
 // prove probes a new token, or proves that a known one is the same.
@@ -143,7 +146,8 @@ func (t *Token) prove(ctx context.Context, c *conn) error {
 	return nil
 }
 
-func (t *Token) settle(a *connecting, c *conn, err error) {
+// settle ends an attempt and reports whether c is in use.
+func (t *Token) settle(a *connecting, c *conn, err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer close(a.done)
@@ -151,9 +155,6 @@ func (t *Token) settle(a *connecting, c *conn, err error) {
 	switch {
 	case t.fatal != nil: // closed meanwhile
 		a.err = t.fatal
-		if err == nil {
-			go c.retire()
-		}
 	case err == nil:
 		if t.failures > 0 || t.where != "" {
 			t.log.Info("token back", "token", c.info.Label, "failed_attempts", t.failures)
@@ -162,16 +163,16 @@ func (t *Token) settle(a *connecting, c *conn, err error) {
 		t.conn, t.failures = c, 0
 	case errors.Is(err, ErrPIN):
 		t.fatal = err
-		if !t.opened {
-			return // Open returns it
+		if t.opened {
+			t.log.Error("token refuses the PIN; it is not tried again", "error", err)
 		}
-		t.log.Error("token refuses the PIN; it is not tried again", "error", err)
 	case !t.opened: // Open returns it
 	default:
 		t.resume = time.Now().Add(backoff(t.failures))
 		t.failures++
 		t.log.Warn("token not reached", "failed_attempts", t.failures, "error", err)
 	}
+	return t.conn == c
 }
 
 func backoff(failures int) time.Duration {
@@ -179,24 +180,16 @@ func backoff(failures int) time.Duration {
 }
 
 // stop makes every further call fail and retires the conn. It reports whether
-// it was the first.
-func (t *Token) stop(ctx context.Context) (first bool, err error) {
+// it was the first to do so.
+func (t *Token) stop() (first bool) {
 	t.mu.Lock()
-	c, old, a := t.conn, t.old, t.attempt
+	defer t.mu.Unlock()
 	first = !errors.Is(t.fatal, errClosed)
-	t.conn, t.old, t.fatal = nil, nil, errClosed
-	t.mu.Unlock()
-	if a != nil {
-		select {
-		case <-a.done:
-		case <-ctx.Done():
-			return first, fmt.Errorf("closing the token: %w", ctx.Err())
-		}
-	}
-	for _, c := range []*conn{c, old} {
+	for _, c := range []*conn{t.conn, t.old} {
 		if c != nil {
-			c.retire()
+			t.work.start(c.retire)
 		}
 	}
-	return first, nil
+	t.conn, t.old, t.fatal = nil, nil, errClosed
+	return first
 }

@@ -23,6 +23,7 @@ type Token struct {
 	mod      *module
 
 	hung atomic.Int64 // abandoned calls that are still in the module
+	work work
 
 	// Set by the first attempt, fixed once Open has returned.
 	opened bool
@@ -64,14 +65,22 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Token, error) {
 	return t, nil
 }
 
-// Close ends the sessions and the login. Calls under way fail or finish.
+// Close ends the sessions and the login, and waits for calls under way, which
+// fail or finish. Its error says that some still hang in the module.
 func (t *Token) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), t.timeout)
 	defer cancel()
-	if first, err := t.stop(ctx); !first || err != nil {
+	if !t.stop() {
+		return nil
+	}
+	left := t.work.wait(ctx)
+	if err := t.mod.release(ctx, left); err != nil {
 		return err
 	}
-	return t.mod.release(ctx, t.hung.Load())
+	if left > 0 {
+		return fmt.Errorf("hsm: closed while %d calls hang in %s", left, t.mod.path)
+	}
+	return nil
 }
 
 // Describe says which token and mechanisms are in use, in one line.

@@ -138,7 +138,9 @@ static CK_RV hook_C_OpenSession(CK_SLOT_ID id, CK_FLAGS f, CK_VOID_PTR p, CK_NOT
 	CK_RV rv = before("C_OpenSession", NULL);
 	if (rv != CKR_OK)
 		return rv;
-	if (atomic_fetch_add(&sessions, 1), rule("C_OpenSession", "limit", &a, &b) && atomic_load(&sessions) > (int)a) {
+	if (!rule("C_OpenSession", "limit", &a, &b))
+		atomic_store(&sessions, 0); /* count from when there is a limit */
+	else if (atomic_fetch_add(&sessions, 1) >= (int)a) {
 		atomic_fetch_sub(&sessions, 1);
 		return CKR_SESSION_COUNT;
 	}
@@ -158,7 +160,7 @@ static CK_RV hook_C_CloseSession(CK_SESSION_HANDLE s)
 	pthread_rwlock_rdlock(&inside);
 	rv = real->C_CloseSession(s);
 	pthread_rwlock_unlock(&inside);
-	if (rv == CKR_OK)
+	if (rv == CKR_OK && atomic_load(&sessions) > 0)
 		atomic_fetch_sub(&sessions, 1);
 	return rv;
 }
