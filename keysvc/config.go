@@ -3,11 +3,13 @@
 package keysvc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,15 +184,23 @@ func checkAction(pattern string) string {
 	return fmt.Sprintf("unknown action %s (nearest: %s)", pattern, nearest(pattern, actions))
 }
 
-// nearest returns the name with the smallest edit distance to s.
+// nearest returns the name with the smallest edit distance to s; of equal
+// ones, that which begins like s for longest.
 func nearest(s string, names []string) string {
-	best, least := "", -1
-	for _, name := range names {
-		if d := distance(strings.ToLower(s), strings.ToLower(name)); least < 0 || d < least {
-			best, least = name, d
-		}
+	s = strings.ToLower(s)
+	return slices.MinFunc(names, func(a, b string) int {
+		a, b = strings.ToLower(a), strings.ToLower(b)
+		return cmp.Or(cmp.Compare(distance(s, a), distance(s, b)), cmp.Compare(common(s, b), common(s, a)))
+	})
+}
+
+// common is the length of the beginning that a and b share.
+func common(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
 	}
-	return best
+	return n
 }
 
 func distance(a, b string) int {

@@ -4,6 +4,7 @@ package keysvc_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -22,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -202,4 +204,66 @@ func certificate(t *testing.T, dir string) *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
 	return pool
+}
+
+// watchedToken remembers the buffers that it gave plaintext out in.
+type watchedToken struct {
+	hostToken
+	mu      sync.Mutex
+	buffers [][]byte
+}
+
+func (w *watchedToken) keep(b []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buffers = append(w.buffers, b)
+}
+
+func (w *watchedToken) Random(ctx context.Context, n int) ([]byte, error) {
+	b, err := w.hostToken.Random(ctx, n)
+	w.keep(b)
+	return b, err
+}
+
+func (w *watchedToken) Encrypt(ctx context.Context, wrapped []byte, epoch [16]byte, nonce [12]byte, plaintext, aad []byte) ([12]byte, []byte, error) {
+	if len(aad) > 16 { // not the probe of a new key
+		w.keep(plaintext)
+	}
+	return w.hostToken.Encrypt(ctx, wrapped, epoch, nonce, plaintext, aad)
+}
+
+func (w *watchedToken) Decrypt(ctx context.Context, wrapped []byte, epoch [16]byte, nonce [12]byte, ciphertext, aad []byte) ([]byte, bool, error) {
+	plaintext, ok, err := w.hostToken.Decrypt(ctx, wrapped, epoch, nonce, ciphertext, aad)
+	if len(aad) > 16 {
+		w.keep(plaintext)
+	}
+	return plaintext, ok, err
+}
+
+func (w *watchedToken) zeroed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range w.buffers {
+		if bytes.Count(b, []byte{0}) != len(b) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestPlaintextIsZeroed(t *testing.T) {
+	dir := t.TempDir()
+	watched := &watchedToken{}
+	s := &server{t: t, dir: dir, token: watched, cfg: config(t, dir)}
+	s.start()
+	id, _ := s.newKey()
+	enc, err := s.admin().Encrypt(ctx, &kms.EncryptInput{KeyId: &id, Plaintext: []byte("to be forgotten")})
+	must(t, err)
+	must2(t)(s.admin().Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: enc.CiphertextBlob}))
+	must2(t)(s.admin().GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: &id, KeySpec: "AES_256"}))
+	must2(t)(s.admin().ReEncrypt(ctx, &kms.ReEncryptInput{CiphertextBlob: enc.CiphertextBlob, DestinationKeyId: &id}))
+	eventually(t, "zeroing", watched.zeroed)
+	if len(watched.buffers) != 6 {
+		t.Errorf("%d buffers seen", len(watched.buffers))
+	}
 }

@@ -191,8 +191,13 @@ func (s *Store) Discard(ctx context.Context, id uuid.UUID) error {
 }
 
 // change runs one write transaction; when it returns nil the change is on disk
-// and no reader is given the state before it.
+// and no reader is given the state before it. A caller that goes away does not
+// interrupt it: whether a change was made must not be left open.
 func (s *Store) change(ctx context.Context, what string, do func(*sql.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	ctx = context.WithoutCancel(ctx)
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -206,6 +211,7 @@ func (s *Store) change(ctx context.Context, what string, do func(*sql.Tx) error)
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := tx.Commit(); err != nil {
+		s.seen.Store(0) // read the revision before the next use of a copy
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	s.advance(revision)

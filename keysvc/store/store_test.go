@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/sidekey/sidekey/keysvc/store"
+)
+
+var ctx = context.Background()
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openAt(t testing.TB, path string) *store.Store {
+	t.Helper()
+	s, err := store.Open(ctx, "sqlite://"+path)
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func open(t testing.TB) (*store.Store, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keys.db")
+	return openAt(t, path), path
+}
+
+func add(t testing.TB, s *store.Store) store.Key {
+	t.Helper()
+	k := store.Key{ID: uuid.New(), State: store.Enabled, Spec: "SYMMETRIC_DEFAULT", Usage: "ENCRYPT_DECRYPT", Description: "d",
+		Created: time.UnixMilli(1_700_000_000_123), Tags: map[string]string{"a": "b"}}
+	must(t, s.CreateKey(ctx, k, []byte("wrapped of "+k.ID.String())))
+	k.Backing = []store.BackingKey{{Version: 1, Wrapped: []byte("wrapped of " + k.ID.String()), Created: k.Created}}
+	return k
+}
+
+func TestOpen(t *testing.T) {
+	for url, want := range map[string]string{
+		"mysql://u:secret@h/x":    `unknown scheme "mysql" (known: sqlite)`,
+		"keys.db":                 `unknown scheme "" (known: sqlite)`,
+		"sqlite://keys.db":        "want sqlite:///absolute/path",
+		"sqlite:///x?mode=memory": "want sqlite:///absolute/path",
+		"sqlite:///no/such/dir/k": "creating key store: open /no/such/dir/k: no such file or directory",
+		"sqlite:///tmp":           "key store /tmp is not a regular file",
+	} {
+		_, err := store.Open(ctx, url)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("Open(%s): %v, want %q", url, err, want)
+		}
+	}
+}
+
+func TestFileMode(t *testing.T) {
+	s, path := open(t)
+	add(t, s)
+	files, err := filepath.Glob(path + "*")
+	must(t, err)
+	if len(files) < 2 {
+		t.Errorf("files %v", files)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o", file, info.Mode().Perm())
+		}
+	}
+	must(t, s.Close())
+	must(t, os.Chmod(path, 0o640))
+	if _, err := store.Open(ctx, "sqlite://"+path); err == nil || !strings.Contains(err.Error(), "mode 0640") {
+		t.Errorf("Open of a readable file: %v", err)
+	}
+}
+
+func TestOddPath(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a b%20#?&é")
+	must(t, os.Mkdir(dir, 0o700))
+	path := filepath.Join(dir, "k.db")
+	escaped := strings.NewReplacer("%", "%25", "#", "%23", "?", "%3F", " ", "%20").Replace(path)
+	s, err := store.Open(ctx, "sqlite://"+escaped)
+	must(t, err)
+	defer s.Close()
+	add(t, s)
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		t.Errorf("the file is elsewhere: %v", err)
+	}
+}
+
+func TestKeysSurvive(t *testing.T) {
+	s, path := open(t)
+	want := add(t, s)
+	must(t, s.CreateAlias(ctx, "alias/a", want.ID, time.Now()))
+	want.Aliases = []string{"alias/a"}
+	must(t, s.Close())
+	s = openAt(t, path)
+	got, err := s.Key(ctx, want.ID)
+	must(t, err)
+	if diff := cmp.Diff(&want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	wrapped, err := s.StoredBackingKey(ctx, want.ID, 1)
+	must(t, err)
+	if diff := cmp.Diff(want.Current().Wrapped, wrapped); diff != "" {
+		t.Errorf("wrapped (-want +got):\n%s", diff)
+	}
+	if _, err := s.StoredBackingKey(ctx, want.ID, 2); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("version 2: %v", err)
+	}
+	if _, err := s.Key(ctx, uuid.New()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no key: %v", err)
+	}
+}
+
+// TestReadersSeeChanges: a change is seen by every read after it, and a change
+// by another process within the lease.
+func TestReadersSeeChanges(t *testing.T) {
+	s, path := open(t)
+	k := add(t, s)
+	state := func() store.State {
+		got, err := s.Key(ctx, k.ID)
+		must(t, err)
+		return got.State
+	}
+	for range 10 {
+		for _, want := range []store.State{store.Disabled, store.Enabled} {
+			_, err := s.Transition(ctx, k.ID, func(k *store.Key) error { k.State = want; return nil })
+			must(t, err)
+			if got := state(); got != want {
+				t.Fatalf("read %s, want %s", got, want)
+			}
+		}
+	}
+	before, err := s.Revision(ctx)
+	must(t, err)
+	db, err := sql.Open("sqlite", path)
+	must(t, err)
+	defer db.Close()
+	_, err = db.ExecContext(ctx, "UPDATE keys SET state = 'Disabled'")
+	must(t, err)
+	for deadline := time.Now().Add(30 * time.Second); state() != store.Disabled; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a change from outside is not seen")
+		}
+	}
+	if after, err := s.Revision(ctx); err != nil || after <= before {
+		t.Errorf("revision %d after %d, %v", after, before, err)
+	}
+}
+
+func TestRefusedTransitionChangesNothing(t *testing.T) {
+	s, _ := open(t)
+	k := add(t, s)
+	refused := errors.New("no")
+	if _, err := s.Transition(ctx, k.ID, func(k *store.Key) error { k.State = store.Disabled; return refused }); err != refused {
+		t.Errorf("got %v", err)
+	}
+	if got, err := s.Key(ctx, k.ID); err != nil || got.State != store.Enabled {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := s.Transition(ctx, uuid.New(), func(*store.Key) error { return nil }); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no key: %v", err)
+	}
+}
+
+func TestErase(t *testing.T) {
+	s, _ := open(t)
+	k, other := add(t, s), add(t, s)
+	must(t, s.CreateAlias(ctx, "alias/a", k.ID, time.Now()))
+	now := time.Now()
+	for _, id := range []uuid.UUID{k.ID, other.ID} {
+		_, err := s.Transition(ctx, id, func(k *store.Key) error {
+			k.State, k.DeletionDate = store.PendingDeletion, now
+			return nil
+		})
+		must(t, err)
+	}
+	if due, err := s.Due(ctx, now.Add(-time.Second)); err != nil || len(due) != 0 {
+		t.Errorf("due early: %v, %v", due, err)
+	}
+	if due, err := s.Due(ctx, now); err != nil || len(due) != 2 {
+		t.Errorf("due: %v, %v", due, err)
+	}
+	if erased, err := s.Erase(ctx, k.ID, now.Add(-time.Second)); erased || err != nil {
+		t.Errorf("erased early: %v", err)
+	}
+	if erased, err := s.Erase(ctx, k.ID, now); !erased || err != nil {
+		t.Errorf("erased %v, %v", erased, err)
+	}
+	if _, err := s.Key(ctx, k.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("key: %v", err)
+	}
+	if _, err := s.Alias(ctx, "alias/a"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("alias: %v", err)
+	}
+	_, err := s.Transition(ctx, other.ID, func(k *store.Key) error {
+		k.State, k.DeletionDate = store.Disabled, time.Time{}
+		return nil
+	})
+	must(t, err)
+	if erased, err := s.Erase(ctx, other.ID, now.Add(time.Hour)); erased || err != nil {
+		t.Errorf("a cancelled deletion was done: %v", err)
+	}
+}
+
+func TestAliases(t *testing.T) {
+	s, _ := open(t)
+	a, b := add(t, s), add(t, s)
+	must(t, s.CreateAlias(ctx, "alias/x", a.ID, time.Now()))
+	if err := s.CreateAlias(ctx, "alias/x", b.ID, time.Now()); !errors.Is(err, store.ErrAliasExists) {
+		t.Errorf("twice: %v", err)
+	}
+	if err := s.CreateAlias(ctx, "alias/y", uuid.New(), time.Now()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no key: %v", err)
+	}
+	if id, err := s.Alias(ctx, "alias/x"); err != nil || id != a.ID {
+		t.Errorf("alias/x: %s, %v", id, err)
+	}
+	must(t, s.UpdateAlias(ctx, "alias/x", b.ID, time.Now()))
+	if id, err := s.Alias(ctx, "alias/x"); err != nil || id != b.ID {
+		t.Errorf("alias/x after update: %s, %v", id, err)
+	}
+	must(t, s.DeleteAlias(ctx, "alias/x"))
+	if err := s.DeleteAlias(ctx, "alias/x"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("deleted twice: %v", err)
+	}
+	for i := range 50 {
+		must(t, s.CreateAlias(ctx, fmt.Sprintf("alias/%02d", i), a.ID, time.Now()))
+	}
+	if err := s.CreateAlias(ctx, "alias/50", a.ID, time.Now()); !errors.Is(err, store.ErrAliasLimit) {
+		t.Errorf("51st: %v", err)
+	}
+	list, more, err := s.ListAliases(ctx, uuid.Nil, "alias/47", 1)
+	must(t, err)
+	if len(list) != 1 || list[0].Name != "alias/48" || !more {
+		t.Errorf("page %v, %v", list, more)
+	}
+}
+
+func TestNewerSchema(t *testing.T) {
+	s, path := open(t)
+	must(t, s.Close())
+	db, err := sql.Open("sqlite", path)
+	must(t, err)
+	defer db.Close()
+	_, err = db.ExecContext(ctx, "INSERT INTO schema_version VALUES (99)")
+	must(t, err)
+	if _, err := store.Open(ctx, "sqlite://"+path); err == nil || !strings.Contains(err.Error(), "schema version 99 is newer") {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+// TestSettings looks at what a connection of the store really runs with, from
+// what it does: foreign keys are held, and the file is in WAL mode.
+func TestSettings(t *testing.T) {
+	s, path := open(t)
+	k := add(t, s)
+	must(t, s.Discard(ctx, k.ID))
+	db, err := sql.Open("sqlite", path)
+	must(t, err)
+	defer db.Close()
+	var mode string
+	var orphans int
+	must(t, db.QueryRow("PRAGMA journal_mode").Scan(&mode))
+	must(t, db.QueryRow("SELECT (SELECT count(*) FROM backing_keys) + (SELECT count(*) FROM tags)").Scan(&orphans))
+	if mode != "wal" || orphans != 0 {
+		t.Errorf("journal mode %s, %d rows of a removed key", mode, orphans)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	s, _ := open(t)
+	k := add(t, s)
+	var wg sync.WaitGroup
+	for n := range 4 {
+		wg.Go(func() {
+			for i := range 10 {
+				name := fmt.Sprintf("alias/%d-%d", n, i)
+				if err := s.CreateAlias(ctx, name, k.ID, time.Now()); err != nil {
+					t.Error(err)
+				}
+				got, err := s.Key(ctx, k.ID)
+				if err != nil || !strings.Contains(strings.Join(got.Aliases, " "), name) {
+					t.Errorf("%s is missing: %v", name, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkKey(b *testing.B) {
+	s, _ := open(b)
+	k := add(b, s)
+	for b.Loop() {
+		if _, err := s.Key(ctx, k.ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
