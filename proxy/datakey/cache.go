@@ -88,7 +88,7 @@ func (c *Cache) Close() error {
 	}
 	c.mu.Unlock()
 	for _, e := range all {
-		e.end()
+		e.refuse()
 	}
 	c.index.Close()
 	c.arena.close()
@@ -319,7 +319,9 @@ func (c *Cache) admit(id keyID, ref Ref, plaintext []byte, asked time.Duration) 
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{arena: c.arena, id: id, ref: ref, ages: asked + c.cfg.MaxAge, secret: slot, gone: c.forget, serial: c.serial.Add(1)}
+	e := &entry{arena: c.arena, id: id, ref: ref, ages: asked + c.cfg.MaxAge, secret: slot,
+		retire: asked + c.cfg.MaxAge - min(c.cfg.Lease/2, c.cfg.MaxAge/4),
+		gone:   c.forget, serial: c.serial.Add(1)}
 	e.renewed(asked, &c.cfg)
 	e.refs, e.held[heldGrace] = 1, true
 	c.mu.Lock()
@@ -362,14 +364,14 @@ func (c *Cache) renew(ctx context.Context, e *entry) error {
 		plaintext, _, err := c.source.decrypt(ctx, e.ref)
 		if err != nil {
 			if revokes(err) {
-				e.end()
+				e.refuse()
 			}
 			return nil, err
 		}
 		same := e.same(plaintext)
 		clear(plaintext)
 		if !same && !e.dead.Load() {
-			e.end()
+			e.refuse()
 			return nil, &Error{Kind: Corrupt, Message: "the key service now opens another data key"}
 		}
 		e.renewed(asked, &c.cfg)

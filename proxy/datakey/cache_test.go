@@ -227,7 +227,7 @@ func TestBoundsOfSealing(t *testing.T) {
 	}{
 		"uses":  {cfg: datakey.Config{MaxUses: 3}, uses: 3},
 		"bytes": {cfg: datakey.Config{MaxBytes: 100}, size: 25, uses: 4},
-		"age":   {cfg: datakey.Config{MaxAge: 10 * time.Second}, wait: 2 * time.Second, uses: 5},
+		"age":   {cfg: datakey.Config{MaxAge: 12 * time.Second}, wait: 2 * time.Second, uses: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, tt.cfg, func(t *testing.T, c *datakey.Cache, _ *fakeKMS) {
@@ -481,6 +481,46 @@ func TestPin(t *testing.T) {
 		}
 		k.fail(nil)
 		acquire(datakey.Miss, 3)
+	})
+}
+
+// The last use that MaxUses allows is a use.
+func TestPinUsesAll(t *testing.T) {
+	inBubble(t, datakey.Config{MaxUses: 3}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+		pin := datakey.NewPin(c, k.wrapped(1)[0], func([]byte) (*int, error) { return new(int), nil })
+		for i := range 9 {
+			if got, err := pin.Acquire(t.Context()); err != nil || !got.Valid() {
+				t.Errorf("use %d: %v", i, err)
+			}
+			synctest.Wait()
+		}
+		if _, d := k.calls(); d != 3 {
+			t.Errorf("%d calls for 9 uses, want 3", d)
+		}
+	})
+}
+
+// Rotation does not stop what is going on; its lease does.
+func TestPinOutlivesRotation(t *testing.T) {
+	inBubble(t, datakey.Config{MaxUses: 2, MaxAge: time.Minute}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+		pin := datakey.NewPin(c, k.wrapped(1)[0], func([]byte) (*int, error) { return new(int), nil })
+		first, err := pin.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if _, err := pin.Acquire(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(4900 * time.Millisecond)
+		if !first.Valid() {
+			t.Error("rotation stopped a use")
+		}
+		time.Sleep(100 * time.Millisecond)
+		if first.Valid() {
+			t.Error("a use goes on past its lease")
+		}
 	})
 }
 

@@ -52,8 +52,9 @@ const (
 type entry struct {
 	arena  *arena
 	id     keyID
-	ref    Ref // KeyARN is the key service's
-	ages   time.Duration
+	ref    Ref           // KeyARN is the key service's
+	ages   time.Duration // when no use goes on, as time since the cache began
+	retire time.Duration // when no use starts, a little earlier
 	serial uint64
 
 	lease    atomic.Int64 // end of the lease, as time since the cache began
@@ -61,7 +62,8 @@ type entry struct {
 	uses     atomic.Uint64
 	bytes    atomic.Uint64
 	renewing atomic.Bool
-	dead     atomic.Bool // refused, aged or closed: no use may start
+	dead     atomic.Bool // no use may start
+	refused  atomic.Bool // uses that have started stop, too
 
 	mu     sync.Mutex
 	refs   int           // guarded by mu
@@ -144,8 +146,15 @@ func (e *entry) pin(f func()) bool {
 	return true
 }
 
+// refuse ends the entry and has uses that were acquired stop.
+func (e *entry) refuse() {
+	e.refused.Store(true)
+	e.end()
+}
+
 // end lets no new use start and takes the entry from all who hold it. The
-// secret is zeroed now, or when the last use that has started is over.
+// secret is zeroed now, or when the last use that has started is over. What was
+// derived from it may serve until its lease ends.
 func (e *entry) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -188,7 +197,7 @@ const (
 
 func (e *entry) status(now time.Duration, cfg *Config) status {
 	switch {
-	case e.dead.Load() || now >= e.ages || e.uses.Load() >= cfg.MaxUses || e.bytes.Load() >= cfg.MaxBytes:
+	case e.dead.Load() || now >= e.retire || e.uses.Load() >= cfg.MaxUses || e.bytes.Load() >= cfg.MaxBytes:
 		return spent
 	case int64(now) >= e.lease.Load():
 		return expired
@@ -196,6 +205,11 @@ func (e *entry) status(now time.Duration, cfg *Config) status {
 		return ageing
 	}
 	return fresh
+}
+
+// leased says that the lease, which never outlasts the age, has not ended.
+func (e *entry) leased(now time.Duration) bool {
+	return !e.refused.Load() && int64(now) < e.lease.Load()
 }
 
 // renewed starts a new lease, counted from before the key service was asked.

@@ -36,11 +36,9 @@ type Pinned[T any] struct {
 	cache *Cache
 }
 
-// Valid says that the data key may be used now. It costs a look at the clock.
-func (p Pinned[T]) Valid() bool {
-	s := p.e.status(p.cache.now(), &p.cache.cfg)
-	return s == fresh || s == ageing
-}
+// Valid says that the use that was acquired may go on: the data key was not
+// refused and its lease has not ended. It costs a look at the clock.
+func (p Pinned[T]) Valid() bool { return p.e.leased(p.cache.now()) }
 
 // Acquire counts one use of the data key and returns the derived value.
 func (p *Pin[T]) Acquire(ctx context.Context) (Pinned[T], error) {

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy_test
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/datakey"
+)
+
+// wire is a key service on the wire: enough JSON 1.1 to answer Decrypt.
+type wire struct {
+	mu       sync.Mutex
+	requests []*http.Request // guarded by mu
+	status   int             // guarded by mu; of an error
+	code     string          // guarded by mu; "" answers with a data key
+}
+
+func (s *wire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, r)
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if s.code != "" {
+		w.WriteHeader(s.status)
+		fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, s.code)
+		return
+	}
+	json.NewEncoder(w).Encode(map[string]any{"KeyId": keyARN, "Plaintext": make([]byte, 32), "CiphertextBlob": []byte("blob")})
+}
+
+func (s *wire) answer(status int, code string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status, s.code, s.requests = status, code, nil
+}
+
+func (s *wire) seen() []*http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests
+}
+
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func wireCache(t *testing.T, cfg proxy.KMSConfig) *datakey.Cache {
+	t.Helper()
+	client, err := proxy.NewKMS(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := datakey.NewCache(datakey.Config{}, client, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keys.Close() })
+	return keys
+}
+
+func TestKMSClient(t *testing.T) {
+	s := new(wire)
+	srv := httptest.NewTLSServer(s)
+	defer srv.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	keys := wireCache(t, proxy.KMSConfig{
+		Endpoint: srv.URL, AccessKeyID: "AKID",
+		SecretAccessKeyFile: writeFile(t, "secret", " topsecret\n"), CAFile: writeFile(t, "ca.pem", string(ca)),
+	})
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	ctx := audit.WithTraceparent(t.Context(), parent)
+	ref := datakey.Ref{KeyARN: keyARN, Wrapped: []byte("blob")}
+	open := func(ref datakey.Ref) error {
+		_, err := keys.Open(ctx, ref, func(datakey.Use, []byte) error { return nil })
+		return err
+	}
+	if err := open(ref); err != nil {
+		t.Fatal(err)
+	}
+	r := s.seen()[0]
+	if got := r.Header.Get("Traceparent"); got != parent {
+		t.Errorf("traceparent %q", got)
+	}
+	if auth := r.Header.Get("Authorization"); !strings.Contains(auth, "AKID/") || !strings.Contains(auth, "/us-east-1/kms/") || strings.Contains(auth, "traceparent") {
+		t.Errorf("authorization %q", auth)
+	}
+	if got := r.Header.Get("X-Amz-Target"); got != "TrentService.Decrypt" {
+		t.Errorf("target %q", got)
+	}
+
+	for i, tt := range []struct {
+		status int
+		code   string
+		kind   datakey.Kind
+		tries  int
+	}{
+		{400, "AccessDeniedException", datakey.Denied, 1},
+		{400, "DisabledException", datakey.Disabled, 1},
+		{400, "KMSInvalidStateException", datakey.Disabled, 1},
+		{400, "NotFoundException", datakey.NotFound, 1},
+		{400, "InvalidCiphertextException", datakey.Corrupt, 1},
+		{400, "IncorrectKeyException", datakey.Corrupt, 1},
+		{400, "ValidationException", datakey.Internal, 1},
+		{400, "ThrottlingException", datakey.Unavailable, 3},
+		{500, "KMSInternalException", datakey.Unavailable, 3},
+	} {
+		s.answer(tt.status, tt.code)
+		err := open(datakey.Ref{Wrapped: []byte{byte(i)}})
+		var e *datakey.Error
+		if !errors.As(err, &e) || e.Kind != tt.kind || e.KMSCode != tt.code {
+			t.Errorf("%s: %v", tt.code, err)
+		}
+		if got := len(s.seen()); got != tt.tries {
+			t.Errorf("%s: %d tries, want %d", tt.code, got, tt.tries)
+		}
+	}
+	srv.Close()
+	var e *datakey.Error
+	if err := open(datakey.Ref{Wrapped: []byte("z")}); !errors.As(err, &e) || e.Kind != datakey.Unavailable {
+		t.Errorf("no server: %v", err)
+	}
+}
+
+func TestKMSConfig(t *testing.T) {
+	secret := writeFile(t, "secret", "s")
+	for want, cfg := range map[string]proxy.KMSConfig{
+		`endpoint: "localhost:80" is not`:       {Endpoint: "localhost:80", AccessKeyID: "a", SecretAccessKeyFile: secret},
+		"access_key_id: missing":                {SecretAccessKeyFile: secret},
+		"secret_access_key_file: missing":       {AccessKeyID: "a"},
+		"secret_access_key_file: open /nowhere": {AccessKeyID: "a", SecretAccessKeyFile: "/nowhere"},
+		"secret_access_key_file: " + os.DevNull: {AccessKeyID: "a", SecretAccessKeyFile: os.DevNull},
+		"ca_file: open /nowhere":                {AccessKeyID: "a", SecretAccessKeyFile: secret, CAFile: "/nowhere"},
+		"ca_file: " + secret + " holds no PEM":  {AccessKeyID: "a", SecretAccessKeyFile: secret, CAFile: secret},
+	} {
+		if _, err := proxy.NewKMS(cfg); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

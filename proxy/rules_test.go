@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sidekey/sidekey/proxy"
+)
+
+func TestRulesValidate(t *testing.T) {
+	object := func(r proxy.ObjectRule) proxy.Rules { return proxy.Rules{Objects: []proxy.ObjectRule{r}} }
+	column := func(change func(*proxy.ColumnRule)) proxy.Rules {
+		r := proxy.ColumnRule{Table: "users", Column: "email", Type: "text", KeyID: "k"}
+		change(&r)
+		return proxy.Rules{Columns: []proxy.ColumnRule{r}}
+	}
+	domain := func(b proxy.ColumnRule) proxy.Rules {
+		a := proxy.ColumnRule{Table: "users", Column: "email", Type: "text", Mode: "equality", KeyID: "k", Domain: "mail"}
+		return proxy.Rules{Columns: []proxy.ColumnRule{a, b}}
+	}
+	for want, rules := range map[string]proxy.Rules{
+		"objects[0].bucket: missing":                                           object(proxy.ObjectRule{KeyID: "k"}),
+		`objects[0].bucket: "a*" is neither`:                                   object(proxy.ObjectRule{Bucket: "a*", KeyID: "k"}),
+		"objects[0].key_id: missing":                                           object(proxy.ObjectRule{Bucket: "a"}),
+		`objects[0].encryption_context: the name "aws:s3:arn"`:                 object(proxy.ObjectRule{Bucket: "a", KeyID: "k", EncryptionContext: map[string]string{"aws:s3:arn": "x"}}),
+		`columns[0].table: "" is not schema.table`:                             column(func(r *proxy.ColumnRule) { r.Table = "" }),
+		`columns[0].table: "a.b.c" is not`:                                     column(func(r *proxy.ColumnRule) { r.Table = "a.b.c" }),
+		"columns[0].column: missing":                                           column(func(r *proxy.ColumnRule) { r.Column = "" }),
+		"columns[0].key_id: missing":                                           column(func(r *proxy.ColumnRule) { r.KeyID = "" }),
+		`columns[0].mode: unknown "equalty" (did you mean "equality"?)`:        column(func(r *proxy.ColumnRule) { r.Mode = "equalty" }),
+		`columns[0].mode: unknown "xyz" (known: [random equality])`:            column(func(r *proxy.ColumnRule) { r.Mode = "xyz" }),
+		`columns[0].type: unknown "txt" (did you mean "text"?)`:                column(func(r *proxy.ColumnRule) { r.Type = "txt" }),
+		"columns[0].type: missing":                                             column(func(r *proxy.ColumnRule) { r.Type = "" }),
+		`columns[0].type: "int4(3)" has modifiers`:                             column(func(r *proxy.ColumnRule) { r.Type = "int4(3)" }),
+		`columns[0].type: "varchar(x)" is not a type`:                          column(func(r *proxy.ColumnRule) { r.Type = "varchar(x)" }),
+		"columns[0].mode: equality is refused for jsonb: ":                     column(func(r *proxy.ColumnRule) { r.Type, r.Mode = "jsonb", "equality" }),
+		"columns[0].mode: equality is refused for numeric: ":                   column(func(r *proxy.ColumnRule) { r.Type, r.Mode = "numeric", "equality" }),
+		"columns[0].domain: only mode equality compares columns":               column(func(r *proxy.ColumnRule) { r.Domain = "d" }),
+		"columns[1].column: public.users.email has a rule already, columns[0]": domain(proxy.ColumnRule{Table: "public.users", Column: "email", Type: "text", KeyID: "k"}),
+		"columns[1].type: int4 does not compare with text":                     domain(proxy.ColumnRule{Table: "t", Column: "c", Type: "int4", Mode: "equality", KeyID: "k", Domain: "mail"}),
+		"columns[1].key_id: differs":                                           domain(proxy.ColumnRule{Table: "t", Column: "c", Type: "text", Mode: "equality", KeyID: "l", Domain: "mail"}),
+	} {
+		err := rules.Validate()
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestRulesAccepted(t *testing.T) {
+	for _, typ := range []string{
+		"text", "varchar", "varchar(10)", "character varying(10)", "int4", "integer", "int", "int8", "bigint", "bytea",
+		"bool", "boolean", "date", "timestamptz", "timestamp with time zone", "UUID", "numeric(10,2)", "numeric( 10 )", "decimal(5,0)",
+	} {
+		r := proxy.Rules{Columns: []proxy.ColumnRule{{Table: "t", Column: "c", Type: typ, Mode: "equality", KeyID: "k"}}}
+		if err := r.Validate(); err != nil {
+			t.Errorf("%s: %v", typ, err)
+		}
+	}
+	for _, typ := range []string{"jsonb", "numeric"} {
+		r := proxy.Rules{Columns: []proxy.ColumnRule{{Table: "t", Column: "c", Type: typ, KeyID: "k"}}}
+		if err := r.Validate(); err != nil {
+			t.Errorf("%s: %v", typ, err)
+		}
+	}
+	if err := new(proxy.Rules).Validate(); err != nil {
+		t.Errorf("no rules: %v", err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	r := proxy.Rules{Columns: []proxy.ColumnRule{
+		{Table: "t", Column: "a", Type: "boolean", Mode: "equality", KeyID: "k"},
+		{Table: "t", Column: "b", Type: "boolean", KeyID: "k"},
+		{Table: "t", Column: "c", Type: "text", Mode: "equality", KeyID: "k"},
+	}}
+	if w := r.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "columns[0]: equality on a bool") {
+		t.Errorf("%q", w)
+	}
+}
+
+func TestParseType(t *testing.T) {
+	for in, want := range map[string]string{
+		"Character Varying ( 20 )": "varchar(20)", "numeric(5,2)": "numeric(5,2)", "numeric(5)": "numeric(5,0)",
+		"numeric(2,-3)": "numeric(2,-3)", "numeric": "numeric", "TIMESTAMP  WITH TIME ZONE": "timestamptz",
+	} {
+		got, err := proxy.ParseType(in)
+		if err != nil || got.String() != want {
+			t.Errorf("%q is %v, %v; want %s", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"text(3)", "varchar(0)", "numeric(0)", "numeric(1,2,3)", "varchar(3", "varchar(3) x", "int[]", "citext"} {
+		if got, err := proxy.ParseType(in); err == nil {
+			t.Errorf("%q is %v", in, got)
+		}
+	}
+}
+
+func TestFirstObjectRuleWins(t *testing.T) {
+	rules := proxy.Rules{Objects: []proxy.ObjectRule{
+		{Bucket: "b", Prefix: "x/", KeyID: "one"}, {Bucket: "b", KeyID: "two"}, {Bucket: "*", Prefix: "y", KeyID: "three"},
+	}}
+	c := proxy.NewCipher(rules, nil, nil)
+	for object, want := range map[[2]string]string{
+		{"b", "x/1"}: "one", {"b", "y"}: "two", {"c", "yes"}: "three", {"c", "x/1"}: "",
+	} {
+		got, err := c.ObjectRule(object[0], object[1])
+		if got.KeyID != want || (want == "") != errors.Is(err, proxy.ErrNoRule) {
+			t.Errorf("%v: %q, %v; want %q", object, got.KeyID, err, want)
+		}
+	}
+}
