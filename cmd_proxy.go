@@ -100,13 +100,13 @@ func runProxy(ctx context.Context, cfg *ProxyConfig, log *slog.Logger, ready fun
 	cipher := proxy.NewCipher(cfg.Rules, cache, records)
 
 	servers, ctx := errgroup.WithContext(ctx)
-	if cfg.S3 != nil {
-		if err := startS3(ctx, servers, cfg, cipher, records, log); err != nil {
+	if cfg.Postgres != nil {
+		if err := startPostgres(ctx, servers, cfg, cipher, records, log); err != nil {
 			return err
 		}
 	}
-	if cfg.Postgres != nil {
-		if err := startPostgres(ctx, servers, cfg, cipher, records, log); err != nil {
+	if cfg.S3 != nil {
+		if err := startS3(ctx, servers, cfg, cipher, records, log); err != nil {
 			return err
 		}
 	}
@@ -122,7 +122,11 @@ func startS3(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cip
 	if err != nil {
 		return err
 	}
-	listener, err := proxy.Listen(cfg.S3.Listen, cfg.S3.TLS)
+	certificate, err := cfg.S3.TLS.Load()
+	if err != nil {
+		return fmt.Errorf("s3.tls.%w", err)
+	}
+	listener, err := proxy.Listen(cfg.S3.Listen, certificate)
 	if err != nil {
 		return fmt.Errorf("s3.listen: %w", err)
 	}
@@ -135,7 +139,7 @@ func startS3(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cip
 	if err != nil {
 		return err
 	}
-	plain, err := proxy.Listen(cfg.Forward.Listen, proxy.TLSConfig{})
+	plain, err := proxy.Listen(cfg.Forward.Listen, nil)
 	if err != nil {
 		return fmt.Errorf("forward.listen: %w", err)
 	}
@@ -152,7 +156,7 @@ func startPostgres(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfi
 	if err := database.Check(ctx); err != nil {
 		return err
 	}
-	listener, err := proxy.Listen(cfg.Postgres.Listen, proxy.TLSConfig{})
+	listener, err := proxy.Listen(cfg.Postgres.Listen, nil)
 	if err != nil {
 		return fmt.Errorf("postgres.listen: %w", err)
 	}

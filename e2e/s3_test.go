@@ -24,7 +24,7 @@ import (
 func (s *stack) s3Client(t testing.TB, profile, endpoint string) *s3.Client {
 	ids := map[string]string{"app": "AKIADEVAPP0000000000", "upstream": "AKIADEVUPSTREAM00000"}
 	return s3.New(s3.Options{
-		Region: "us-east-1", UsePathStyle: true, BaseEndpoint: aws.String(endpoint),
+		Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1, BaseEndpoint: aws.String(endpoint),
 		Credentials: credentials.NewStaticCredentialsProvider(ids[profile], s.secret(t, profile), ""),
 	})
 }
