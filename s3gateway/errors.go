@@ -177,7 +177,7 @@ func (x *exchange) writeError(e *s3Error) {
 	header := x.w.Header()
 	for name := range header {
 		if name != "X-Amz-Request-Id" {
-			header.Del(name)
+			delete(header, name)
 		}
 	}
 	for name, values := range e.header {

@@ -67,7 +67,8 @@ func (x *exchange) copyAnswer(from http.Header) {
 	}
 	for name, values := range from {
 		if strings.HasPrefix(name, metaPrefix) && name != sealedHeader {
-			header[name] = values
+			// In lower case, as S3 sends them: some clients show the name as it came.
+			header[strings.ToLower(name)] = values
 		}
 	}
 }

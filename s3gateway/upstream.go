@@ -206,7 +206,7 @@ func encodePath(path string) string {
 var ours = []string{
 	"SignatureDoesNotMatch", "InvalidAccessKeyId", "RequestTimeTooSkewed", "AuthorizationHeaderMalformed",
 	"InvalidToken", "ExpiredToken", "XAmzContentSHA256Mismatch", "MissingContentLength", "IncompleteBody",
-	"BadDigest", "InvalidDigest", "PermanentRedirect", "TemporaryRedirect", "AccessForbidden",
+	"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "PermanentRedirect", "TemporaryRedirect", "AccessForbidden",
 }
 
 // readError makes the upstream's error the client's, without what it says of

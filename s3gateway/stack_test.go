@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/datakey"
+	"github.com/sidekey/sidekey/s3gateway"
+)
+
+const (
+	appID      = "AKIDAPP"
+	appSecret  = "app-secret-0123456789"
+	storeID    = "AKIDSTORE"
+	storeKey   = "store-secret-0123456789"
+	region     = "eu-central-1"
+	bucket     = "docs"
+	arnPrefix  = "arn:aws:kms:eu-central-1:000000000000:key/"
+	ruleKey    = arnPrefix + "12345678-1234-1234-1234-123456789012"
+	anotherKey = arnPrefix + "87654321-4321-4321-4321-210987654321"
+)
+
+// keyService is the two calls of AWS KMS that the cipher makes: wrapped keys
+// are AES-256-GCM with key ID and encryption context as associated data.
+type keyService struct {
+	aead cipher.AEAD
+
+	mu  sync.Mutex
+	err error // guarded by mu: what every call returns
+}
+
+func newKeyService(t testing.TB) *keyService {
+	t.Helper()
+	key := make([]byte, 32)
+	rand.Read(key)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &keyService{aead: aead}
+}
+
+func (k *keyService) fail(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.err = err
+}
+
+func (k *keyService) failure() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.err
+}
+
+func binding(keyID string, context map[string]string) []byte {
+	text, _ := json.Marshal(context)
+	return append([]byte(keyID), text...)
+}
+
+func (k *keyService) GenerateDataKey(_ context.Context, in *kms.GenerateDataKeyInput, _ ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error) {
+	if err := k.failure(); err != nil {
+		return nil, err
+	}
+	key := make([]byte, 32)
+	rand.Read(key)
+	return &kms.GenerateDataKeyOutput{KeyId: in.KeyId, Plaintext: key, CiphertextBlob: k.aead.Seal(nil, nil, key, binding(*in.KeyId, in.EncryptionContext))}, nil
+}
+
+func (k *keyService) Decrypt(_ context.Context, in *kms.DecryptInput, _ ...func(*kms.Options)) (*kms.DecryptOutput, error) {
+	if err := k.failure(); err != nil {
+		return nil, err
+	}
+	for _, id := range []string{ruleKey, anotherKey} {
+		if in.KeyId != nil && *in.KeyId != id {
+			continue
+		}
+		if key, err := k.aead.Open(nil, nil, in.CiphertextBlob, binding(id, in.EncryptionContext)); err == nil {
+			return &kms.DecryptOutput{KeyId: aws.String(id), Plaintext: key}, nil
+		}
+	}
+	return nil, &types.InvalidCiphertextException{}
+}
+
+// stack is a gateway before a store.
+type stack struct {
+	kms      *keyService
+	app      *s3.Client // through the gateway
+	store    *s3.Client // around it
+	endpoint string     // of the gateway
+	audit    *audit.Log
+	auditDir string
+	full     bool // the store implements conditional requests and the like
+}
+
+func client(endpoint, id, secret string, options ...func(*s3.Options)) *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: &endpoint, Region: region, UsePathStyle: true,
+		RetryMaxAttempts: 1,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret}, nil
+		}),
+	}, options...)
+}
+
+func secretFile(t testing.TB, secret string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newStack starts a gateway before the store at endpoint, with a bucket.
+func newStack(t testing.TB, storeEndpoint string, edit ...func(*s3gateway.Config)) *stack {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	s := &stack{kms: newKeyService(t), auditDir: filepath.Join(t.TempDir(), "audit")}
+	var err error
+	if s.audit, err = audit.Open(audit.Config{Dir: s.auditDir}, "sidekey-proxy", log); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.audit.Close() })
+	keys, err := datakey.NewCache(datakey.Config{Lease: time.Millisecond, MaxAge: time.Minute}, s.kms, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keys.Close() })
+	rules := proxy.Rules{Objects: []proxy.ObjectRule{{Bucket: bucket, KeyID: ruleKey}, {Bucket: "other-bucket", KeyID: ruleKey}}}
+	cfg := s3gateway.Config{
+		Listen: "127.0.0.1:0", Region: region, Domains: []string{"s3.test"},
+		Upstream: s3gateway.Upstream{Endpoint: storeEndpoint, Region: region, AccessKeyID: storeID, SecretAccessKeyFile: secretFile(t, storeKey)},
+		Clients:  []s3gateway.Client{{Name: "app", AccessKeyID: appID, SecretAccessKeyFile: secretFile(t, appSecret)}},
+	}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	gateway, err := s3gateway.New(cfg, proxy.NewCipher(rules, keys, s.audit), s.audit, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gateway)
+	t.Cleanup(server.Close)
+	s.endpoint = server.URL
+	s.app = client(server.URL, appID, appSecret)
+	s.store = client(storeEndpoint, storeID, storeKey)
+	if _, err := s.app.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
+		t.Fatalf("creating the bucket: %v", err)
+	}
+	return s
+}
+
+// newMemoryStack is a gateway before a store in memory.
+func newMemoryStack(t testing.TB, edit ...func(*s3gateway.Config)) *stack {
+	t.Helper()
+	store := httptest.NewServer(gofakes3.New(s3mem.New()).Server())
+	t.Cleanup(store.Close)
+	return newStack(t, store.URL, edit...)
+}
+
+// newMinIOStack is a gateway before MinIO.
+func newMinIOStack(t testing.TB, edit ...func(*s3gateway.Config)) *stack {
+	t.Helper()
+	s := newStack(t, startMinIO(t), edit...)
+	s.full = true
+	return s
+}
+
+func minioBinary(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("SIDEKEY_MINIO"); path != "" {
+		return path
+	}
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = filepath.Join(os.Getenv("HOME"), ".cache")
+	}
+	found, _ := filepath.Glob(filepath.Join(cache, "sidekey", "minio*"))
+	for _, path := range found {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o100 != 0 {
+			return path
+		}
+	}
+	t.Fatal("no MinIO: name its binary in SIDEKEY_MINIO, or let `make test` build it")
+	return ""
+}
+
+func startMinIO(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	command := exec.Command(minioBinary(t), "server", "--address", address, t.TempDir())
+	command.Env = append(os.Environ(), "MINIO_ROOT_USER="+storeID, "MINIO_ROOT_PASSWORD="+storeKey,
+		"MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CI_CD=1", "MINIO_REGION_NAME="+region)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		command.Process.Kill()
+		command.Wait()
+	})
+	for range 300 {
+		if answer, err := http.Get("http://" + address + "/minio/health/ready"); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return "http://" + address
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatalf("MinIO does not become ready: %s", output.String())
+	return ""
+}
+
+func content(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i*7 + i>>8*13 + i>>16)
+	}
+	return b
+}
+
+func (s *stack) put(t testing.TB, key string, body []byte, edit ...func(*s3.PutObjectInput)) *s3.PutObjectOutput {
+	t.Helper()
+	in := &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &key, Body: bytes.NewReader(body)}
+	for _, f := range edit {
+		f(in)
+	}
+	out, err := s.app.PutObject(t.Context(), in)
+	if err != nil {
+		t.Fatalf("putting %s: %v", key, err)
+	}
+	return out
+}
+
+// get returns what arrived, also if the body broke off.
+func (s *stack) get(t testing.TB, key string, edit ...func(*s3.GetObjectInput)) ([]byte, *s3.GetObjectOutput, error) {
+	t.Helper()
+	in := &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &key}
+	for _, f := range edit {
+		f(in)
+	}
+	out, err := s.app.GetObject(t.Context(), in)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer out.Body.Close()
+	body, err := io.ReadAll(out.Body)
+	return body, out, err
+}
+
+// stored is an object as the store has it.
+type stored struct {
+	body     []byte
+	metadata map[string]string
+}
+
+func (s *stack) stored(t testing.TB, key string) stored {
+	t.Helper()
+	out, err := s.store.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(bucket), Key: &key})
+	if err != nil {
+		t.Fatalf("reading %s from the store: %v", key, err)
+	}
+	defer out.Body.Close()
+	body, err := io.ReadAll(out.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored{body: body, metadata: out.Metadata}
+}
+
+func (s *stack) overwrite(t testing.TB, key string, o stored) {
+	t.Helper()
+	// The store in memory merges the metadata of what it overwrites.
+	_, err := s.store.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.store.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &key, Body: bytes.NewReader(o.body), Metadata: o.metadata})
+	if err != nil {
+		t.Fatalf("overwriting %s in the store: %v", key, err)
+	}
+}
+
+// mustBeAbsent fails if the store has the object.
+func (s *stack) mustBeAbsent(t testing.TB, key string) {
+	t.Helper()
+	out, err := s.store.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &key})
+	if err == nil {
+		t.Errorf("%s exists with %d bytes", key, *out.ContentLength)
+	}
+}
+
+// lastCodes returns the error codes of the latest operation on record.
+func (s *stack) lastCodes(t testing.TB) []string {
+	t.Helper()
+	summaries, err := audit.List([]string{s.auditDir}, 1)
+	if err != nil || len(summaries) != 1 {
+		t.Fatalf("reading the record: %d, %v", len(summaries), err)
+	}
+	return summaries[0].Codes
+}
