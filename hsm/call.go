@@ -140,7 +140,8 @@ func (t *Token) judge(ctx context.Context, c *conn, err error) verdict {
 	case kindSession:
 		return verdictReplaced
 	case kindExhausted:
-		if c.pool.others() {
+		if ctx.Err() == nil && c.pool.others() {
+			c.pool.yield(ctx)
 			return verdictWait
 		}
 	case kindAmbiguous:

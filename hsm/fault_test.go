@@ -169,6 +169,32 @@ func TestSessionLimit(t *testing.T) {
 	wg.Wait()
 }
 
+// A session for the objects is worth more than an idle one of the pool.
+func TestSessionLimitWhileHung(t *testing.T) {
+	f := shimmed(t)
+	cfg := f.config()
+	cfg.Sessions = 2
+	f.misbehave("C_OpenSession limit 4", "C_GenerateRandom hangone")
+	tok := f.open(cfg)
+	first, second := generate(t, tok), generate(t, tok)
+	held := make(chan error)
+	go func() {
+		_, err := tok.Random(context.Background(), 8)
+		held <- err
+	}()
+	ciphertext := encrypt(t, tok, first) // both sessions of the pool are open
+	f.misbehave("C_OpenSession limit 4", "C_UnwrapKey hangone")
+	f.must(<-held)
+	ctx, cancel := within(50 * time.Millisecond)
+	defer cancel()
+	if _, _, err := tok.Encrypt(ctx, second, epoch1, nonce1, text1, aad1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Encrypt: %v, want the deadline", err)
+	}
+	decrypts(t, tok, first, ciphertext)
+	f.misbehave("C_OpenSession limit 4")
+	decrypts(t, tok, first, ciphertext)
+}
+
 func TestNoSessionLeft(t *testing.T) {
 	f := shimmed(t)
 	f.misbehave("C_OpenSession limit 2")

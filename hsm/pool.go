@@ -62,6 +62,25 @@ func (p *pool) others() bool {
 	return p.lent+len(p.idle) > 0
 }
 
+// yield makes room in a token that has no session left, by closing an idle one
+// or by waiting a moment for one to become idle.
+func (p *pool) yield(ctx context.Context) {
+	p.mu.Lock()
+	var s *session
+	if len(p.idle) > 0 {
+		s, p.idle = p.idle[0], p.idle[1:]
+	}
+	p.mu.Unlock()
+	if s != nil {
+		s.closeLate()
+		return
+	}
+	select {
+	case <-time.After(time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
 // retire closes the idle sessions; those in use are closed when they come back.
 func (p *pool) retire() {
 	p.mu.Lock()
