@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
@@ -40,19 +43,63 @@ func (p *Proxy) dialTunnel(req *http.Request, network, addr string) (net.Conn, e
 		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	// The network is "tcp", so it is TCP.
-	return &tunnelConn{c.(*net.TCPConn), p.endOnce(op)}, nil
+	t := &tunnelConn{TCPConn: c.(*net.TCPConn), all: &p.tunnels, done: p.endOnce(op)}
+	p.tunnels.add(t)
+	return t, nil
 }
 
-// tunnelConn keeps the half-close of TCP, which goproxy uses.
+// tunnelConn is the far side of a tunnel. It keeps the half-close of TCP,
+// which goproxy uses.
 type tunnelConn struct {
 	*net.TCPConn
+	all  *tunnels
 	done func()
 }
 
 func (c *tunnelConn) Close() error {
 	err := c.TCPConn.Close()
 	c.done()
+	c.all.remove(c)
 	return err
+}
+
+// tunnels are the open ones.
+type tunnels struct {
+	mu     sync.Mutex
+	open   map[*tunnelConn]bool // guarded by mu
+	closed bool                 // guarded by mu
+}
+
+func (l *tunnels) add(c *tunnelConn) {
+	l.mu.Lock()
+	closed := l.closed
+	if !closed {
+		if l.open == nil {
+			l.open = map[*tunnelConn]bool{}
+		}
+		l.open[c] = true
+	}
+	l.mu.Unlock()
+	if closed {
+		c.Close()
+	}
+}
+
+func (l *tunnels) remove(c *tunnelConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+}
+
+// close ends all tunnels, also those that are being opened.
+func (l *tunnels) close() {
+	l.mu.Lock()
+	l.closed = true
+	open := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
 }
 
 // refuseLocal is a net.Dialer.Control.

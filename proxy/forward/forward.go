@@ -104,6 +104,7 @@ type Proxy struct {
 	dispatch *goproxy.ProxyHttpServer
 	inner    *http.Server // of taken-over connections
 	taken    *connListener
+	tunnels  tunnels
 }
 
 // New makes the CA, writes cfg.CAFile and starts the server of taken-over
@@ -138,11 +139,21 @@ func New(cfg Config, s3 http.Handler, al *audit.Log, log *slog.Logger) (*Proxy, 
 	return p, nil
 }
 
-// Shutdown lets the requests on taken-over connections end. It ends no tunnel.
-func (p *Proxy) Shutdown(ctx context.Context) error { return p.inner.Shutdown(ctx) }
+// Shutdown lets the requests on taken-over connections end, then closes the
+// tunnels, of which nobody can tell whether they are idle. Their outcomes are
+// on record when it returns; the audit log must be closed after it.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	err := p.inner.Shutdown(ctx)
+	p.tunnels.close()
+	return err
+}
 
-// Close ends taken-over connections at once.
-func (p *Proxy) Close() error { return p.inner.Close() }
+// Close ends every connection at once.
+func (p *Proxy) Close() error {
+	err := p.inner.Close()
+	p.tunnels.close()
+	return err
+}
 
 // newDispatcher sets every default of goproxy that could reach out by itself:
 // the transport, and the dialer, which would follow HTTPS_PROXY.
@@ -168,9 +179,13 @@ func (p *Proxy) newDispatcher() *goproxy.ProxyHttpServer {
 	d.NonproxyHandler = http.HandlerFunc(notAProxyRequest)
 	d.OnRequest().HandleConnectFunc(p.connect)
 	d.OnResponse().DoFunc(func(resp *http.Response, ctx *goproxy.ProxyCtx) *http.Response {
+		op := audit.FromContext(ctx.Req.Context())
 		if resp == nil {
+			p.log.Warn("forward proxy cannot connect", "to", ctx.Req.URL.Host, "err", ctx.Error)
+			p.end(op, "Unreachable")
 			return goproxy.NewResponse(ctx.Req, "text/plain", http.StatusBadGateway, unreachableText)
 		}
+		op.Set(audit.HTTPStatus.Int(resp.StatusCode))
 		return resp
 	})
 	return d

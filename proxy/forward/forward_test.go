@@ -456,6 +456,44 @@ func waitEnded(t *testing.T, e *env, n int) []audit.Span {
 	}
 }
 
+func TestCloseEndsTunnelsOnRecord(t *testing.T) {
+	up := httptest.NewServer(http.NotFoundHandler())
+	defer up.Close()
+	target := up.Listener.Addr().String()
+	e := start(t, forward.Config{Allow: []string{target}})
+	for _, host := range []string{target, "b.s3.amazonaws.com:443"} {
+		if status, _ := e.connect(t, host); status != http.StatusOK {
+			t.Fatalf("CONNECT %s = %d, want 200", host, status)
+		}
+	}
+	if err := e.proxy.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waitEnded(t, e, 2)
+}
+
+// The proxy must not follow the variables that point its clients to it.
+func TestProxyEnvironmentIsIgnored(t *testing.T) {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		t.Setenv(name, "http://192.0.2.1:9")
+	}
+	up := httptest.NewServer(http.NotFoundHandler())
+	defer up.Close()
+	target := up.Listener.Addr().String()
+	e := start(t, forward.Config{Allow: []string{target}})
+	if status, _ := e.connect(t, target); status != http.StatusOK {
+		t.Errorf("CONNECT = %d, want 200", status)
+	}
+	resp, err := e.client(t).Get(up.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("plain request = %d, want the host's 404", resp.StatusCode)
+	}
+}
+
 func TestTakenConnectionIsOnRecord(t *testing.T) {
 	e := start(t, forward.Config{})
 	c := e.client(t)
@@ -630,5 +668,17 @@ func TestValidate(t *testing.T) {
 	ok := forward.Config{Listen: "127.0.0.1:3128", CAFile: "f", Allow: []string{"*.example.com:443", "[::1]:80", "*:*"}}
 	if err := errors.Join(none.Validate(), ok.Validate()); err != nil {
 		t.Errorf("Validate: %v", err)
+	}
+}
+
+func TestLeavesAreCachedAndRenewed(t *testing.T) {
+	e := start(t, forward.Config{})
+	now := time.Now()
+	got, err := e.proxy.LeafSerials("s3.amazonaws.com", now, now.Add(17*time.Hour), now.Add(19*time.Hour), now.Add(20*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got[0] != got[1] || got[1] == got[2] || got[2] != got[3] {
+		t.Errorf("serial numbers = %v, want a new one six hours before the end of the first", got)
 	}
 }
