@@ -277,10 +277,8 @@ func TestListKeys(t *testing.T) {
 func TestErrorTexts(t *testing.T) {
 	s := newServer(t)
 	c := s.admin()
-	id, arn := s.newKey()
+	id, _ := s.newKey()
 	other, _ := s.newKey()
-	prefix := "arn:aws:kms:" + region + ":" + account + ":"
-	absent := "11111111-2222-4333-8444-555555555555"
 	must2(t)(c.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: ptr("alias/taken"), TargetKeyId: &id}))
 	enc, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: &id, Plaintext: []byte("x")})
 	must(t, err)
@@ -331,6 +329,7 @@ func TestErrorTexts(t *testing.T) {
 		{"empty plaintext", encrypt(kms.EncryptInput{KeyId: &id, Plaintext: []byte{}}), "ValidationException", one + "Value at 'plaintext' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		{"large plaintext", encrypt(kms.EncryptInput{KeyId: &id, Plaintext: make([]byte, 4097)}), "ValidationException", one + "Value at 'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096"},
 		{"wrong algorithm", encrypt(kms.EncryptInput{KeyId: &id, Plaintext: []byte("x"), EncryptionAlgorithm: "RSAES_OAEP_SHA_256"}), "InvalidKeyUsageException", "Algorithm RSAES_OAEP_SHA_256 is incompatible with key spec SYMMETRIC_DEFAULT."},
+		{"large context", encrypt(kms.EncryptInput{KeyId: &id, Plaintext: []byte("x"), EncryptionContext: map[string]string{"k": strings.Repeat("v", 8192)}}), "ValidationException", "The encryption context is larger than 8192 bytes"},
 		{"unknown algorithm", encrypt(kms.EncryptInput{KeyId: &id, Plaintext: []byte("x"), EncryptionAlgorithm: "ROT13"}), "ValidationException", one + "Value 'ROT13' at 'encryptionAlgorithm' failed to satisfy constraint: Member must satisfy enum value set: [SYMMETRIC_DEFAULT, RSAES_OAEP_SHA_1, RSAES_OAEP_SHA_256, SM2PKE]"},
 		{"two violations", encrypt(kms.EncryptInput{KeyId: ptr(""), Plaintext: []byte{}}), "ValidationException", "2 validation errors detected: Value '' at 'keyId' failed to satisfy constraint: Member must have length greater than or equal to 1; Value at 'plaintext' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		{"dry run Encrypt", encrypt(kms.EncryptInput{KeyId: &id, Plaintext: []byte("x"), DryRun: ptr(true)}), "DryRunOperationException", dry},
@@ -383,7 +382,6 @@ func TestErrorTexts(t *testing.T) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) { wantError(t, tc.call(), tc.code, tc.message) })
 	}
-	_ = arn
 }
 
 func TestAliasLimit(t *testing.T) {

@@ -30,14 +30,17 @@ func (s *Service) ready(k *store.Key, algorithm types.EncryptionAlgorithmSpec, c
 	if algorithm != "" && algorithm != symmetric {
 		return &types.InvalidKeyUsageException{Message: text("Algorithm %s is incompatible with key spec %s.", algorithm, k.Spec)}
 	}
-	size := 0
-	for key, value := range context {
-		size += len(key) + len(value)
-	}
-	if size > maxContext {
+	if contextSize(context) > maxContext {
 		return validationError("The encryption context is larger than %d bytes", maxContext)
 	}
 	return nil
+}
+
+func contextSize(context map[string]string) (size int) {
+	for key, value := range context {
+		size += len(key) + len(value)
+	}
+	return size
 }
 
 func dryRun(asked *bool) error {

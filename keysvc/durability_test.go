@@ -169,7 +169,7 @@ func TestAuditFailure(t *testing.T) {
 // TestRecords reads back what an operation leaves in the log.
 func TestRecords(t *testing.T) {
 	s := newServer(t)
-	id, arn := s.newKey()
+	id, _ := s.newKey()
 	r := s.signed("GenerateDataKey", `{"KeyId":"`+id+`","KeySpec":"AES_256","EncryptionContext":{"tenant":"42"}}`, time.Now(), adminID, secret)
 	trace := "0af7651916cd43dd8448eb211c80319c"
 	r.Header.Set("Traceparent", "00-"+trace+"-b7ad6b7169203331-00")
@@ -193,7 +193,6 @@ func TestRecords(t *testing.T) {
 	if len(spans) != 4 {
 		t.Errorf("%d spans:\n%s", len(spans), tree.String())
 	}
-	_ = arn
 }
 
 // TestDisableIsAtOnce uses a key from many sides and disables it: no request

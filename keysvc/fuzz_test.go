@@ -45,7 +45,7 @@ func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `null`, ``, `[]`, `{"KeyId":"a","Plaintext":"aGk=","EncryptionContext":{"a":"b"},"GrantTokens":["x"],"DryRun":true}`,
 		`{"KeyId":"a","KeyId":"b"}`, `{"KeyId":null}`, `{"Plaintext":"a"}`, `{"Other":[1,{"x":1e400}]}`, "{\"KeyId\":\"\xff\"}",
-		`{"EncryptionAlgorithm":"SYMMETRIC_DEFAULT","KeyId":"\ud800"}`, `{"KeyId":1}`, `{} {}`, strings.Repeat(`{"a":`, 20000),
+		`{"EncryptionAlgorithm":"SYMMETRIC_DEFAULT","KeyId":"\ud800"}`, `{"KeyId":1}`, `{} {}`, strings.Repeat(`{"a":`, 20),
 	} {
 		f.Add([]byte(seed))
 	}

@@ -79,7 +79,7 @@ func (s subject) attrs() []attribute.KeyValue {
 	if s.isKey {
 		attrs = append(attrs, audit.KeyARN.String(s.key))
 	}
-	if len(s.context) > 0 {
+	if len(s.context) > 0 && contextSize(s.context) <= maxContext { // a larger one is refused
 		names := slices.Sorted(maps.Keys(s.context))
 		pairs := make([]string, len(names))
 		for i, name := range names {

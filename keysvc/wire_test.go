@@ -105,9 +105,9 @@ func TestWireForm(t *testing.T) {
 
 func TestMalformedRequests(t *testing.T) {
 	s := newServer(t)
-	for _, body := range []string{"", " ", "null", "[]", "{", `{"KeyId":"a","KeyId":"b"}`, `{"KeyId":1}`, `{"Plaintext":"a"}`, "{\"KeyId\":\"\xff\"}", "{} {}"} {
+	for _, body := range []string{"", " ", "null", "[]", "{", `{"KeyId":"a","KeyId":"b"}`, `{"KeyId":1}`, `{"Plaintext":"a"}`, "{\"KeyId\":\"\xff\"}", "{} {}", strings.Repeat(`{"a":`, 100_000)} {
 		if got := s.post("Encrypt", body); got.status != 400 || got.code() != "SerializationException" {
-			t.Errorf("%q: %+v", body, got)
+			t.Errorf("%.80q: %+v", body, got)
 		}
 	}
 	if got := s.post("Encrypt", "{}"); got.body != `{"__type":"ValidationException","message":"2 validation errors detected: `+
