@@ -49,13 +49,15 @@ func BenchmarkColumn32(b *testing.B) {
 
 func BenchmarkObjectHeader(b *testing.B) {
 	f := newFixture(b)
+	ctx, op := f.log.Begin(b.Context(), audit.SpanS3("PutObject"))
+	defer op.End("")
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := f.cipher.SealObject(b.Context(), proxy.Object{Bucket: "data", Key: "k"})
+		s, err := f.cipher.SealObject(ctx, proxy.Object{Bucket: "data", Key: "k"})
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := f.cipher.OpenObject(b.Context(), "data", "k", s.Header()); err != nil {
+		if _, err := f.cipher.OpenObject(ctx, "data", "k", s.Header()); err != nil {
 			b.Fatal(err)
 		}
 	}

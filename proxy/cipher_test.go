@@ -351,3 +351,46 @@ func TestTimesOutWithItsCaller(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A use outside any operation is recorded all the same, and durable at once; with
+// no record there is no use.
+func TestUseWithoutAnOperation(t *testing.T) {
+	f := newFixture(t)
+	rule := f.rules.Columns[0]
+	header, _ := f.put(t, proxy.Object{Bucket: "data", Key: "k"}, nil)
+	col := f.column(t, rule, f.columnKey(t, rule, 1))
+	acquire(t, col)
+	if _, err := f.cipher.OpenObject(t.Context(), "data", "k", header); err != nil {
+		t.Fatal(err)
+	}
+	traces, err := audit.List([]string{f.dir}, 10)
+	if err != nil || len(traces) != 3 {
+		t.Errorf("%d traces, %v; want 3", len(traces), err)
+	}
+	f.log.Close()
+	if _, err := f.cipher.OpenObject(t.Context(), "data", "k", header); !errors.Is(err, audit.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if _, err := f.cipher.SealObject(t.Context(), proxy.Object{Bucket: "data", Key: "k"}); !errors.Is(err, audit.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if _, err := col.Acquire(t.Context()); !errors.Is(err, audit.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+}
+
+// A damaged header is refused and on the record.
+func TestDamagedHeaderIsRecorded(t *testing.T) {
+	f := newFixture(t)
+	ctx, op := f.log.Begin(t.Context(), audit.SpanS3("GetObject"))
+	if _, err := f.cipher.OpenObject(ctx, "data", "k", "not a header"); !errors.Is(err, proxy.ErrFormat) {
+		t.Errorf("got %v, want ErrFormat", err)
+	}
+	if err := op.End("InternalError"); err != nil {
+		t.Fatal(err)
+	}
+	spans, err := audit.ReadTrace([]string{f.dir}, op.TraceID())
+	if err != nil || len(spans) != 2 || spans[1].Code != "Malformed" {
+		t.Errorf("%+v, %v", spans, err)
+	}
+}

@@ -84,6 +84,7 @@ func (c *Cipher) NewColumnKey(ctx context.Context, rule ColumnRule) (keyARN stri
 
 // Column seals and opens the values of one column. It is safe for concurrent use.
 type Column struct {
+	cipher *Cipher
 	keys   []*columnKey // the last one seals
 	leases sync.Pool    // of *ColumnLease
 }
@@ -112,7 +113,7 @@ func (c *Cipher) Column(rule ColumnRule, keys []ColumnKey) (*Column, error) {
 	if err != nil {
 		return nil, err
 	}
-	col, mode, context := &Column{}, envelopeMode(rule), columnContext(rule)
+	col, mode, context := &Column{cipher: c}, envelopeMode(rule), columnContext(rule)
 	for _, k := range keys {
 		ref := datakey.Ref{KeyARN: k.KeyARN, Wrapped: k.Wrapped, Context: context}
 		col.keys = append(col.keys, &columnKey{id: k.ID, arn: k.KeyARN,
@@ -145,33 +146,33 @@ func (col *Column) Acquire(ctx context.Context) (*ColumnLease, error) {
 	}
 	op := audit.FromContext(ctx)
 	for _, k := range col.keys {
-		start := time.Time{}
-		if op != nil {
-			start = time.Now()
-		}
+		start := time.Now()
 		got, err := k.pin.Acquire(ctx)
+		if err != nil || !k.recorded(op) {
+			err = col.cipher.recordUse(ctx, start, got.Use, k.arn, err)
+		}
 		if err != nil {
-			recordUse(ctx, start, datakey.Use{}, k.arn, err)
 			l.Release()
 			return nil, err
 		}
-		k.record(ctx, op, start, got.Use)
 		l.keys = append(l.keys, leasedKey{k.id, got})
 	}
 	return l, nil
 }
 
-func (k *columnKey) record(ctx context.Context, op *audit.Op, start time.Time, use datakey.Use) {
+// recorded says that the operation has this key's use on its record, and
+// remembers that it is about to.
+func (k *columnKey) recorded(op *audit.Op) bool {
 	if op == nil {
-		return
+		return false
 	}
 	for i := range k.seen {
 		if k.seen[i].Load() == op {
-			return
+			return true
 		}
 	}
 	k.seen[k.next.Add(1)%uint32(len(k.seen))].Store(op)
-	recordUse(ctx, start, use, k.arn, nil)
+	return false
 }
 
 // errEnded is what a lease says that outlived its data key.

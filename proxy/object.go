@@ -69,8 +69,7 @@ func (c *Cipher) SealObject(ctx context.Context, o Object) (*ObjectSealer, error
 		s.header, s.keyARN = h.String(), use.KeyARN
 		return nil
 	})
-	recordUse(ctx, start, use, keyID, err)
-	if err != nil {
+	if err := c.recordUse(ctx, start, use, keyID, err); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -135,7 +134,9 @@ func SealedSize(plain int64) int64 { return envelope.SealedSize(plain) }
 // fails with ErrFormat for a length that no sealed body has.
 func PlainSize(sealed int64) (int64, error) { return envelope.PlainSize(sealed) }
 
-// ObjectOpener opens one object, any number of times.
+// ObjectOpener opens one object, any number of times. It holds keys derived from
+// the data key: what it is asked to read is read to the end, also when the KMS key
+// is disabled meanwhile. It is meant for one request.
 type ObjectOpener struct {
 	message   *envelope.Message
 	checksums map[string]string
@@ -148,8 +149,7 @@ func (c *Cipher) OpenObject(ctx context.Context, bucket, key, header string) (*O
 	start := time.Now()
 	h, err := envelope.ParseHeader(header)
 	if err != nil {
-		recordUse(ctx, start, datakey.Use{}, "", err)
-		return nil, err
+		return nil, c.recordUse(ctx, start, datakey.Use{}, "", err)
 	}
 	o := &ObjectOpener{}
 	ref := datakey.Ref{KeyARN: h.KeyARN, Wrapped: h.WrappedKey, Context: objectContext(bucket, h.Context)}
@@ -158,8 +158,7 @@ func (c *Cipher) OpenObject(ctx context.Context, bucket, key, header string) (*O
 		o.message, o.checksums, err = h.Open(secret, bucket, key)
 		return err
 	})
-	recordUse(ctx, start, use, h.KeyARN, err)
-	if err != nil {
+	if err := c.recordUse(ctx, start, use, h.KeyARN, err); err != nil {
 		return nil, err
 	}
 	return o, nil

@@ -113,3 +113,20 @@ func TestFirstObjectRuleWins(t *testing.T) {
 		}
 	}
 }
+
+// What parses is written in a form that parses to the same type.
+func FuzzParseType(f *testing.F) {
+	for _, s := range []string{"text", "varchar(10)", "numeric(5,-2)", "timestamp with time zone", "numeric(5", "int4()"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := proxy.ParseType(s)
+		if err != nil {
+			return
+		}
+		again, err := proxy.ParseType(got.String())
+		if err != nil || again != got {
+			t.Fatalf("%q is %+v, written %q, which is %+v, %v", s, got, got, again, err)
+		}
+	})
+}

@@ -378,6 +378,23 @@ func TestEvictionZeroes(t *testing.T) {
 	})
 }
 
+// More secrets than one mapping holds.
+func TestArenaGrows(t *testing.T) {
+	inBubble(t, datakey.Config{MaxKeys: 2000}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+		seen := map[*byte]bool{}
+		for _, ref := range k.wrapped(1300) {
+			var secret []byte
+			if _, err := c.Open(t.Context(), ref, peek(&secret)); err != nil {
+				t.Fatal(err)
+			}
+			seen[&secret[0]] = true
+		}
+		if len(seen) != 1300 {
+			t.Errorf("%d slots for 1300 secrets", len(seen))
+		}
+	})
+}
+
 // Closing zeroes everything at once, also what is pinned or current.
 func TestCloseZeroes(t *testing.T) {
 	k := newFakeKMS(t)

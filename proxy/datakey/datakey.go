@@ -10,6 +10,10 @@
 // it was loaded, and for so many uses and bytes; every use checks all four.
 // When the key service refuses a key, it is zeroed at once.
 //
+// A lease is renewed by Decrypt. Withdrawing only kms:GenerateDataKey from a sidecar
+// therefore stops its sealing within MaxAge; disabling the key, or withdrawing
+// kms:Decrypt too, within Lease.
+//
 // What callers derive from a data key (AES key schedules) lives on the Go heap,
 // which cannot be locked or zeroed. Pin drops its references to them when the
 // data key goes, and the garbage collector may then reuse the memory; until it
