@@ -44,7 +44,7 @@ type Config struct {
 
 	// MaxConnections bounds the open connections; further ones wait in the
 	// kernel's queue. 0 means 4096. It bounds the memory that slow clients can
-	// hold: about 64 KiB each, and 16 MiB for all large bodies together.
+	// hold: about 70 KiB each, and 16 MiB for all large bodies together.
 	MaxConnections int `yaml:"max_connections"`
 
 	// DrainTimeout bounds how long running requests may take to end when the
