@@ -50,6 +50,21 @@ func auditCommand() *cobra.Command {
 			return audit.WriteTree(cmd.OutOrStdout(), spans)
 		},
 	}
-	command.AddCommand(list, show)
+	verify := &cobra.Command{
+		Use:   "verify",
+		Short: "Check the hash chain of each log",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, dir := range dirs {
+				records, head, err := audit.Verify(dir)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %d records, head %s\n", dir, records, head)
+			}
+			return nil
+		},
+	}
+	command.AddCommand(list, show, verify)
 	return command
 }

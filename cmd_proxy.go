@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -116,6 +117,9 @@ func runProxy(ctx context.Context, cfg *ProxyConfig, log *slog.Logger, ready fun
 	return servers.Wait()
 }
 
+// drainTimeout bounds how long taken-over connections may take to end.
+const drainTimeout = 30 * time.Second
+
 // startS3 starts the S3 gateway and, if configured, the forward proxy before it.
 func startS3(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cipher *proxy.Cipher, records *audit.Log, log *slog.Logger) error {
 	gateway, err := s3gateway.New(*cfg.S3, cipher, records, log)
@@ -144,7 +148,12 @@ func startS3(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cip
 		return fmt.Errorf("forward.listen: %w", err)
 	}
 	log.Info("serving the forward proxy", "address", plain.Addr().String())
-	servers.Go(func() error { return proxy.ServeHTTP(ctx, plain, dispatcher, log) })
+	servers.Go(func() error {
+		err := proxy.ServeHTTP(ctx, plain, dispatcher, log)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		return errors.Join(err, dispatcher.Shutdown(drain))
+	})
 	return nil
 }
 

@@ -52,8 +52,10 @@ type OTLPConfig struct {
 	// grpcs://host:4317 for gRPC. Empty means no export.
 	Endpoint string `yaml:"endpoint"`
 
-	// Headers are sent with every export, for example an API key.
-	Headers map[string]string `yaml:"headers"`
+	// HeaderFiles are headers sent with every export, for example an API key:
+	// each name with the file that holds its value, white space around which
+	// is ignored.
+	HeaderFiles map[string]string `yaml:"header_files"`
 }
 
 const defaultSegmentBytes = 64 << 20

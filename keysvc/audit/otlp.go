@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -29,10 +30,14 @@ func newClient(cfg OTLPConfig) (otlptrace.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("otlp.endpoint: %w", err)
 	}
+	headers, err := cfg.headers()
+	if err != nil {
+		return nil, err
+	}
 	if u.Scheme == "grpc" || u.Scheme == "grpcs" {
 		opts := []otlptracegrpc.Option{
 			otlptracegrpc.WithEndpoint(u.Host),
-			otlptracegrpc.WithHeaders(cfg.Headers),
+			otlptracegrpc.WithHeaders(headers),
 			otlptracegrpc.WithTimeout(exportTimeout),
 			otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: false}),
 		}
@@ -46,10 +51,22 @@ func newClient(cfg OTLPConfig) (otlptrace.Client, error) {
 	}
 	return otlptracehttp.NewClient(
 		otlptracehttp.WithEndpointURL(u.String()),
-		otlptracehttp.WithHeaders(cfg.Headers),
+		otlptracehttp.WithHeaders(headers),
 		otlptracehttp.WithTimeout(exportTimeout),
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}),
 	), nil
+}
+
+func (c *OTLPConfig) headers() (map[string]string, error) {
+	headers := make(map[string]string, len(c.HeaderFiles))
+	for name, path := range c.HeaderFiles {
+		value, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("otlp.header_files.%s: %w", name, err)
+		}
+		headers[name] = strings.TrimSpace(string(value))
+	}
+	return headers, nil
 }
 
 func (e *exporter) resource(spans []*tracepb.Span) []*tracepb.ResourceSpans {
