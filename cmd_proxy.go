@@ -158,7 +158,7 @@ func startS3(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cip
 }
 
 func startPostgres(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfig, cipher *proxy.Cipher, records *audit.Log, log *slog.Logger) error {
-	database, err := dbproxy.New(*cfg.Postgres, cipher, records, log)
+	database, err := dbproxy.New(*cfg.Postgres, cfg.Rules.Columns, cipher, records, log)
 	if err != nil {
 		return err
 	}
