@@ -129,10 +129,6 @@ func (s *Service) arnOf(name keyName) string {
 	return s.keyARN(name.id)
 }
 
-func (s *Service) keyARN(id uuid.UUID) string { return s.arnPrefix() + "key/" + id.String() }
+func (s *Service) keyARN(id uuid.UUID) string { return s.arnPrefix + "key/" + id.String() }
 
-func (s *Service) aliasARN(alias string) string { return s.arnPrefix() + alias }
-
-func (s *Service) arnPrefix() string {
-	return "arn:aws:kms:" + s.cfg.Region + ":" + s.cfg.Account + ":"
-}
+func (s *Service) aliasARN(alias string) string { return s.arnPrefix + alias }

@@ -27,7 +27,7 @@ type keyName struct {
 func (s *Service) parseKeyName(name string) (keyName, error) {
 	resource := name
 	if strings.HasPrefix(name, "arn:") {
-		rest, ours := strings.CutPrefix(name, s.arnPrefix())
+		rest, ours := strings.CutPrefix(name, s.arnPrefix)
 		id, isKey := strings.CutPrefix(rest, "key/")
 		switch {
 		case !ours || !isKey && !strings.HasPrefix(rest, aliasPrefix):

@@ -44,6 +44,7 @@ type Token interface {
 // Service answers the AWS KMS API.
 type Service struct {
 	cfg        Config
+	arnPrefix  string // of keys and aliases
 	store      *store.Store
 	token      Token
 	audit      *audit.Log
@@ -74,6 +75,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, tok Token, al *audit.
 	cfg = cfg.withDefaults()
 	s := &Service{
 		cfg:        cfg,
+		arnPrefix:  "arn:aws:kms:" + cfg.Region + ":" + cfg.Account + ":",
 		store:      st,
 		token:      tok,
 		audit:      al,
