@@ -22,6 +22,8 @@ type Rule struct {
 	Binding string
 	// Prefix is what every sealed value of the column begins with.
 	Prefix []byte
+	// MinLen is the length of the shortest sealed value.
+	MinLen int
 	// Index identifies the rule to the caller.
 	Index int
 }
@@ -44,7 +46,9 @@ func sameBase(a, b Type) bool {
 	if textual(a) && textual(b) {
 		return true
 	}
-	return a.OID == b.OID && (a.OID != Numeric || a.Typmod == b.Typmod)
+	_, sa, _ := a.Precision()
+	_, sb, _ := b.Precision()
+	return a.OID == b.OID && sa == sb
 }
 
 // CheckName is the name of the constraint that guards the column.
@@ -59,20 +63,20 @@ func (r *Rule) CheckName() string {
 // CheckSQL is the constraint's expression. It compares hexadecimal text, so
 // that pg_get_constraintdef prints it alike under every bytea_output.
 func (r *Rule) CheckSQL() string {
-	return fmt.Sprintf("pg_catalog.encode(pg_catalog.substring(%s, 1, %d), 'hex') OPERATOR(pg_catalog.=) '%s'",
-		quoteIdent(r.Column), len(r.Prefix), hex.EncodeToString(r.Prefix))
+	c := quoteIdent(r.Column)
+	return fmt.Sprintf("pg_catalog.encode(pg_catalog.substring(%s, 1, %d), 'hex') OPERATOR(pg_catalog.=) '%s' AND pg_catalog.octet_length(%s) OPERATOR(pg_catalog.>=) %d",
+		c, len(r.Prefix), hex.EncodeToString(r.Prefix), c, r.MinLen)
 }
 
 // Guards says whether def, from pg_get_constraintdef, is the constraint that
 // CheckSQL makes. PostgreSQL prints it with its own casts and parentheses, and
 // quotes names only where it must.
 func (r *Rule) Guards(def string) bool {
-	want := fmt.Sprintf("CHECK(encode(substring(%s,1,%d),'hex'::text)='%s'::text)",
-		strings.NewReplacer(" ", "", `"`, "").Replace(r.Column), len(r.Prefix), hex.EncodeToString(r.Prefix))
-	got := strings.NewReplacer(" ", "", `"`, "", "pg_catalog.", "", "OPERATOR(=)", "=").Replace(def)
-	got = strings.Replace(strings.Replace(got, "CHECK((", "CHECK(", 1), "))", ")", strings.Count(got, "))"))
-	want = strings.ReplaceAll(want, "))", ")")
-	return got == want
+	bare := strings.NewReplacer(" ", "", `"`, "", "(", "", ")", "")
+	c := bare.Replace(r.Column)
+	want := fmt.Sprintf("CHECKencodesubstring%s,1,%d,'hex'::text='%s'::textANDoctet_length%s>=%d",
+		c, len(r.Prefix), hex.EncodeToString(r.Prefix), c, r.MinLen)
+	return bare.Replace(strings.ReplaceAll(def, "pg_catalog.", "")) == want
 }
 
 // Column is one column of a relation that a rule concerns.

@@ -67,6 +67,9 @@ type Statement struct {
 	Path bool
 	// Names is the prepared statement or cursor that it executes or fetches.
 	Names string
+	// Deallocates says that it ends that prepared statement, or all if Names
+	// is empty.
+	Deallocates bool
 	// Creates are rules whose columns it makes.
 	Creates []*Rule
 }

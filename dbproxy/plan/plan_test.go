@@ -21,7 +21,7 @@ func testCatalog(t testing.TB) *plan.Catalog {
 		if binding == "" {
 			binding = "public." + table + "." + column
 		}
-		return &plan.Rule{Schema: "public", Table: table, Column: column, Type: parsed, Equality: equality, Binding: binding, Prefix: []byte{0x53, 1}}
+		return &plan.Rule{Schema: "public", Table: table, Column: column, Type: parsed, Equality: equality, Binding: binding, Prefix: []byte{0x53, 1}, MinLen: 9}
 	}
 	email := rule("users", "email", "text", true, "mail")
 	ssn := rule("users", "ssn", "varchar(11)", false, "")
@@ -84,8 +84,8 @@ func TestRewrites(t *testing.T) {
 		"SELECT id FROM leads WHERE email IN (SELECT email FROM users)":                                              "SELECT id FROM leads WHERE email IN (SELECT email FROM users)",
 		"SELECT 'users'": "SELECT 'users'",
 		"EXPLAIN SELECT id FROM users WHERE email = 'a'":            "EXPLAIN SELECT id FROM users WHERE email = " + e("a"),
-		"CREATE TABLE gone (x text NOT NULL, y int)":                `CREATE TABLE gone (x bytea CONSTRAINT "sidekey_sealed_x" CHECK (pg_catalog.encode(pg_catalog.substring("x", 1, 2), 'hex') OPERATOR(pg_catalog.=) '5301') NOT NULL, y int)`,
-		"CREATE TABLE gone (x text); INSERT INTO gone VALUES ('v')": `CREATE TABLE gone (x bytea CONSTRAINT "sidekey_sealed_x" CHECK (pg_catalog.encode(pg_catalog.substring("x", 1, 2), 'hex') OPERATOR(pg_catalog.=) '5301')); INSERT INTO gone ("x") VALUES (` + sealed("x", "v") + bytea + ")",
+		"CREATE TABLE gone (x text NOT NULL, y int)":                `CREATE TABLE gone (x bytea CONSTRAINT "sidekey_sealed_x" CHECK (pg_catalog.encode(pg_catalog.substring("x", 1, 2), 'hex') OPERATOR(pg_catalog.=) '5301' AND pg_catalog.octet_length("x") OPERATOR(pg_catalog.>=) 9) NOT NULL, y int)`,
+		"CREATE TABLE gone (x text); INSERT INTO gone VALUES ('v')": `CREATE TABLE gone (x bytea CONSTRAINT "sidekey_sealed_x" CHECK (pg_catalog.encode(pg_catalog.substring("x", 1, 2), 'hex') OPERATOR(pg_catalog.=) '5301' AND pg_catalog.octet_length("x") OPERATOR(pg_catalog.>=) 9)); INSERT INTO gone ("x") VALUES (` + sealed("x", "v") + bytea + ")",
 		"CREATE INDEX ON users (email)":                             "CREATE INDEX ON users (email)",
 		"TRUNCATE users":                                            "TRUNCATE users",
 		"SELECT x FROM other.twice WHERE x > 'a'":                   "SELECT x FROM other.twice WHERE x > 'a'",

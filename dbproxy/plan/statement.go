@@ -21,8 +21,12 @@ func (a *analyzer) classify(n *pg.Node) {
 	case *pg.Node_VariableSetStmt:
 		a.stmt.Path = true
 		a.setting(x.VariableSetStmt)
-	case *pg.Node_TransactionStmt, *pg.Node_DiscardStmt:
+	case *pg.Node_TransactionStmt:
 		a.stmt.Path = true
+	case *pg.Node_DiscardStmt:
+		a.stmt.Path, a.stmt.Deallocates = true, true
+	case *pg.Node_DeallocateStmt:
+		a.stmt.Names, a.stmt.Deallocates = x.DeallocateStmt.Name, true
 	case *pg.Node_DoStmt, *pg.Node_CallStmt:
 		a.stmt.Path, a.stmt.DDL, a.stmt.Writes = true, true, true
 	case *pg.Node_ExecuteStmt:

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
+
+// seal makes the stored form of a canonical value.
+func (s *session) seal(ctx context.Context, r *plan.Rule, plain []byte) ([]byte, error) {
+	col, err := s.db.column(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := col.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	return lease.Seal(nil, plain)
+}
+
+// bind seals the parameters of an execution.
+func (s *session) bind(p *portal, m *pgproto3.Bind) error {
+	set := s.current()
+	if err := s.permitDates(p.statement, set); err != nil {
+		return err
+	}
+	formats := make([]int16, len(m.Parameters))
+	for i := range formats {
+		switch {
+		case len(m.ParameterFormatCodes) == 1:
+			formats[i] = m.ParameterFormatCodes[0]
+		case i < len(m.ParameterFormatCodes):
+			formats[i] = m.ParameterFormatCodes[i]
+		}
+	}
+	for n, param := range p.statement.plan.Params {
+		if n > len(m.Parameters) {
+			continue // the server will say so
+		}
+		value, format := m.Parameters[n-1], formats[n-1]
+		formats[n-1] = formatBinary
+		if value == nil {
+			continue
+		}
+		var err error
+		m.Parameters[n-1], err = s.sealParam(p.op.ctx, param, p.statement.declared[n-1], format, value, set.zone)
+		if err != nil {
+			return err
+		}
+	}
+	if len(p.statement.plan.Params) > 0 {
+		m.ParameterFormatCodes = formats
+	}
+	return nil
+}
+
+func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, format int16, value []byte, zone *time.Location) ([]byte, error) {
+	if format != formatText && format != formatBinary {
+		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
+	}
+	if !p.Array {
+		plain, err := decodeValue(p.Rule.Type, oid, format, value, zone)
+		if err != nil {
+			return nil, err
+		}
+		return s.seal(ctx, p.Rule, plain)
+	}
+	elements, err := arrayElements(format, value)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range elements {
+		if e == nil {
+			continue
+		}
+		plain, err := decodeValue(p.Rule.Type, plan.ElementOf(oid), format, e, zone)
+		if err != nil {
+			return nil, err
+		}
+		if elements[i], err = s.seal(ctx, p.Rule, plain); err != nil {
+			return nil, err
+		}
+	}
+	return byteaArray(elements), nil
+}
+
+// arrayElements splits an array of one dimension; nil is NULL.
+func arrayElements(format int16, value []byte) ([][]byte, error) {
+	if format == formatText {
+		return textArray(string(value))
+	}
+	bad := failf(codeBadBinary, "incorrect binary data format for an array")
+	if len(value) < 12 {
+		return nil, bad
+	}
+	dims := binary.BigEndian.Uint32(value)
+	if dims == 0 {
+		return nil, nil
+	}
+	if dims != 1 || len(value) < 20 {
+		return nil, failf(codeNotSupported, "an array for a protected column has one dimension")
+	}
+	n, rest := int(int32(binary.BigEndian.Uint32(value[12:]))), value[20:]
+	if n < 0 || n > len(rest)/4 {
+		return nil, bad
+	}
+	out := make([][]byte, 0, n)
+	for range n {
+		if len(rest) < 4 {
+			return nil, bad
+		}
+		size := int(int32(binary.BigEndian.Uint32(rest)))
+		rest = rest[4:]
+		if size == -1 {
+			out = append(out, nil)
+			continue
+		}
+		if size < 0 || size > len(rest) {
+			return nil, bad
+		}
+		out = append(out, rest[:size:size])
+		rest = rest[size:]
+	}
+	return out, nil
+}
+
+// textArray reads {a,"b c",NULL}.
+func textArray(s string) ([][]byte, error) {
+	bad := failf(codeBadText, "malformed array literal")
+	s = trimSpace(s)
+	if len(s) < 2 || s[0] != '{' || s[len(s)-1] != '}' {
+		return nil, bad
+	}
+	var out [][]byte
+	rest := trimSpace(s[1 : len(s)-1])
+	for more := rest != ""; more; {
+		var e []byte
+		quoted, i := false, 0
+		if rest != "" && rest[0] == '"' {
+			quoted = true
+			for i = 1; ; i++ {
+				if i >= len(rest) {
+					return nil, bad
+				}
+				if rest[i] == '"' {
+					break
+				}
+				if rest[i] == '\\' {
+					i++
+				}
+				if i < len(rest) {
+					e = append(e, rest[i])
+				}
+			}
+			rest = trimSpace(rest[i+1:])
+			i = 0
+		} else {
+			for i < len(rest) && rest[i] != ',' {
+				if rest[i] == '{' || rest[i] == '}' || rest[i] == '"' {
+					return nil, bad
+				}
+				if rest[i] == '\\' {
+					i++
+				}
+				if i < len(rest) {
+					e = append(e, rest[i])
+				}
+				i++
+			}
+			e = []byte(trimSpace(string(e)))
+			if len(e) == 0 {
+				return nil, bad
+			}
+		}
+		if !quoted && len(e) == 4 && lower(string(e)) == "null" {
+			e = nil
+		} else if e == nil {
+			e = []byte{}
+		}
+		out = append(out, e)
+		rest = rest[min(i, len(rest)):]
+		if more = rest != ""; more {
+			if rest[0] != ',' {
+				return nil, bad
+			}
+			rest = trimSpace(rest[1:])
+		}
+	}
+	return out, nil
+}
+
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// byteaArray is bytea[] in binary format.
+func byteaArray(elements [][]byte) []byte {
+	be := binary.BigEndian
+	if len(elements) == 0 {
+		return be.AppendUint32(be.AppendUint32(be.AppendUint32(nil, 0), 0), plan.Bytea)
+	}
+	out := be.AppendUint32(be.AppendUint32(be.AppendUint32(nil, 1), 1), plan.Bytea)
+	out = be.AppendUint32(be.AppendUint32(out, uint32(len(elements))), 1)
+	for _, e := range elements {
+		if e == nil {
+			out = be.AppendUint32(out, 0xffffffff)
+			continue
+		}
+		out = append(be.AppendUint32(out, uint32(len(e))), e...)
+	}
+	return out
+}

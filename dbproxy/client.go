@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
+
+// refusedSQL and refusedStatement make the server fail where the proxy has
+// refused, so that its state is what the client believes it to be. Neither
+// holds anything of the client's.
+const (
+	refusedSQL       = "/* refused by the encrypting proxy */ sidekey"
+	refusedStatement = "sidekey: refused by the encrypting proxy"
+	codeSyntaxError  = "42601"
+	codeNoStatement  = "26000"
+)
+
+// fromClient reads the client's messages until it leaves.
+func (s *session) fromClient() error {
+	for {
+		if s.fromC.empty() {
+			if err := s.up.flush(); err != nil {
+				return err
+			}
+		}
+		kind, length, err := s.fromC.next()
+		if err != nil {
+			return err
+		}
+		if kind == 'X' {
+			s.up.relay(kind, length, s.fromC)
+			s.up.flush()
+			return io.EOF
+		}
+		if err := s.clientMessage(kind, length); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) clientMessage(kind byte, length int) error {
+	if kind != 'd' {
+		s.copying = false
+	}
+	switch kind {
+	case 'Q':
+		return s.clientQuery(length)
+	case 'P':
+		return s.clientParse(length)
+	case 'B':
+		return s.clientBind(length)
+	case 'D', 'C':
+		return s.clientNamed(kind, length)
+	case 'E':
+		return s.clientExecute(length)
+	case 'S':
+		s.batchOpen = false
+		s.push(&entry{kind: 'S'})
+	case 'F':
+		return s.clientFunction(length)
+	case 'd':
+		if !s.copying {
+			s.copying = true
+			s.push(&entry{kind: 'd'})
+		}
+	case 'c', 'f':
+		s.push(&entry{kind: 'c'})
+	case 'H':
+	default:
+		return failf(codeProtocolViolation, "invalid frontend message type %d", kind)
+	}
+	return s.up.relay(kind, length, s.fromC)
+}
+
+// clientQuery plans a simple query.
+func (s *session) clientQuery(length int) error {
+	body, err := s.fromC.whole(length)
+	if err != nil {
+		return err
+	}
+	s.batchOpen = false
+	text, ok := cString(body)
+	if !ok || len(text)+1 != len(body) {
+		return failf(codeProtocolViolation, "invalid Query message")
+	}
+	st, err := s.prepare(string(text))
+	if err != nil {
+		return s.refuse(err, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+	}
+	q := &query{statement: st}
+	s.after(st.plan.Statements)
+	if st.touched() {
+		for i := range st.plan.Statements {
+			var op *operation
+			if one := &st.plan.Statements[i]; len(one.Touched)+len(one.Creates) > 0 {
+				op = s.begin(st, i)
+			}
+			q.ops = append(q.ops, op)
+		}
+	}
+	if st.plan.Raw() {
+		s.push(&entry{kind: 'Q', query: q})
+		return s.up.message('Q', body)
+	}
+	sql, err := s.rewrite(st, q.ops)
+	if err != nil {
+		s.abandon(q.ops, err)
+		return s.refuse(err, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+	}
+	s.push(&entry{kind: 'Q', query: q})
+	return s.up.encode(&pgproto3.Query{String: sql})
+}
+
+// abandon closes the record of what is not sent after all.
+func (s *session) abandon(ops []*operation, err error) {
+	code := asPgError(err).Code
+	for _, o := range ops {
+		if o != nil {
+			o.op.End(code)
+		}
+	}
+}
+
+// refuse sends what fails in the server in place of what the client sent; the
+// client gets err as the answer.
+func (s *session) refuse(err error, e *entry, failing encoder) error {
+	var own *pgError
+	var refusal *plan.Refusal
+	if !errors.As(err, &own) && !errors.As(err, &refusal) {
+		s.proxy.log.Warn("refusing a statement", "database", s.db.name, "user", s.user, "error", err)
+	}
+	e.refusal = asPgError(err)
+	s.push(e)
+	return s.up.encode(failing)
+}
+
+// clientParse plans a prepared statement.
+func (s *session) clientParse(length int) error {
+	body, err := s.fromC.whole(length)
+	if err != nil {
+		return err
+	}
+	var m pgproto3.Parse
+	if err := m.Decode(body); err != nil {
+		return failf(codeProtocolViolation, "invalid Parse message")
+	}
+	st, err := s.prepare(m.Query)
+	s.batchOpen = true
+	if err == nil {
+		err = st.declare(&m)
+	}
+	failing := &pgproto3.Parse{Name: m.Name, Query: refusedSQL}
+	e := &entry{kind: 'P', name: m.Name, statement: st}
+	if s.exists(m.Name) {
+		// The server will fail; the statement stays what it is.
+		e.kind = 'p' // not registered in newStatements
+	}
+	if err != nil {
+		return s.refuse(err, e, failing)
+	}
+	if st.plan.Raw() {
+		s.push(e)
+		err = s.up.message('P', body)
+	} else {
+		if m.Query, err = s.rewriteParse(st); err != nil {
+			e.statement = nil
+			return s.refuse(err, e, failing)
+		}
+		s.push(e)
+		err = s.up.encode(&m)
+	}
+	if err != nil || len(st.outputs()) == 0 {
+		return err
+	}
+	// The client need not ask what the columns are; the proxy must know.
+	s.push(&entry{kind: 'D', target: 'S', statement: st, own: &question{}})
+	return s.up.encode(&pgproto3.Describe{ObjectType: 'S', Name: m.Name})
+}
+
+// rewriteParse seals the literals of a prepared statement. A statement is
+// prepared once and executed often; the use of the key is recorded here.
+func (s *session) rewriteParse(st *statement) (string, error) {
+	if len(st.plan.Literals) == 0 {
+		return s.rewrite(st, nil)
+	}
+	o := s.begin(st, 0)
+	sql, err := s.rewrite(st, []*operation{o})
+	if err != nil {
+		s.abandon([]*operation{o}, err)
+		return "", err
+	}
+	if err := o.op.End(""); err != nil {
+		return "", err
+	}
+	return sql, nil
+}
+
+// declare sets the parameter types that the server is told, and keeps those
+// that the client believes in.
+func (st *statement) declare(m *pgproto3.Parse) error {
+	st.declared = append([]uint32(nil), m.ParameterOIDs...)
+	for n, p := range st.plan.Params {
+		for len(m.ParameterOIDs) < n {
+			m.ParameterOIDs = append(m.ParameterOIDs, 0)
+			st.declared = append(st.declared, 0)
+		}
+		declared := &st.declared[n-1]
+		if *declared == plan.Unspecified || *declared == plan.Unknown {
+			*declared = p.OID
+		}
+		column := p.Rule.Type.OID
+		element := *declared
+		m.ParameterOIDs[n-1] = plan.Bytea
+		if p.Array {
+			m.ParameterOIDs[n-1] = plan.ByteaArray
+			element = plan.ElementOf(*declared)
+		}
+		if *declared == plan.Unspecified {
+			*declared = column
+			if element = column; p.Array {
+				*declared = plan.ArrayOf(column)
+			}
+		}
+		if !assignable(element, column) {
+			return &pgError{Code: codeTypeMismatch,
+				Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
+				Hint:    "Give the parameter the column's type."}
+		}
+	}
+	return nil
+}
+
+// clientBind seals the parameters of a statement.
+func (s *session) clientBind(length int) error {
+	s.batchOpen = true
+	portalName, name, ok := s.peekNames(length)
+	st, _ := s.statementNamed(name)
+	if ok && !st.touched() {
+		s.push(&entry{kind: 'B', name: portalName, portal: &portal{statement: st}})
+		return s.up.relay('B', length, s.fromC)
+	}
+	body, err := s.fromC.whole(length)
+	if err != nil {
+		return err
+	}
+	var m pgproto3.Bind
+	if err := m.Decode(body); err != nil {
+		return failf(codeProtocolViolation, "invalid Bind message")
+	}
+	if !ok {
+		st, _ = s.statementNamed(m.PreparedStatement)
+	}
+	p := &portal{statement: st, formats: append([]int16(nil), m.ResultFormatCodes...)}
+	e := &entry{kind: 'B', name: m.DestinationPortal, portal: p}
+	if !st.touched() {
+		s.push(e)
+		return s.up.message('B', body)
+	}
+	p.op = s.begin(st, 0)
+	if err := s.bind(p, &m); err != nil {
+		s.abandon([]*operation{p.op}, err)
+		p.op = nil
+		return s.refuse(err, e, &pgproto3.Bind{DestinationPortal: m.DestinationPortal, PreparedStatement: refusedStatement})
+	}
+	s.push(e)
+	return s.up.encode(&m)
+}
+
+// peekNames reads the portal and statement names of a Bind without taking it
+// off the buffer.
+func (s *session) peekNames(length int) (portal, statement string, ok bool) {
+	head, err := s.fromC.r.Peek(min(length, 256))
+	if err != nil {
+		return "", "", false
+	}
+	p, ok := cString(head)
+	if !ok {
+		return "", "", false
+	}
+	st, ok := cString(head[len(p)+1:])
+	return string(p), string(st), ok
+}
+
+func cString(b []byte) ([]byte, bool) {
+	i := bytes.IndexByte(b, 0)
+	if i < 0 {
+		return nil, false
+	}
+	return b[:i], true
+}
+
+// clientNamed passes Describe and Close on.
+func (s *session) clientNamed(kind byte, length int) error {
+	s.batchOpen = true
+	body, err := s.fromC.whole(length)
+	if err != nil {
+		return err
+	}
+	if len(body) < 2 {
+		return failf(codeProtocolViolation, "invalid message")
+	}
+	name, ok := cString(body[1:])
+	if !ok {
+		return failf(codeProtocolViolation, "invalid message")
+	}
+	e := &entry{kind: kind, target: body[0], name: string(name)}
+	if kind == 'D' && e.target == 'S' {
+		e.statement, _ = s.statementNamed(e.name)
+	} else if kind == 'D' {
+		e.portal = s.portalNamed(e.name)
+	}
+	s.push(e)
+	return s.up.message(kind, body)
+}
+
+func (s *session) clientExecute(length int) error {
+	s.batchOpen = true
+	body, err := s.fromC.whole(length)
+	if err != nil {
+		return err
+	}
+	name, ok := cString(body)
+	if !ok {
+		return failf(codeProtocolViolation, "invalid Execute message")
+	}
+	p := s.portalNamed(string(name))
+	if p != nil && p.statement != nil && p.statement.plan != nil {
+		s.after(p.statement.plan.Statements)
+	}
+	s.push(&entry{kind: 'E', portal: p})
+	return s.up.message('E', body)
+}
+
+// firstUserOID is the first that is not of PostgreSQL's own objects.
+const firstUserOID = 16384
+
+// clientFunction passes calls of PostgreSQL's own functions; what others do to
+// protected columns cannot be seen.
+func (s *session) clientFunction(length int) error {
+	body, err := s.fromC.whole(length)
+	if err != nil {
+		return err
+	}
+	if len(body) < 4 {
+		return failf(codeProtocolViolation, "invalid FunctionCall message")
+	}
+	s.batchOpen = false
+	if binary.BigEndian.Uint32(body) >= firstUserOID {
+		refusal := &pgError{Code: codeNotSupported, Message: "function calls by message are not supported for functions that users made", Hint: "Use SELECT function()."}
+		return s.refuse(refusal, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+	}
+	s.push(&entry{kind: 'F'})
+	return s.up.message('F', body)
+}
+
+// after notes what statements that are being sent mean for later ones.
+func (s *session) after(statements []plan.Statement) {
+	for i := range statements {
+		s.dirty = s.dirty || statements[i].DDL
+		if statements[i].Path {
+			s.path = nil
+		}
+		if statements[i].Deallocates {
+			s.deallocate(statements[i].Names)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// Config describes the PostgreSQL proxy.
+type Config struct {
+	// Listen is the address that clients connect to, such as 127.0.0.1:6432.
+	// Empty means that there is no PostgreSQL proxy.
+	Listen string `yaml:"listen"`
+
+	// TLS is what clients are offered.
+	TLS TLSConfig `yaml:"tls"`
+
+	// Upstream is the PostgreSQL server.
+	Upstream UpstreamConfig `yaml:"upstream"`
+
+	// AdminURLFile names a file with a postgres:// URL of a role that may create
+	// the schema sidekey in every database that is reached through the proxy.
+	// There the wrapped data keys of columns are kept. The database in the URL
+	// is the one that is checked at start. Needed if any column has a rule.
+	AdminURLFile string `yaml:"admin_url_file"`
+}
+
+// TLSConfig is the certificate that clients see.
+type TLSConfig struct {
+	// CertFile is a PEM certificate chain. Empty means that TLS is declined.
+	CertFile string `yaml:"cert_file"`
+
+	// KeyFile is its PEM key.
+	KeyFile string `yaml:"key_file"`
+
+	// Require refuses clients that do not use TLS.
+	Require bool `yaml:"require"`
+}
+
+// UpstreamConfig is how the server is reached.
+type UpstreamConfig struct {
+	// Address is host:port, or the path of a Unix socket
+	// (/run/postgresql/.s.PGSQL.5432) or of the directory that holds it.
+	Address string `yaml:"address"`
+
+	// TLS is disable (default), require (encrypts, trusts any certificate) or
+	// verify-full (checks the certificate and the host's name).
+	TLS string `yaml:"tls"`
+
+	// CAFile is the PEM file of the authorities that verify-full trusts. Empty
+	// means those of the system.
+	CAFile string `yaml:"ca_file"`
+}
+
+// Values of UpstreamConfig.TLS.
+const (
+	TLSDisable    = "disable"
+	TLSRequire    = "require"
+	TLSVerifyFull = "verify-full"
+)
+
+// Validate reports the first setting that cannot work.
+func (c *Config) Validate() error {
+	if c.Listen == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("postgres.listen: %q is not host:port", c.Listen)
+	}
+	switch {
+	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
+		return errors.New("postgres.tls: cert_file and key_file are needed together")
+	case c.TLS.Require && c.TLS.CertFile == "":
+		return errors.New("postgres.tls.require: needs cert_file and key_file")
+	case c.Upstream.Address == "":
+		return errors.New("postgres.upstream.address: missing")
+	}
+	switch c.Upstream.TLS {
+	case "", TLSDisable, TLSRequire, TLSVerifyFull:
+	default:
+		return fmt.Errorf("postgres.upstream.tls: %q is not disable, require or verify-full", c.Upstream.TLS)
+	}
+	if !strings.HasPrefix(c.Upstream.Address, "/") {
+		if _, _, err := net.SplitHostPort(c.Upstream.Address); err != nil {
+			return fmt.Errorf("postgres.upstream.address: %q is not host:port or a path", c.Upstream.Address)
+		}
+	} else if c.Upstream.TLS != "" && c.Upstream.TLS != TLSDisable {
+		return errors.New("postgres.upstream.tls: a Unix socket has no TLS")
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+const (
+	// snapshotAge is how old a catalog snapshot may be before its use has it
+	// read anew in the background.
+	snapshotAge  = 15 * time.Second
+	adminTimeout = 15 * time.Second
+)
+
+// errAway says that the server cannot be asked.
+var errAway = errors.New("the database cannot be reached")
+
+// snapshot is a catalog with the plans that were made against it.
+type snapshot struct {
+	cat   *plan.Catalog
+	plans *planCache
+	rows  [][]string // as read, to see whether anything changed
+}
+
+// database is what all sessions on one database share.
+type database struct {
+	name    string
+	proxy   *Proxy
+	current atomic.Pointer[snapshot]
+	loaded  atomic.Int64 // unix nanoseconds; 0: stale
+	loading atomic.Bool  // a background load is on its way
+
+	mu      sync.Mutex // serializes use of conn
+	conn    *pgx.Conn  // guarded by mu
+	keysMu  sync.RWMutex
+	columns map[int]*proxy.Column // guarded by keysMu; by rule index
+}
+
+// admin runs f on the administrative connection, which is made when needed.
+func (d *database) admin(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	reused := d.conn != nil && !d.conn.IsClosed()
+	if !reused {
+		if err := d.connect(ctx); err != nil {
+			return err
+		}
+	}
+	err := f(ctx, d.conn)
+	if err != nil && d.conn.IsClosed() && reused && ctx.Err() == nil {
+		// The server ended the idle connection: once more on a new one.
+		if err := d.connect(ctx); err != nil {
+			return err
+		}
+		err = f(ctx, d.conn)
+	}
+	return err
+}
+
+func (d *database) connect(ctx context.Context) error {
+	cfg := d.proxy.admin.Copy()
+	if d.name != "" {
+		cfg.Database = d.name
+	}
+	cfg.RuntimeParams["application_name"] = "sidekey"
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connecting to database %q with admin_url_file: %w: %w", cfg.Database, errAway, err)
+	}
+	d.conn = conn
+	return nil
+}
+
+func (d *database) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		d.conn.Close(ctx)
+	}
+}
+
+// load gives the shared snapshot, read if there is none that is not stale.
+func (d *database) load(ctx context.Context) (*snapshot, error) {
+	if s := d.current.Load(); s != nil && d.loaded.Load() != 0 {
+		if time.Since(time.Unix(0, d.loaded.Load())) > snapshotAge && d.loading.CompareAndSwap(false, true) {
+			go func() {
+				defer d.loading.Store(false)
+				if _, err := d.reload(context.WithoutCancel(ctx)); err != nil {
+					d.proxy.log.Warn("reading the catalog", "database", d.name, "error", err)
+				}
+			}()
+		}
+		return s, nil
+	}
+	return d.reload(ctx)
+}
+
+// stale has the next load read the catalog.
+func (d *database) stale() { d.loaded.Store(0) }
+
+// reload reads the catalog. An unchanged one keeps its plans.
+func (d *database) reload(ctx context.Context) (*snapshot, error) {
+	var rows [][]string
+	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		results, err := conn.PgConn().Exec(ctx, d.proxy.catalogSQL).ReadAll()
+		if err != nil {
+			return err
+		}
+		rows = rows[:0]
+		for _, r := range results[0].Rows {
+			row := make([]string, len(r))
+			for i := range r {
+				row[i] = string(r[i])
+			}
+			rows = append(rows, row)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the catalog: %w", err)
+	}
+	return d.install(rows), nil
+}
+
+func (d *database) install(rows [][]string) *snapshot {
+	old := d.current.Load()
+	if old == nil || !sameRows(old.rows, rows) {
+		old = d.proxy.newSnapshot(rows)
+		d.current.Store(old)
+	}
+	d.loaded.Store(time.Now().UnixNano())
+	return old
+}
+
+func sameRows(a, b [][]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		for j := range a[i] {
+			if a[i][j] != b[i][j] {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
+
+// Dates and times are read in ISO form only, and written so; other DateStyles
+// are refused for protected columns. Years are proleptic Gregorian, as in
+// PostgreSQL; year 1 BC is 0.
+
+const (
+	unixToPostgres = 946684800 // seconds from 1970-01-01 to 2000-01-01
+	minDate        = -2451545  // 4713-11-24 BC
+	endDate        = 2145031949
+	minTimestamp   = -211813488000000000
+	endTimestamp   = 9223371331200000000
+)
+
+func dateInRange(d int32) bool {
+	return d == math.MaxInt32 || d == math.MinInt32 || d >= minDate && d < endDate
+}
+
+func timestampInRange(us int64) bool {
+	return us == math.MaxInt64 || us == math.MinInt64 || us >= minTimestamp && us < endTimestamp
+}
+
+// datetimePattern is the ISO form: date, time, zone, era.
+var datetimePattern = regexp.MustCompile(`^(\d{4,7})-(\d{1,2})-(\d{1,2})` +
+	`(?:[ Tt]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{0,20}))?)?)?` +
+	`(?: *(Z|z|UTC|utc|GMT|gmt|[+-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+))?` +
+	`( (?:BC|bc|AD|ad))?$`)
+
+type datetime struct {
+	year, month, day, hour, min, sec, usec int
+	zone                                   string
+	hasTime                                bool
+}
+
+// parseDatetime reads the ISO form; infinity is +1 or -1 for the special values.
+func parseDatetime(t plan.Type, s string) (d datetime, infinity int, err error) {
+	text := trimSpace(s)
+	switch strings.ToLower(text) {
+	case "infinity", "+infinity":
+		return d, 1, nil
+	case "-infinity":
+		return d, -1, nil
+	case "epoch":
+		return datetime{year: 1970, month: 1, day: 1, zone: "Z", hasTime: true}, 0, nil
+	}
+	if len(text) == 8 && strings.Trim(text, "0123456789") == "" {
+		text = text[:4] + "-" + text[4:6] + "-" + text[6:]
+	}
+	m := datetimePattern.FindStringSubmatch(text)
+	if m == nil {
+		return d, 0, &pgError{Code: codeBadDatetime, Message: badSyntax(t, s).Message,
+			Hint: "Protected columns read dates and times in ISO form, such as 2006-01-02 15:04:05+00."}
+	}
+	n := func(i int) int { v, _ := strconv.Atoi(m[i]); return v }
+	d = datetime{year: n(1), month: n(2), day: n(3), hour: n(4), min: n(5), sec: n(6), zone: m[8], hasTime: m[4] != ""}
+	d.usec = int(math.RoundToEven(fraction(m[7]) * 1e6))
+	if strings.EqualFold(strings.TrimSpace(m[9]), "BC") {
+		if d.year == 0 {
+			return d, 0, failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
+		}
+		d.year = 1 - d.year
+	} else if d.year == 0 {
+		return d, 0, failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
+	}
+	last := time.Date(d.year, time.Month(d.month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	midnight := d.hour == 24 && d.min == 0 && d.sec == 0 && d.usec == 0
+	if d.month < 1 || d.month > 12 || d.day < 1 || d.day > last || d.hour > 23 && !midnight || d.min > 59 || d.sec > 60 {
+		return d, 0, failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
+	}
+	return d, 0, nil
+}
+
+func fraction(digits string) float64 {
+	f, _ := strconv.ParseFloat("0."+digits+"0", 64)
+	return f
+}
+
+func parseDate(s string) ([]byte, error) {
+	t := plan.Type{OID: plan.Date, Typmod: -1}
+	d, infinity, err := parseDatetime(t, s)
+	if err != nil {
+		return nil, err
+	}
+	days := int64(math.MaxInt32)
+	switch infinity {
+	case -1:
+		days = math.MinInt32
+	case 0:
+		days = (time.Date(d.year, time.Month(d.month), d.day, 0, 0, 0, 0, time.UTC).Unix() - unixToPostgres) / 86400
+		if days < minDate || days >= endDate {
+			return nil, failf(codeDatetimeOverflow, "date out of range: %q", s)
+		}
+	}
+	return binary.BigEndian.AppendUint32(nil, uint32(int32(days))), nil
+}
+
+// parseTimestamp reads a timestamptz; ignoreZone reads a timestamp, which has
+// none, at the session's.
+func parseTimestamp(s string, loc *time.Location, ignoreZone bool) ([]byte, error) {
+	t := plan.Type{OID: plan.Timestamptz, Typmod: -1}
+	d, infinity, err := parseDatetime(t, s)
+	if err != nil {
+		return nil, err
+	}
+	us := int64(math.MaxInt64)
+	switch infinity {
+	case -1:
+		us = math.MinInt64
+	case 0:
+		zone := loc
+		if d.zone != "" && !ignoreZone {
+			if zone, err = parseZone(d.zone); err != nil {
+				return nil, err
+			}
+		}
+		if zone == nil {
+			return nil, errZone()
+		}
+		if us, err = micros(d.in(zone)); err != nil {
+			return nil, err
+		}
+	}
+	return binary.BigEndian.AppendUint64(nil, uint64(us)), nil
+}
+
+func (d datetime) in(loc *time.Location) time.Time {
+	return time.Date(d.year, time.Month(d.month), d.day, d.hour, d.min, d.sec, 0, loc).Add(time.Duration(d.usec) * time.Microsecond)
+}
+
+func micros(at time.Time) (int64, error) {
+	sec := at.Unix() - unixToPostgres
+	if sec < minTimestamp/1000000 || sec >= endTimestamp/1000000 {
+		return 0, failf(codeDatetimeOverflow, "timestamp out of range")
+	}
+	return sec*1000000 + int64(at.Nanosecond()/1000), nil
+}
+
+func errZone() *pgError {
+	return &pgError{Code: codeNotSupported, Message: "the session's TimeZone is not known to the encrypting proxy", Hint: "SET TimeZone to a name such as UTC or Europe/Paris."}
+}
+
+// localToUTC turns a binary timestamp or date into a timestamptz.
+func localToUTC(oid uint32, data []byte, loc *time.Location) ([]byte, error) {
+	if loc == nil {
+		return nil, errZone()
+	}
+	var us int64
+	if oid == plan.Date {
+		days := int32(binary.BigEndian.Uint32(data))
+		switch {
+		case days == math.MaxInt32:
+			us = math.MaxInt64
+		case days == math.MinInt32:
+			us = math.MinInt64
+		case days > 106751990 || days < -106751990:
+			return nil, failf(codeDatetimeOverflow, "date out of range for timestamp")
+		default:
+			us = int64(days) * 86400000000
+		}
+	} else {
+		us = int64(binary.BigEndian.Uint64(data))
+	}
+	if us == math.MaxInt64 || us == math.MinInt64 {
+		return binary.BigEndian.AppendUint64(nil, uint64(us)), nil
+	}
+	local := fromMicros(us)
+	us, err := micros(time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), local.Nanosecond(), loc))
+	if err != nil {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint64(nil, uint64(us)), nil
+}
+
+func fromMicros(us int64) time.Time {
+	sec := us / 1000000
+	frac := us % 1000000
+	return time.Unix(sec+unixToPostgres, frac*1000).UTC()
+}
+
+// posixZone is how the server reports SET TIME ZONE 2: "<+02>-02".
+var posixZone = regexp.MustCompile(`^<[+-]?[^>]*>([+-]?)(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?$`)
+
+// parseZone reads an offset or the name of a time zone.
+func parseZone(name string) (*time.Location, error) {
+	if strings.EqualFold(name, "z") || strings.EqualFold(name, "utc") || strings.EqualFold(name, "gmt") || strings.EqualFold(name, "etc/utc") {
+		return time.UTC, nil
+	}
+	if m := posixZone.FindStringSubmatch(name); m != nil {
+		// POSIX counts west of Greenwich as positive.
+		sign := -1
+		if m[1] == "-" {
+			sign = 1
+		}
+		return time.FixedZone("", sign*seconds(m[2], m[3], m[4])), nil
+	}
+	if name != "" && (name[0] == '+' || name[0] == '-') {
+		sign, digits := 1, strings.ReplaceAll(name[1:], ":", "")
+		if name[0] == '-' {
+			sign = -1
+		}
+		if len(digits)%2 == 1 {
+			digits = "0" + digits
+		}
+		digits += "000000"[len(digits):]
+		s := seconds(digits[:2], digits[2:4], digits[4:6])
+		if s >= 16*3600 {
+			return nil, failf("22009", "time zone displacement out of range: %q", name)
+		}
+		return time.FixedZone("", sign*s), nil
+	}
+	if name == "" || name == "Local" || strings.Contains(name, "..") {
+		return nil, errZone()
+	}
+	loc, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, &pgError{Code: "22023", Message: fmt.Sprintf("time zone %q not recognized", name)}
+	}
+	return loc, nil
+}
+
+func seconds(h, m, s string) int {
+	n := func(v string) int { i, _ := strconv.Atoi(v); return i }
+	return n(h)*3600 + n(m)*60 + n(s)
+}
+
+func appendDate(dst []byte, days int32) []byte {
+	switch days {
+	case math.MaxInt32:
+		return append(dst, "infinity"...)
+	case math.MinInt32:
+		return append(dst, "-infinity"...)
+	}
+	at := time.Unix(int64(days)*86400+unixToPostgres, 0).UTC()
+	dst, bc := appendYMD(dst, at)
+	return append(dst, bc...)
+}
+
+func appendYMD(dst []byte, at time.Time) ([]byte, string) {
+	year, bc := at.Year(), ""
+	if year <= 0 {
+		year, bc = 1-year, " BC"
+	}
+	return fmt.Appendf(dst, "%04d-%02d-%02d", year, at.Month(), at.Day()), bc
+}
+
+func appendTimestamp(dst []byte, us int64, loc *time.Location) ([]byte, error) {
+	switch us {
+	case math.MaxInt64:
+		return append(dst, "infinity"...), nil
+	case math.MinInt64:
+		return append(dst, "-infinity"...), nil
+	}
+	if loc == nil {
+		return nil, errZone()
+	}
+	at := fromMicros(us).In(loc)
+	dst, bc := appendYMD(dst, at)
+	dst = fmt.Appendf(dst, " %02d:%02d:%02d", at.Hour(), at.Minute(), at.Second())
+	if frac := at.Nanosecond() / 1000; frac != 0 {
+		dst = append(dst, strings.TrimRight(fmt.Sprintf(".%06d", frac), "0")...)
+	}
+	_, offset := at.Zone()
+	sign := byte('+')
+	if offset < 0 {
+		sign, offset = '-', -offset
+	}
+	dst = fmt.Appendf(append(dst, sign), "%02d", offset/3600)
+	if offset%3600 != 0 {
+		dst = fmt.Appendf(dst, ":%02d", offset/60%60)
+	}
+	if offset%60 != 0 {
+		dst = fmt.Appendf(dst, ":%02d", offset%60)
+	}
+	return append(dst, bc...), nil
+}

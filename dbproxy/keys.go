@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+// keyTable holds the wrapped data keys of columns, in the database whose
+// values they seal, so that a dump restores with its keys. The lock keeps
+// replicas from making it at once.
+const keyTable = `SELECT pg_catalog.pg_advisory_xact_lock(7306369418137281);
+CREATE SCHEMA IF NOT EXISTS sidekey;
+CREATE TABLE IF NOT EXISTS sidekey.data_keys (
+  id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  binding text NOT NULL,
+  version integer NOT NULL DEFAULT 1,
+  key_arn text NOT NULL,
+  wrapped bytea NOT NULL,
+  created timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (binding, version)
+)`
+
+// column gives the cipher of a protected column in this database. Its data key
+// is made when it is first needed, once for all replicas.
+func (d *database) column(ctx context.Context, r *plan.Rule) (*proxy.Column, error) {
+	d.keysMu.RLock()
+	col := d.columns[r.Index]
+	d.keysMu.RUnlock()
+	if col != nil {
+		return col, nil
+	}
+	return d.loadColumn(ctx, r)
+}
+
+func (d *database) loadColumn(ctx context.Context, r *plan.Rule) (*proxy.Column, error) {
+	var keys []proxy.ColumnKey
+	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		if keys, err = readKeys(ctx, conn, r.Binding); err != nil || len(keys) > 0 {
+			return err
+		}
+		keys, err = d.makeKey(ctx, conn, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
+	}
+	col, err := d.proxy.cipher.Column(d.proxy.columns[r.Index], keys)
+	if err != nil {
+		return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
+	}
+	d.keysMu.Lock()
+	defer d.keysMu.Unlock()
+	d.columns[r.Index] = col
+	return col, nil
+}
+
+// forget has the column's keys read anew: a value names one that is not known.
+func (d *database) forget(r *plan.Rule) {
+	d.keysMu.Lock()
+	defer d.keysMu.Unlock()
+	delete(d.columns, r.Index)
+}
+
+func readKeys(ctx context.Context, conn *pgx.Conn, binding string) ([]proxy.ColumnKey, error) {
+	var exists bool
+	err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regclass('sidekey.data_keys') IS NOT NULL").Scan(&exists)
+	if err != nil || !exists {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, "SELECT id, key_arn, wrapped FROM sidekey.data_keys WHERE binding = $1 ORDER BY version", binding)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (k proxy.ColumnKey, err error) {
+		var id int32
+		err = row.Scan(&id, &k.KeyARN, &k.Wrapped)
+		k.ID = uint32(id)
+		return k, err
+	})
+}
+
+func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, r *plan.Rule) ([]proxy.ColumnKey, error) {
+	arn, wrapped, err := d.proxy.cipher.NewColumnKey(ctx, d.proxy.columns[r.Index])
+	if err != nil {
+		return nil, err
+	}
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Conn().PgConn().Exec(ctx, keyTable).ReadAll()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the table of data keys: %w", err)
+	}
+	_, err = conn.Exec(ctx, "INSERT INTO sidekey.data_keys (binding, key_arn, wrapped) VALUES ($1, $2, $3) ON CONFLICT (binding, version) DO NOTHING",
+		r.Binding, arn, wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("storing a data key: %w", err)
+	}
+	// Another replica may have been faster: its key is the one.
+	return readKeys(ctx, conn, r.Binding)
+}

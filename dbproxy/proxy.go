@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
+
+	// Time zones by name must be known where the image has no zoneinfo.
+	_ "time/tzdata"
+)
+
+const (
+	dialTimeout  = 10 * time.Second
+	drainTimeout = 30 * time.Second
+)
+
+// Proxy serves PostgreSQL clients.
+type Proxy struct {
+	cfg        Config
+	columns    []proxy.ColumnRule
+	rules      []*plan.Rule
+	catalogSQL string
+	cipher     *proxy.Cipher
+	audit      *audit.Log
+	log        *slog.Logger
+	clientTLS  *tls.Config     // what clients get; nil: none
+	serverTLS  *tls.Config     // how the server is reached; nil: plain
+	admin      *pgx.ConnConfig // nil without rules
+
+	mu        sync.Mutex
+	databases map[string]*database  // guarded by mu
+	sessions  map[*session]struct{} // guarded by mu
+}
+
+// New makes a proxy for columns with rules. It connects to nothing.
+func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Proxy, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Proxy{cfg: cfg, columns: columns, cipher: cipher, audit: al, log: log,
+		databases: make(map[string]*database), sessions: make(map[*session]struct{})}
+	var err error
+	if p.rules, err = planRules(columns); err != nil {
+		return nil, err
+	}
+	if len(p.rules) > 0 {
+		p.catalogSQL = catalogQuery(p.rules)
+		if p.admin, err = adminConfig(cfg.AdminURLFile); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.TLS.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLS.CertFile, cfg.TLS.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("postgres.tls: %w", err)
+		}
+		p.clientTLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	}
+	p.serverTLS, err = upstreamTLS(cfg.Upstream)
+	return p, err
+}
+
+func adminConfig(file string) (*pgx.ConnConfig, error) {
+	if file == "" {
+		return nil, errors.New("postgres.admin_url_file: missing; columns with rules need it")
+	}
+	url, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("postgres.admin_url_file: %w", err)
+	}
+	cfg, err := pgx.ParseConfig(strings.TrimSpace(string(url)))
+	if err != nil {
+		return nil, fmt.Errorf("postgres.admin_url_file: %s does not hold a postgres:// URL", file)
+	}
+	return cfg, nil
+}
+
+func upstreamTLS(c UpstreamConfig) (*tls.Config, error) {
+	host, _, _ := net.SplitHostPort(c.Address)
+	switch c.TLS {
+	case TLSRequire:
+		return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, nil
+	case TLSVerifyFull:
+		cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+		if c.CAFile == "" {
+			return cfg, nil
+		}
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("postgres.upstream.ca_file: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("postgres.upstream.ca_file: %s holds no certificate", c.CAFile)
+		}
+		return cfg, nil
+	}
+	return nil, nil
+}
+
+// Check connects to the server and, if columns have rules, reads the catalog
+// with the administrative role. It is for a start that must fail clearly.
+func (p *Proxy) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := p.dial(ctx)
+	if err != nil {
+		return fmt.Errorf("postgres.upstream: %w", err)
+	}
+	conn.Close()
+	if p.admin == nil {
+		return nil
+	}
+	if _, err := p.database(p.admin.Database).reload(ctx); err != nil {
+		return fmt.Errorf("postgres.admin_url_file: %w", err)
+	}
+	return nil
+}
+
+// Serve accepts clients until ctx ends, then lets transactions end for a while.
+func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	sessionCtx := context.WithoutCancel(ctx)
+	var running sync.WaitGroup
+	for {
+		conn, err := ln.Accept()
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			// Out of descriptors, most likely: what runs will give some back.
+			p.log.Error("accepting a client", "error", err)
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		running.Go(func() { p.serveConn(sessionCtx, conn) })
+	}
+	p.drain(&running)
+	for _, d := range p.allDatabases() {
+		d.close()
+	}
+	return nil
+}
+
+// drain ends idle sessions at once and the others when their transaction ends.
+func (p *Proxy) drain(running *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(done)
+	}()
+	deadline := time.After(drainTimeout)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for forced := false; ; {
+		p.mu.Lock()
+		for s := range p.sessions {
+			if forced || s.idle() {
+				s.fatal(failf(codeShutdown, "terminating connection: the encrypting proxy is shutting down"))
+			}
+		}
+		p.mu.Unlock()
+		select {
+		case <-done:
+			return
+		case <-deadline:
+			forced = true
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *Proxy) database(name string) *database {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.databases[name]
+	if d == nil {
+		d = &database{name: name, proxy: p, columns: make(map[int]*proxy.Column)}
+		p.databases[name] = d
+	}
+	return d
+}
+
+func (p *Proxy) allDatabases() []*database {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []*database
+	for _, d := range p.databases {
+		all = append(all, d)
+	}
+	return all
+}
+
+// dial connects to the server, with TLS if the configuration says so.
+func (p *Proxy) dial(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	network, address := "tcp", p.cfg.Upstream.Address
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+		if info, err := os.Stat(address); err == nil && info.IsDir() {
+			address = filepath.Join(address, ".s.PGSQL.5432")
+		}
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil || p.serverTLS == nil {
+		return conn, err
+	}
+	secure, err := startTLS(ctx, conn, p.serverTLS)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// startTLS asks the server for TLS and must get it.
+func startTLS(ctx context.Context, conn net.Conn, cfg *tls.Config) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(deadline)
+		defer conn.SetDeadline(time.Time{})
+	}
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
+		return nil, fmt.Errorf("asking the server for TLS: %w", err)
+	}
+	var answer [1]byte
+	if _, err := conn.Read(answer[:]); err != nil {
+		return nil, fmt.Errorf("asking the server for TLS: %w", err)
+	}
+	if answer[0] != 'S' {
+		return nil, errors.New("the server does not offer TLS")
+	}
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS with the server: %w", err)
+	}
+	return secure, nil
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"golang.org/x/text/secure/precis"
+)
+
+var errScram = errors.New("the server's SCRAM messages do not verify")
+
+// terminateSASL is for TLS on both sides. There a client says that it could
+// have bound the channel, which the server, that offered it, takes for an
+// attack (RFC 5802, section 6). So the client gives its password to the proxy,
+// inside TLS, and the proxy proves it to the server.
+func (s *session) terminateSASL() error {
+	if err := s.down.encode(&pgproto3.AuthenticationCleartextPassword{}); err != nil {
+		return err
+	}
+	if err := s.down.flush(); err != nil {
+		return err
+	}
+	kind, length, err := s.fromC.next()
+	if err != nil {
+		return io.EOF
+	}
+	if kind != 'p' || length > maxStartup {
+		return failf(codeProtocolViolation, "expected a password response")
+	}
+	body, err := s.fromC.whole(length)
+	if err != nil {
+		return err
+	}
+	defer clear(body)
+	password, ok := cString(body)
+	if !ok {
+		return failf(codeProtocolViolation, "invalid password response")
+	}
+	return s.scram(string(password))
+}
+
+// scram is the client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677) without
+// channel binding.
+func (s *session) scram(password string) error {
+	if p, err := precis.OpaqueString.String(password); err == nil {
+		password = p
+	}
+	nonce := make([]byte, 18)
+	rand.Read(nonce)
+	mine := base64.StdEncoding.EncodeToString(nonce)
+	bare := "n=,r=" + mine
+	if err := s.sendAuth(&pgproto3.SASLInitialResponse{AuthMechanism: mechanism, Data: []byte("n,," + bare)}); err != nil {
+		return err
+	}
+	first, err := s.readAuth(authSASLContinue)
+	if err != nil || first == "" {
+		return err
+	}
+	final, signature, err := scramProof(password, mine, bare, first)
+	if err != nil {
+		return err
+	}
+	if err := s.sendAuth(&pgproto3.SASLResponse{Data: []byte(final)}); err != nil {
+		return err
+	}
+	last, err := s.readAuth(authSASLFinal)
+	if err != nil || last == "" {
+		return err
+	}
+	got, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(last, "v="))
+	if err != nil || subtle.ConstantTimeCompare(got, signature) != 1 {
+		return errScram
+	}
+	return nil
+}
+
+// scramProof gives the client's final message and the signature that the server
+// has to answer with.
+func scramProof(password, mine, bare, first string) (final string, signature []byte, err error) {
+	fields := map[byte]string{}
+	for _, f := range strings.Split(first, ",") {
+		if len(f) > 2 && f[1] == '=' {
+			fields[f[0]] = f[2:]
+		}
+	}
+	salt, err := base64.StdEncoding.DecodeString(fields['s'])
+	rounds, err2 := strconv.Atoi(fields['i'])
+	if err != nil || err2 != nil || rounds < 1 || rounds > 10000000 || !strings.HasPrefix(fields['r'], mine) || len(fields['r']) == len(mine) {
+		return "", nil, errScram
+	}
+	salted, err := pbkdf2.Key(sha256.New, password, salt, rounds, sha256.Size)
+	if err != nil {
+		return "", nil, fmt.Errorf("deriving the SCRAM key: %w", err)
+	}
+	clientKey := mac(salted, "Client Key")
+	stored := sha256.Sum256(clientKey)
+	without := "c=biws,r=" + fields['r']
+	message := bare + "," + first + "," + without
+	proof := mac(stored[:], message)
+	subtle.XORBytes(proof, proof, clientKey)
+	return without + ",p=" + base64.StdEncoding.EncodeToString(proof), mac(mac(salted, "Server Key"), message), nil
+}
+
+func mac(key []byte, message string) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}
+
+func (s *session) sendAuth(m encoder) error {
+	if err := s.up.encode(m); err != nil {
+		return err
+	}
+	return s.up.flush()
+}
+
+// readAuth reads the server's answer; an error goes on to the client, and the
+// text is "".
+func (s *session) readAuth(want uint32) (string, error) {
+	kind, length, err := s.fromS.next()
+	if err != nil {
+		return "", failf(codeConnection, "the database server closed the connection")
+	}
+	body, err := s.fromS.whole(length)
+	if err != nil {
+		return "", err
+	}
+	if kind == 'E' {
+		s.down.message(kind, body)
+		s.down.flush()
+		return "", io.EOF
+	}
+	if kind != 'R' || len(body) < 4 || binary.BigEndian.Uint32(body) != want {
+		return "", failf(codeProtocolViolation, "invalid authentication request")
+	}
+	return string(body[4:]), nil
+}

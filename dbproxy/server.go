@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+	"github.com/sidekey/sidekey/keysvc/audit"
+)
+
+// fromServer reads the server's messages until the connection ends.
+func (s *session) fromServer() error {
+	for {
+		if s.fromS.empty() {
+			if err := s.down.flush(); err != nil {
+				return err
+			}
+		}
+		kind, length, err := s.fromS.next()
+		if err != nil {
+			return err
+		}
+		if err := s.serverMessage(kind, length); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) serverMessage(kind byte, length int) error {
+	switch kind {
+	case 'D', 'd':
+		return s.serverData(kind, length)
+	case 'N', 'A':
+		return s.down.relay(kind, length, s.fromS)
+	}
+	body, err := s.fromS.whole(length)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case 'S':
+		return s.serverParameter(body)
+	case 'E':
+		return s.serverError(body)
+	case 'Z':
+		return s.serverReady(body)
+	}
+	s.mu.Lock()
+	e := s.head()
+	s.mu.Unlock()
+	if e == nil {
+		return failf(codeProtocolViolation, "the server sent a message that nobody asked for")
+	}
+	return s.serverAnswer(e, kind, body)
+}
+
+// serverAnswer handles an answer to the oldest message.
+func (s *session) serverAnswer(e *entry, kind byte, body []byte) error {
+	if !answers(kind, e.kind) {
+		return failf(codeProtocolViolation, "the server sent a message that nobody asked for")
+	}
+	switch kind {
+	case '1', '2', '3':
+		s.commit()
+	case 't':
+		return s.serverParameters(e, body)
+	case 'T', 'n':
+		return s.serverColumns(e, kind, body)
+	case 'C', 'I', 's':
+		return s.serverComplete(e, kind, body)
+	case 'G', 'H', 'W':
+		s.serverCopy(e, kind)
+	}
+	return s.pass(e, kind, body)
+}
+
+// answers says whether a message of the server can answer one of the client.
+func answers(kind, to byte) bool {
+	switch kind {
+	case '1':
+		return to == 'P' || to == 'p'
+	case '2':
+		return to == 'B'
+	case '3':
+		return to == 'C'
+	case 't', 'n':
+		return to == 'D'
+	case 'T':
+		return to == 'D' || to == 'Q'
+	case 'V':
+		return to == 'F'
+	case 's':
+		return to == 'E'
+	}
+	return to == 'E' || to == 'Q'
+}
+
+// pass sends a message on, unless it answers the session's own question or
+// rows of its statement have failed.
+func (s *session) pass(e *entry, kind byte, body []byte) error {
+	if e.own != nil || s.swallow != nil {
+		return nil
+	}
+	return s.down.message(kind, body)
+}
+
+// commit makes what Parse, Bind or Close did the session's state.
+func (s *session) commit() {
+	s.mu.Lock()
+	e := s.pop()
+	var ended *operation
+	switch {
+	case e.own != nil:
+	case e.kind == 'P', e.kind == 'p':
+		s.statements[e.name] = e.statement
+	case e.kind == 'B':
+		if old := s.portals[e.name]; old != nil {
+			ended = old.op
+		}
+		s.portals[e.name] = e.portal
+	case e.kind == 'C' && e.target == 'S':
+		delete(s.statements, e.name)
+	case e.kind == 'C':
+		if old := s.portals[e.name]; old != nil {
+			ended = old.op
+		}
+		delete(s.portals, e.name)
+	}
+	s.mu.Unlock()
+	s.end(ended, "")
+}
+
+// serverParameters rewrites ParameterDescription: the client sees the types of
+// its own parameters.
+func (s *session) serverParameters(e *entry, body []byte) error {
+	st := e.statement
+	if e.own != nil || st == nil || st.plan == nil || len(st.plan.Params) == 0 {
+		return s.pass(e, 't', body)
+	}
+	var m pgproto3.ParameterDescription
+	if err := m.Decode(body); err != nil {
+		return err
+	}
+	for n := range st.plan.Params {
+		if n <= len(m.ParameterOIDs) {
+			m.ParameterOIDs[n-1] = st.declared[n-1]
+		}
+	}
+	return s.down.encode(&m)
+}
+
+// serverColumns handles RowDescription and NoData.
+func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
+	var columns []*plan.Rule
+	var failed *pgError
+	var m pgproto3.RowDescription
+	st := s.describedBy(e)
+	if kind == 'T' {
+		if err := m.Decode(body); err != nil {
+			return err
+		}
+		columns, failed = s.columnsOf(e, &m)
+	} else if len(s.expected(e)) > 0 {
+		failed = s.unexpected()
+	}
+	if e.kind == 'D' {
+		s.mu.Lock()
+		s.pop()
+		s.mu.Unlock()
+		if st != nil && e.target == 'S' {
+			st.columns, st.bad = columns, failed
+		}
+		if e.own != nil {
+			return nil
+		}
+	} else if e.query != nil {
+		e.query.columns = columns
+	}
+	if failed != nil {
+		return s.fail(e, failed)
+	}
+	if columns == nil {
+		return s.pass(e, kind, body)
+	}
+	for i, r := range columns {
+		if r != nil {
+			m.Fields[i].DataTypeOID, m.Fields[i].TypeModifier, m.Fields[i].DataTypeSize = r.Type.OID, r.Type.Typmod, r.Type.Len()
+		}
+	}
+	if s.swallow != nil {
+		return nil
+	}
+	return s.down.encode(&m)
+}
+
+func (s *session) describedBy(e *entry) *statement {
+	if e.portal != nil {
+		return e.portal.statement
+	}
+	return e.statement
+}
+
+// columnsOf finds the protected columns of a result by their origin, which must
+// be those that the plan expects, in order; nil if there is none.
+func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Rule, *pgError) {
+	if e.own != nil && e.statement == nil {
+		return nil, nil
+	}
+	expected := s.expected(e)
+	cat := s.catalog.Load()
+	if cat == nil {
+		return nil, nil
+	}
+	var columns []*plan.Rule
+	seen := 0
+	for i := range m.Fields {
+		f := &m.Fields[i]
+		r := cat.cat.Rule(plan.Attr{Table: f.TableOID, Column: int16(f.TableAttributeNumber)})
+		if r == nil {
+			continue
+		}
+		if seen >= len(expected) || expected[seen] != r || f.DataTypeOID != plan.Bytea {
+			return nil, s.unexpected()
+		}
+		if columns == nil {
+			columns = make([]*plan.Rule, len(m.Fields))
+		}
+		columns[i] = r
+		seen++
+	}
+	if seen != len(expected) {
+		return nil, s.unexpected()
+	}
+	return columns, nil
+}
+
+func (s *session) expected(e *entry) []*plan.Rule {
+	if e.query != nil {
+		if one := e.query.current(); one != nil {
+			return one.Outputs
+		}
+		return nil
+	}
+	return s.describedBy(e).outputs()
+}
+
+// unexpected has the catalog read anew: the tables are not what they were.
+func (s *session) unexpected() *pgError {
+	s.db.stale()
+	return &pgError{Code: codeNotSupported, Message: "the result does not have the protected columns that were expected", Hint: "If a table has changed, try again."}
+}
+
+// serverData handles a row, or a part of COPY.
+func (s *session) serverData(kind byte, length int) error {
+	s.mu.Lock()
+	e := s.head()
+	s.mu.Unlock()
+	if e == nil {
+		return failf(codeProtocolViolation, "the server sent data that nobody asked for")
+	}
+	if kind == 'D' && e.own != nil {
+		body, err := s.fromS.whole(length)
+		if err != nil {
+			return err
+		}
+		return e.own.row(body)
+	}
+	columns, op, formats, bad := s.rowsOf(e)
+	if s.swallow == nil && bad != nil {
+		if err := s.fail(e, bad); err != nil {
+			return err
+		}
+	}
+	if s.swallow != nil {
+		return s.skip(length)
+	}
+	if kind == 'd' || columns == nil {
+		return s.down.relay(kind, length, s.fromS)
+	}
+	body, err := s.fromS.whole(length)
+	if err != nil {
+		return err
+	}
+	start := len(s.down.buf)
+	if err := s.openRow(columns, op, formats, body); err != nil {
+		s.down.buf = s.down.buf[:start]
+		return s.failRow(e, err)
+	}
+	if op != nil && !op.rows {
+		// Should these rows leave before the statement is over, then not
+		// before its intent is on the record.
+		op.rows = true
+		s.waits = append(s.waits, func() error {
+			op.rows = false
+			return op.op.Durable(op.ctx)
+		})
+	}
+	return s.down.full()
+}
+
+func (s *session) skip(length int) error {
+	for length > 0 {
+		n, err := s.fromS.r.Discard(min(length, bufferSize))
+		if err != nil {
+			return err
+		}
+		length -= n
+	}
+	return nil
+}
+
+// rowsOf says what the columns of the rows are that answer an entry.
+func (s *session) rowsOf(e *entry) ([]*plan.Rule, *operation, []int16, *pgError) {
+	if e.query != nil {
+		return e.query.columns, e.query.operation(), nil, nil
+	}
+	if p := e.portal; p != nil && p.statement != nil {
+		return p.statement.columns, p.op, p.formats, p.statement.bad
+	}
+	return nil, nil, nil, nil
+}
+
+// serverComplete handles the end of a statement's answer.
+func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
+	var op *operation
+	if e.query != nil {
+		op = e.query.operation()
+	} else if e.portal != nil && kind != 's' {
+		op = e.portal.op
+	}
+	if op != nil {
+		s.end(op, "", audit.Rows.Int64(rowCount(body)))
+	}
+	err := s.pass(e, kind, body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.copyIn = false
+	if e.query != nil {
+		e.query.at++
+		e.query.columns = nil
+		return err
+	}
+	copied := e.kind == 'E' && len(s.queue) > 1
+	s.pop()
+	if copied {
+		s.dropCopy(true)
+	}
+	return err
+}
+
+// rowCount reads the number at the end of a command tag.
+func rowCount(body []byte) int64 {
+	tag := bytes.TrimRight(body, "\x00")
+	n, err := strconv.ParseInt(string(tag[bytes.LastIndexByte(tag, ' ')+1:]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// serverCopy notes that COPY has begun.
+func (s *session) serverCopy(e *entry, kind byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.copyIn = kind != 'H'
+	e.copies = kind != 'H'
+}
+
+// dropCopy takes off the queue what the server has read within COPY FROM: it
+// ignores Sync and Flush there. The caller holds mu.
+func (s *session) dropCopy(done bool) {
+	mark := -1
+	for i, e := range s.queue {
+		if e.kind == 'd' && !done || e.kind == 'c' {
+			mark = i
+			break
+		}
+		if e.kind != 'S' && e.kind != 'd' {
+			return
+		}
+	}
+	for ; mark >= 0; mark-- {
+		s.pop()
+	}
+}
+
+// serverError handles ErrorResponse.
+func (s *session) serverError(body []byte) error {
+	s.mu.Lock()
+	e := s.head()
+	copied := e != nil && e.kind == 'E' && e.copies
+	s.copyIn = false
+	s.mu.Unlock()
+	if e == nil {
+		return s.down.message('E', body) // the server ends the session
+	}
+	var m pgproto3.ErrorResponse
+	if err := m.Decode(body); err != nil {
+		return err
+	}
+	if e.kind != 'Q' && e.kind != 'F' {
+		s.skipping = true
+		if copied {
+			s.mu.Lock()
+			first := s.pop()
+			s.dropCopy(false)
+			s.queue = append([]*entry{first}, s.queue...)
+			s.mu.Unlock()
+		}
+	}
+	s.endFailed(e, m.Code)
+	if e.own != nil {
+		e.own.err = &pgError{Code: m.Code, Message: m.Message}
+		if e.own.done != nil {
+			return nil
+		}
+	}
+	if s.swallow != nil {
+		return nil
+	}
+	if e.refusal != nil && (m.Code == codeSyntaxError || m.Code == codeNoStatement) {
+		return s.down.encode(e.refusal.response("ERROR"))
+	}
+	st := s.describedBy(e)
+	if e.query != nil {
+		st = e.query.statement
+	}
+	if st == nil || st.rewritten == nil || m.Position == 0 {
+		return s.down.message('E', body)
+	}
+	m.Position = int32(st.rewritten.Position(int(m.Position), st.sql))
+	return s.down.encode(&m)
+}
+
+// endFailed closes the records of what an error has ended.
+func (s *session) endFailed(e *entry, code string) {
+	if e.portal != nil {
+		s.end(e.portal.op, code)
+	}
+	if e.query != nil {
+		for ; e.query.at < len(e.query.ops); e.query.at++ {
+			s.end(e.query.operation(), code)
+		}
+	}
+}
+
+// serverReady handles ReadyForQuery: everything up to the Sync or simple query
+// that it answers is over.
+func (s *session) serverReady(body []byte) error {
+	if len(body) != 1 {
+		return failf(codeProtocolViolation, "invalid ReadyForQuery message")
+	}
+	var over []*operation
+	var e *entry
+	s.mu.Lock()
+	for {
+		if e = s.head(); e == nil {
+			s.mu.Unlock()
+			return failf(codeProtocolViolation, "the server is ready though nobody asked")
+		}
+		s.pop()
+		if e.portal != nil && e.portal.op != nil && e.kind == 'B' {
+			over = append(over, e.portal.op)
+		}
+		if e.kind == 'S' || !s.skipping && (e.kind == 'Q' || e.kind == 'F') {
+			break
+		}
+	}
+	s.status = body[0]
+	if body[0] == 'I' {
+		for _, p := range s.portals {
+			if p.op != nil {
+				over = append(over, p.op)
+			}
+		}
+		clear(s.portals)
+	} else if e.kind == 'Q' {
+		delete(s.portals, "")
+	}
+	if e.kind == 'Q' {
+		delete(s.statements, "")
+	}
+	s.mu.Unlock()
+	s.skipping = false
+	for _, op := range over {
+		s.end(op, "")
+	}
+	return s.ready(e, body)
+}
+
+// ready tells the client, and fromClient.
+func (s *session) ready(e *entry, body []byte) error {
+	defer s.wake()
+	if e.own != nil {
+		close(e.own.done)
+		return nil
+	}
+	if s.swallow != nil {
+		// Only if nothing but the failed statement was done, and it is not part
+		// of a transaction, does the client know where it stands.
+		if s.swallowedMore || body[0] != 'I' {
+			return failf(codeConnection, "the connection ends after a failed statement, whose transaction is not known to the client")
+		}
+		s.swallow = nil
+	}
+	return s.down.message('Z', body)
+}
+
+// wake has fromClient look at the queue again.
+func (s *session) wake() {
+	select {
+	case s.settled <- struct{}{}:
+	default:
+	}
+}
+
+// serverParameter handles ParameterStatus.
+func (s *session) serverParameter(body []byte) error {
+	if name, ok := cString(body); ok {
+		if value, ok := cString(body[len(name)+1:]); ok {
+			s.setting(string(name), string(value))
+		}
+	}
+	return s.down.message('S', body)
+}
+
+// row takes a row of the session's own question.
+func (q *question) row(body []byte) error {
+	var m pgproto3.DataRow
+	if err := m.Decode(body); err != nil {
+		return err
+	}
+	row := make([]string, len(m.Values))
+	for i, v := range m.Values {
+		row[i] = string(v)
+	}
+	q.rows = append(q.rows, row)
+	return nil
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy"
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/datakey"
+)
+
+const (
+	pgBin  = "/usr/lib/postgresql/15/bin"
+	keyARN = "arn:aws:kms:us-east-1:000000000000:key/12345678-1234-1234-1234-123456789012"
+)
+
+// cluster is a PostgreSQL server of the tests' own.
+type cluster struct {
+	dir  string
+	port int
+	cmd  *exec.Cmd
+}
+
+var shared *cluster
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "dbproxy")
+	if err != nil {
+		panic(err)
+	}
+	shared, err = startCluster(dir, "log_statement = 'all'", "log_parameter_max_length = -1")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}
+	code := m.Run()
+	shared.stop()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func postgresUser() (uid, gid int, err error) {
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return 0, 0, err
+	}
+	uid, _ = strconv.Atoi(u.Uid)
+	gid, _ = strconv.Atoi(u.Gid)
+	return uid, gid, nil
+}
+
+func asPostgres(name string, args ...string) (*exec.Cmd, error) {
+	uid, gid, err := postgresUser()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(filepath.Join(pgBin, name), args...)
+	cmd.Dir = "/"
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGKILL}
+	}
+	return cmd, nil
+}
+
+func freePort() int {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+func startCluster(dir string, settings ...string) (*cluster, error) {
+	uid, gid, err := postgresUser()
+	if err != nil {
+		return nil, err
+	}
+	os.Chmod(dir, 0o711)
+	c := &cluster{dir: filepath.Join(dir, "data"), port: freePort()}
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return nil, err
+	}
+	os.Chown(c.dir, uid, gid)
+	init, err := asPostgres("initdb", "-D", c.dir, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N")
+	if err != nil {
+		return nil, err
+	}
+	if out, err := init.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	conf := append([]string{"listen_addresses = '127.0.0.1'", "port = " + strconv.Itoa(c.port), "unix_socket_directories = '" + c.dir + "'",
+		"fsync = off", "logging_collector = on", "log_directory = 'log'", "log_min_error_statement = debug5"}, settings...)
+	f, err := os.OpenFile(filepath.Join(c.dir, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(f, strings.Join(conf, "\n"))
+	f.Close()
+	if c.cmd, err = asPostgres("postgres", "-D", c.dir); err != nil {
+		return nil, err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for range 300 {
+		conn, err := pgx.Connect(context.Background(), c.url("postgres", "postgres"))
+		if err == nil {
+			return c, conn.Close(context.Background())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	c.stop()
+	return nil, fmt.Errorf("the server does not start")
+}
+
+func (c *cluster) stop() {
+	c.cmd.Process.Signal(syscall.SIGQUIT)
+	c.cmd.Wait()
+}
+
+func (c *cluster) url(user, database string) string {
+	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=prefer", user, c.port, database)
+}
+
+// contains says which files of the data directory hold a canary.
+func (c *cluster) contains(t *testing.T, canary string) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil // files come and go
+		}
+		b, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(b, []byte(canary)) {
+			files = append(files, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// testKMS stands at the seam datakey.KMS: data keys are wrapped by AES-256-GCM
+// with the encryption context as associated data.
+type testKMS struct {
+	aead cipher.AEAD
+	mu   sync.Mutex
+	err  error // guarded by mu
+}
+
+func newTestKMS(t testing.TB) *testKMS {
+	key := make([]byte, 32)
+	rand.Read(key)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &testKMS{aead: aead}
+}
+
+func (k *testKMS) fail(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.err = err
+}
+
+func (k *testKMS) failure() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.err
+}
+
+func contextBytes(c map[string]string) []byte {
+	b, _ := json.Marshal(c)
+	return b
+}
+
+func (k *testKMS) GenerateDataKey(_ context.Context, in *kms.GenerateDataKeyInput, _ ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error) {
+	if err := k.failure(); err != nil {
+		return nil, err
+	}
+	key := make([]byte, 32)
+	rand.Read(key)
+	wrapped := k.aead.Seal(nil, nil, key, contextBytes(in.EncryptionContext))
+	return &kms.GenerateDataKeyOutput{KeyId: aws.String(keyARN), Plaintext: key, CiphertextBlob: wrapped}, nil
+}
+
+func (k *testKMS) Decrypt(_ context.Context, in *kms.DecryptInput, _ ...func(*kms.Options)) (*kms.DecryptOutput, error) {
+	if err := k.failure(); err != nil {
+		return nil, err
+	}
+	key, err := k.aead.Open(nil, nil, in.CiphertextBlob, contextBytes(in.EncryptionContext))
+	if err != nil {
+		return nil, &types.InvalidCiphertextException{}
+	}
+	return &kms.DecryptOutput{KeyId: aws.String(keyARN), Plaintext: key}, nil
+}
+
+// fixture is a proxy before a database of its own.
+type fixture struct {
+	cluster  *cluster
+	database string
+	addr     string
+	port     int
+	kms      *testKMS
+	auditDir string
+	audit    *audit.Log
+}
+
+func column(table, name, typ, mode string) proxy.ColumnRule {
+	return proxy.ColumnRule{Table: table, Column: name, Type: typ, Mode: mode, KeyID: "alias/test"}
+}
+
+// start serves a new database of the cluster.
+func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(*dbproxy.Config, *datakey.Config)) *fixture {
+	t.Helper()
+	ctx := t.Context()
+	f := &fixture{cluster: c, database: fmt.Sprintf("d%d", time.Now().UnixNano()), kms: newTestKMS(t), auditDir: t.TempDir()}
+	admin, err := pgx.Connect(ctx, c.url("postgres", "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(ctx)
+	if _, err := admin.Exec(ctx, "CREATE DATABASE "+f.database); err != nil {
+		t.Fatal(err)
+	}
+	urlFile := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(urlFile, []byte(c.url("postgres", f.database)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	f.audit, err = audit.Open(audit.Config{Dir: f.auditDir}, audit.ServiceProxy, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := dbproxy.Config{Listen: "127.0.0.1:0", Upstream: dbproxy.UpstreamConfig{Address: fmt.Sprintf("127.0.0.1:%d", c.port)}, AdminURLFile: urlFile}
+	keyCfg := datakey.Config{}
+	for _, ch := range change {
+		ch(&cfg, &keyCfg)
+	}
+	keys, err := datakey.NewCache(keyCfg, f.kms, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := proxy.Rules{Columns: columns}
+	if err := rules.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := dbproxy.New(cfg, columns, proxy.NewCipher(rules, keys, f.audit), f.audit, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Check(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr, f.port = ln.Addr().String(), ln.Addr().(*net.TCPAddr).Port
+	serveCtx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(serveCtx, ln) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		keys.Close()
+		f.audit.Close()
+	})
+	return f
+}
+
+func (f *fixture) url() string {
+	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", f.addr, f.database)
+}
+
+// connect is a pgx connection through the proxy.
+func (f *fixture) connect(t testing.TB, mode pgx.QueryExecMode) *pgx.Conn {
+	t.Helper()
+	return dial(t, f.url(), mode)
+}
+
+// direct is a connection past the proxy.
+func (f *fixture) direct(t testing.TB) *pgx.Conn {
+	t.Helper()
+	return dial(t, f.cluster.url("postgres", f.database), pgx.QueryExecModeCacheStatement)
+}
+
+func dial(t testing.TB, url string, mode pgx.QueryExecMode) *pgx.Conn {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.DefaultQueryExecMode = mode
+	conn, err := pgx.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+func exec1(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
+	t.Helper()
+	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidekey/sidekey/dbproxy/plan"
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"go.opentelemetry.io/otel/attribute"
+)
+
+// session is one client and its connection to the server. Two goroutines work
+// on it: fromClient and fromServer. What they share is guarded by mu.
+type session struct {
+	proxy  *Proxy
+	db     *database
+	user   string
+	client net.Conn
+	server net.Conn
+	fromC  *frames
+	fromS  *frames
+	up     *outbox // to the server; of fromClient
+	down   *outbox // to the client; of fromServer
+
+	ctx     context.Context // carries the session's span
+	ending  sync.Once
+	settled chan struct{} // wakes fromClient when the queue may be empty
+
+	// Of fromClient only.
+	private   *snapshot // the catalog as this session's open transaction sees it
+	dirty     bool      // the catalog may have changed in this session
+	path      *plan.Path
+	batchOpen bool        // messages were sent since the last Sync
+	writes    []*audit.Op // to be on disk before what is buffered leaves
+	copying   bool        // the last message was CopyData
+
+	// Of fromServer only.
+	waits         []func() error // what has to be on disk before rows leave
+	swallow       *entry         // its rows failed: nothing passes until ReadyForQuery
+	swallowedMore bool           // more than that was done
+	skipping      bool           // the server skips until Sync
+	value         []byte
+
+	catalog atomic.Pointer[snapshot] // against which results are checked
+
+	mu            sync.Mutex
+	queue         []*entry              // guarded by mu; replies that are owed, oldest first
+	copyIn        bool                  // guarded by mu; the server reads CopyData
+	status        byte                  // guarded by mu; of the last ReadyForQuery
+	statements    map[string]*statement // guarded by mu
+	portals       map[string]*portal    // guarded by mu
+	newStatements map[string][]*entry   // guarded by mu; Parse and Close without an answer yet
+	newPortals    map[string][]*entry   // guarded by mu; Bind and Close likewise
+	settings      settings              // guarded by mu
+}
+
+// settings are what the server reports of the session and plans depend on.
+type settings struct {
+	zone       *time.Location // nil if it is not known
+	isoDates   bool
+	conforming bool // standard_conforming_strings
+	utf8       bool // client_encoding is UTF8 or SQL_ASCII
+}
+
+// statement is a prepared statement.
+type statement struct {
+	sql       string
+	plan      *plan.Plan // nil for one that is not known here: nothing in it is protected
+	rewritten *plan.Rewritten
+	trace     string   // traceparent of its comment
+	declared  []uint32 // types the client gave its parameters
+	// columns are the rules of its result columns; set by fromServer before
+	// any row of it arrives.
+	columns []*plan.Rule
+	bad     *pgError // its result columns are not those of the plan
+	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
+	gone bool
+}
+
+func (st *statement) touched() bool { return st != nil && st.plan != nil && st.plan.Touched() }
+
+// only is the plan's one statement.
+func (st *statement) only() *plan.Statement {
+	if st == nil || st.plan == nil || len(st.plan.Statements) == 0 {
+		return nil
+	}
+	return &st.plan.Statements[0]
+}
+
+func (st *statement) outputs() []*plan.Rule {
+	if o := st.only(); o != nil {
+		return o.Outputs
+	}
+	return nil
+}
+
+// portal is a bound statement.
+type portal struct {
+	statement *statement
+	formats   []int16
+	op        *operation // nil unless the statement touches protected columns
+}
+
+// operation is one execution on the record.
+type operation struct {
+	ctx context.Context
+	op  *audit.Op
+	// Of fromServer only: some of its rows are in the outbox; it has ended.
+	rows, ended bool
+}
+
+// entry is one message of the client that the server owes an answer.
+type entry struct {
+	kind      byte // of the message; 'd' and 'c' mark data and end of COPY FROM
+	target    byte // of Describe and Close: 'S' or 'P'
+	name      string
+	statement *statement
+	portal    *portal
+	refusal   *pgError // what the client gets for the error the server makes of it
+	own       *question
+	copies    bool // it is a COPY FROM that has begun; guarded by the session's mu
+	query     *query
+}
+
+// query is a simple query that is being answered.
+type query struct {
+	statement *statement // its text and plan
+	ops       []*operation
+	at        int          // statement that is being answered
+	columns   []*plan.Rule // of its rows; nil if none is protected
+}
+
+// current is the plan's statement that is being answered.
+func (q *query) current() *plan.Statement {
+	if q.statement.plan == nil || q.at >= len(q.statement.plan.Statements) {
+		return nil
+	}
+	return &q.statement.plan.Statements[q.at]
+}
+
+func (q *query) operation() *operation {
+	if q.at < len(q.ops) {
+		return q.ops[q.at]
+	}
+	return nil
+}
+
+// question is what the session itself asks the server on the client's
+// connection: its answers are not passed on.
+type question struct {
+	rows [][]string
+	err  *pgError
+	done chan struct{}
+}
+
+// push notes that the server owes an answer. It is called before the message
+// can reach the server.
+func (s *session) push(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, e)
+	switch {
+	case e.kind == 'P', e.kind == 'C' && e.target == 'S':
+		s.newStatements[e.name] = append(s.newStatements[e.name], e)
+	case e.kind == 'B', e.kind == 'C' && e.target == 'P':
+		s.newPortals[e.name] = append(s.newPortals[e.name], e)
+	case e.kind == 'Q':
+		// A simple query ends the unnamed statement and portal.
+		s.newStatements[""] = append(s.newStatements[""], e)
+		s.newPortals[""] = append(s.newPortals[""], e)
+	}
+}
+
+// pop takes the oldest entry off the queue. The caller holds mu.
+func (s *session) pop() *entry {
+	e := s.queue[0]
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	take := func(m map[string][]*entry) {
+		if list := m[e.name]; len(list) > 0 && list[0] == e {
+			if len(list) == 1 {
+				delete(m, e.name)
+			} else {
+				m[e.name] = list[1:]
+			}
+		}
+	}
+	take(s.newStatements)
+	take(s.newPortals)
+	return e
+}
+
+// head is the entry whose answer comes next. Marks of COPY data that lie before
+// it are done with. The caller holds mu.
+func (s *session) head() *entry {
+	for len(s.queue) > 0 && (s.queue[0].kind == 'd' || s.queue[0].kind == 'c') {
+		s.pop()
+	}
+	if len(s.queue) == 0 {
+		return nil
+	}
+	return s.queue[0]
+}
+
+// statementNamed finds a prepared statement as it will be when the server gets
+// to the message that is being read. known is false if it was not made here.
+func (s *session) statementNamed(name string) (st *statement, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if list := s.newStatements[name]; len(list) > 0 {
+		e := list[len(list)-1]
+		return e.statement, e.kind == 'P' && e.statement != nil
+	}
+	st, known = s.statements[name]
+	return st, known
+}
+
+// exists says whether the server will refuse to prepare a statement under the
+// name because there is one.
+func (s *session) exists(name string) bool {
+	st, known := s.statementNamed(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return known && name != "" && !st.gone
+}
+
+// deallocate marks statements that an SQL statement may end: all if name is "".
+// They are kept, since it may also fail.
+func (s *session) deallocate(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, st := range s.statements {
+		if name == "" || n == name {
+			st.gone = true
+		}
+	}
+}
+
+func (s *session) portalNamed(name string) *portal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if list := s.newPortals[name]; len(list) > 0 {
+		if e := list[len(list)-1]; e.kind == 'B' {
+			return e.portal
+		}
+		return nil
+	}
+	return s.portals[name]
+}
+
+func (s *session) transaction() byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+func (s *session) current() settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settings
+}
+
+// idle says that the client is owed nothing and has no transaction open.
+func (s *session) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) == 0 && s.status == 'I'
+}
+
+// setting takes a ParameterStatus.
+func (s *session) setting(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch name {
+	case "TimeZone":
+		s.settings.zone, _ = parseZone(value)
+	case "DateStyle":
+		s.settings.isoDates = strings.HasPrefix(value, "ISO")
+	case "standard_conforming_strings":
+		s.settings.conforming = value == "on"
+	case "client_encoding":
+		s.settings.utf8 = value == "UTF8" || value == "SQL_ASCII"
+	}
+}
+
+// begin puts an execution on the record.
+func (s *session) begin(st *statement, i int) *operation {
+	one := &st.plan.Statements[i]
+	ctx := s.ctx
+	if st.trace != "" {
+		ctx = audit.WithTraceparent(ctx, st.trace)
+	}
+	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresQuery,
+		audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name), audit.DBUser.String(s.user),
+		audit.DBOperation.String(one.Command), audit.DBQueryFingerprint.String(st.plan.Fingerprint),
+		audit.Columns.StringSlice(columnNames(one)))
+	if one.Writes || len(one.Creates) > 0 {
+		s.writes = append(s.writes, op)
+	}
+	return &operation{ctx: ctx, op: op}
+}
+
+func columnNames(one *plan.Statement) []string {
+	out := make([]string, 0, len(one.Touched)+len(one.Creates))
+	for _, r := range one.Touched {
+		out = append(out, r.Name())
+	}
+	for _, r := range one.Creates {
+		out = append(out, r.Name())
+	}
+	return out
+}
+
+// end closes the record. What the client is told waits for it, together with
+// all else that is told in the same write.
+func (s *session) end(o *operation, code string, attrs ...attribute.KeyValue) {
+	if o == nil || o.ended {
+		return
+	}
+	o.ended = true
+	done := make(chan error, 1)
+	go func() { done <- o.op.End(code, attrs...) }()
+	s.waits = append(s.waits, func() error { return <-done })
+}
+
+// recorded waits until everything that is about to be told is on the record.
+func (s *session) recorded() error {
+	var first error
+	for _, wait := range s.waits {
+		if err := wait(); err != nil && first == nil {
+			first = err
+		}
+	}
+	s.waits = s.waits[:0]
+	return first
+}
+
+// intended waits until every write that is about to be sent is on the record.
+func (s *session) intended() error {
+	for _, op := range s.writes {
+		if err := op.Durable(s.ctx); err != nil {
+			return err
+		}
+	}
+	s.writes = s.writes[:0]
+	return nil
+}
+
+// fatal tells the client why and ends the session.
+func (s *session) fatal(e *pgError) {
+	s.ending.Do(func() {
+		if e != nil {
+			s.down.last(e.response("FATAL"))
+		}
+		s.client.Close()
+		s.server.Close()
+	})
+}

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/keysvc/audit"
+)
+
+// Codes that stand where a startup message has its protocol version.
+const (
+	codeCancel = 80877102
+	codeSSL    = 80877103
+	codeGSS    = 80877104
+)
+
+const (
+	maxStartup     = 10000 // MAX_STARTUP_PACKET_LENGTH
+	startupTimeout = 60 * time.Second
+	mechanism      = "SCRAM-SHA-256"
+)
+
+// buffered is a connection whose first bytes have been looked at.
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+// serveConn serves one client from its first byte.
+func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(startupTimeout))
+	conn, secure, startup, err := p.negotiate(conn)
+	if err != nil {
+		p.refuseStart(conn, err)
+		return
+	}
+	if startup == nil {
+		return
+	}
+	if binary.BigEndian.Uint32(startup) == codeCancel {
+		p.cancel(ctx, startup)
+		return
+	}
+	if err := p.serveSession(ctx, conn, secure, startup); err != nil {
+		p.refuseStart(conn, err)
+	}
+}
+
+// refuseStart tells the client why there is no session.
+func (p *Proxy) refuseStart(conn net.Conn, err error) {
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	e := asPgError(err)
+	if e.Code == codeInternal {
+		p.log.Warn("starting a session", "client", conn.RemoteAddr(), "error", err)
+	}
+	if b, err := e.response("FATAL").Encode(nil); err == nil {
+		conn.SetWriteDeadline(time.Now().Add(time.Second))
+		conn.Write(b)
+	}
+}
+
+// negotiate answers requests for encryption and reads the startup message, from
+// its version on. It is nil if the client went away.
+func (p *Proxy) negotiate(conn net.Conn) (net.Conn, bool, []byte, error) {
+	r := bufio.NewReaderSize(conn, 16)
+	first, err := r.Peek(1)
+	if err != nil {
+		return conn, false, nil, nil
+	}
+	if first[0] == 0x16 && p.clientTLS != nil {
+		// A TLS handshake without asking, as clients of PostgreSQL 17 can.
+		cfg := p.clientTLS.Clone()
+		cfg.NextProtos = []string{"postgresql"}
+		secure := tls.Server(&buffered{conn, r}, cfg)
+		if err := secure.Handshake(); err != nil || secure.ConnectionState().NegotiatedProtocol != "postgresql" {
+			return conn, false, nil, io.EOF
+		}
+		startup, err := readStartup(secure)
+		return secure, true, startup, err
+	}
+	conn = &buffered{conn, r}
+	for {
+		startup, err := readStartup(conn)
+		if err != nil {
+			return conn, false, nil, err
+		}
+		switch binary.BigEndian.Uint32(startup) {
+		case codeSSL:
+			if p.clientTLS != nil {
+				return p.secure(conn, r)
+			}
+		case codeGSS:
+		case codeCancel:
+			return conn, false, startup, nil
+		default:
+			if p.cfg.TLS.Require {
+				return conn, false, nil, &pgError{Code: codeAuthorization, Message: "the encrypting proxy requires TLS", Hint: "Use sslmode=require or better."}
+			}
+			return conn, false, startup, nil
+		}
+		if _, err := conn.Write([]byte{'N'}); err != nil {
+			return conn, false, nil, err
+		}
+	}
+}
+
+func (p *Proxy) secure(conn net.Conn, r *bufio.Reader) (net.Conn, bool, []byte, error) {
+	if r.Buffered() > 0 {
+		// Plain bytes behind the request could be somebody else's (CVE-2021-23222).
+		return conn, false, nil, failf(codeProtocolViolation, "received unencrypted data after SSL request")
+	}
+	if _, err := conn.Write([]byte{'S'}); err != nil {
+		return conn, false, nil, err
+	}
+	secure := tls.Server(conn, p.clientTLS)
+	if err := secure.Handshake(); err != nil {
+		return conn, false, nil, io.EOF
+	}
+	startup, err := readStartup(secure)
+	return secure, true, startup, err
+}
+
+func readStartup(conn net.Conn) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return nil, io.EOF
+	}
+	n := int(binary.BigEndian.Uint32(head[:])) - 4
+	if n < 4 || n > maxStartup {
+		return nil, failf(codeProtocolViolation, "invalid length of startup packet")
+	}
+	body := make([]byte, n)
+	_, err := io.ReadFull(conn, body)
+	return body, err
+}
+
+// cancel passes a request to cancel on. Keys are the server's own.
+func (p *Proxy) cancel(ctx context.Context, request []byte) {
+	conn, err := p.dial(ctx)
+	if err != nil {
+		p.log.Warn("passing a cancel request on", "error", err)
+		return
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(dialTimeout))
+	if _, err := conn.Write(binary.BigEndian.AppendUint32(nil, uint32(len(request)+4))); err != nil {
+		return
+	}
+	if _, err := conn.Write(request); err == nil {
+		io.Copy(io.Discard, conn) // the server closes when it has read it
+	}
+}
+
+// startupParameters reads the names and values of a startup message.
+func startupParameters(startup []byte) map[string]string {
+	out := make(map[string]string)
+	fields := strings.Split(string(startup[4:]), "\x00")
+	for i := 0; i+1 < len(fields) && fields[i] != ""; i += 2 {
+		out[fields[i]] = fields[i+1]
+	}
+	return out
+}
+
+func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, startup []byte) error {
+	params := startupParameters(startup)
+	if r := strings.ToLower(params["replication"]); len(p.rules) > 0 && r != "" && !slices.Contains([]string{"false", "off", "no", "0"}, r) {
+		return &pgError{Code: codeNotSupported, Message: "replication is not possible through the encrypting proxy", Hint: "Connect to the server itself; what it replicates stays sealed."}
+	}
+	server, err := p.dial(ctx)
+	if err != nil {
+		p.log.Warn("connecting to the server", "error", err)
+		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
+	}
+	defer server.Close()
+	server.SetDeadline(time.Now().Add(startupTimeout))
+	name := params["database"]
+	if name == "" {
+		name = params["user"]
+	}
+	s := &session{proxy: p, user: params["user"], db: p.database(name), client: conn, server: server, fromC: newFrames(conn), fromS: newFrames(server),
+		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
+		statements: make(map[string]*statement), portals: make(map[string]*portal),
+		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
+	s.settings = settings{isoDates: true, conforming: true, utf8: true}
+	s.up.before, s.down.before = s.intended, s.recorded
+	if _, err := server.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(startup)+4)), startup...)); err != nil {
+		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
+	}
+	ok, err := s.authenticate(secure && p.serverTLS != nil)
+	if err != nil || !ok {
+		return err
+	}
+	conn.SetDeadline(time.Time{})
+	server.SetDeadline(time.Time{})
+	return s.run(ctx)
+}
+
+// authenticate passes the authentication on, until the server is ready. The
+// first ReadyForQuery is kept back: run sends it. ok is false if the server
+// refused, which the client has been told.
+func (s *session) authenticate(terminate bool) (ok bool, err error) {
+	for {
+		if s.fromS.empty() {
+			if err := s.down.flush(); err != nil {
+				return false, err
+			}
+		}
+		kind, length, err := s.fromS.next()
+		if err != nil {
+			return false, failf(codeConnection, "the database server closed the connection")
+		}
+		body, err := s.fromS.whole(length)
+		if err != nil {
+			return false, err
+		}
+		switch kind {
+		case 'Z':
+			s.status = 'I'
+			return true, nil
+		case 'E':
+			s.down.message(kind, body)
+			return false, s.down.flush()
+		case 'R':
+			if err := s.authentication(body, terminate); err != nil {
+				return false, err
+			}
+			continue
+		case 'S':
+			if name, ok := cString(body); ok {
+				value, _ := cString(body[len(name)+1:])
+				s.setting(string(name), string(value))
+			}
+		}
+		if err := s.down.message(kind, body); err != nil {
+			return false, err
+		}
+	}
+}
+
+// Kinds of authentication requests.
+const (
+	authOK           = 0
+	authSASL         = 10
+	authSASLFinal    = 12
+	authSASLContinue = 11
+)
+
+func (s *session) authentication(body []byte, terminate bool) error {
+	if len(body) < 4 {
+		return failf(codeProtocolViolation, "invalid authentication request")
+	}
+	code := binary.BigEndian.Uint32(body)
+	if code == authSASL {
+		var m pgproto3.AuthenticationSASL
+		if err := m.Decode(body); err != nil {
+			return err
+		}
+		// Channel binding is to the certificate that a side sees: the client
+		// does not see the server's.
+		m.AuthMechanisms = slices.DeleteFunc(m.AuthMechanisms, func(name string) bool { return strings.HasSuffix(name, "-PLUS") })
+		if terminate && slices.Contains(m.AuthMechanisms, mechanism) {
+			return s.terminateSASL()
+		}
+		if err := s.down.encode(&m); err != nil {
+			return err
+		}
+	} else if err := s.down.message('R', body); err != nil {
+		return err
+	}
+	if code == authOK || code == authSASLFinal {
+		return nil
+	}
+	if err := s.down.flush(); err != nil {
+		return err
+	}
+	kind, length, err := s.fromC.next()
+	if err != nil {
+		return io.EOF
+	}
+	if kind != 'p' || length > maxMessage {
+		return failf(codeProtocolViolation, "expected a password response")
+	}
+	if err := s.up.relay(kind, length, s.fromC); err != nil {
+		return err
+	}
+	return s.up.flush()
+}
+
+// run serves the session from the first ReadyForQuery on.
+func (s *session) run(ctx context.Context) error {
+	p := s.proxy
+	ctx, op := p.audit.Begin(ctx, audit.SpanPostgresSession, audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name),
+		audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String()))
+	s.ctx = ctx
+	if err := op.Durable(ctx); err != nil {
+		return err
+	}
+	defer op.End("")
+	if len(p.rules) > 0 {
+		snap, err := s.db.load(ctx)
+		if err != nil {
+			p.log.Error("reading the catalog", "database", s.db.name, "error", err)
+			return failf(codeCannotConnect, "the encrypting proxy cannot read the catalog")
+		}
+		s.catalog.Store(snap)
+	}
+	if err := s.down.message('Z', []byte{'I'}); err != nil {
+		return err
+	}
+	if err := s.down.flush(); err != nil {
+		return err
+	}
+	p.enter(s)
+	defer p.leave(s)
+	if len(p.rules) == 0 {
+		s.relayAll()
+		return nil
+	}
+	s.relay()
+	return nil
+}
+
+func (p *Proxy) enter(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions[s] = struct{}{}
+}
+
+func (p *Proxy) leave(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.sessions, s)
+}
+
+// relay runs both directions until one ends.
+func (s *session) relay() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(s.settled)
+		s.over(s.fromServer())
+	}()
+	err := s.fromClient()
+	if errors.Is(err, io.EOF) {
+		// What the server still has to say to a client that has said its last
+		// is of no use; it sees the connection end.
+		err = nil
+	}
+	s.over(err)
+	<-done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.queue {
+		s.closeRecord(e)
+	}
+	for _, p := range s.portals {
+		s.closeRecord(&entry{portal: p})
+	}
+}
+
+// closeRecord ends the record of what was not answered when the session ended.
+func (s *session) closeRecord(e *entry) {
+	if e.portal != nil && e.portal.op != nil {
+		e.portal.op.op.End(codeConnection)
+	}
+	if e.query != nil {
+		for _, o := range e.query.ops {
+			if o != nil {
+				o.op.End(codeConnection)
+			}
+		}
+	}
+}
+
+// over ends the session for a reason. A reason that is the proxy's own is told.
+func (s *session) over(err error) {
+	var own *pgError
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errSessionOver):
+		s.flushLast(err)
+		s.fatal(nil)
+	case errors.As(err, &own), errors.Is(err, audit.ErrUnavailable):
+		s.fatal(asPgError(err))
+	default:
+		var network net.Error
+		if !errors.As(err, &network) {
+			s.proxy.log.Warn("ending a session", "database", s.db.name, "user", s.user, "error", err)
+		}
+		s.fatal(nil)
+	}
+}
+
+// flushLast sends what the server said before it closed the connection.
+func (s *session) flushLast(err error) {
+	if errors.Is(err, io.EOF) {
+		s.down.flush()
+	}
+}
+
+// relayAll passes everything both ways: there is no rule.
+func (s *session) relayAll() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.Copy(s.client, s.fromS.r)
+		s.fatal(nil)
+	}()
+	io.Copy(s.server, s.fromC.r)
+	s.fatal(nil)
+	<-done
+}
