@@ -142,6 +142,36 @@ func (d *damager) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// TestTLS covers what the SDK does over TLS only, which is to send its checksum
+// in a trailer of an unsigned stream, in HTTP/1.1 and HTTP/2.
+func TestTLS(t *testing.T) {
+	s := newMemoryStack(t)
+	for _, http2 := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(s.gateway)
+		server.EnableHTTP2 = http2
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		s.app = client(server.URL, appID, appSecret, withChecksums, func(o *s3.Options) { o.HTTPClient = server.Client() })
+		for _, size := range sizes {
+			want := content(size)
+			put := s.put(t, "tls", want)
+			got, out, err := s.get(t, "tls")
+			if err != nil || !bytes.Equal(got, want) || out.ContentEncoding != nil {
+				t.Errorf("%d bytes: got %d, %v", size, len(got), err)
+			}
+			if put.ChecksumCRC32 == nil {
+				t.Errorf("%d bytes: PUT answered no checksum", size)
+			}
+		}
+		whole := s.stored(t, "tls")
+		whole.body[len(whole.body)-1] ^= 1
+		s.overwrite(t, "tls", whole)
+		if got, _, err := s.get(t, "tls"); err == nil {
+			t.Errorf("a damaged object ended well after %d bytes", len(got))
+		}
+	}
+}
+
 func commandEnv(t *testing.T, s *stack) []string {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config")

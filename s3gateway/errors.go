@@ -157,7 +157,7 @@ func keyError(err *datakey.Error) *s3Error {
 // answer has begun.
 func (x *exchange) fail(err error) error {
 	e := x.asS3(err)
-	if auditErr := x.op.End(e.code, audit.HTTPStatus.Int(e.status)); auditErr != nil {
+	if auditErr := x.op.End(e.code, audit.HTTPStatus.Int(e.status), audit.Reason.String(e.message)); auditErr != nil {
 		x.g.log.Error("cannot end the audit record", "request_id", x.id, "error", auditErr)
 		e = x.asS3(auditErr)
 	}

@@ -117,6 +117,7 @@ type stack struct {
 	app      *s3.Client // through the gateway
 	store    *s3.Client // around it
 	endpoint string     // of the gateway
+	gateway  http.Handler
 	audit    *audit.Log
 	auditDir string
 	full     bool // the store implements conditional requests and the like
@@ -130,6 +131,12 @@ func client(endpoint, id, secret string, options ...func(*s3.Options)) *s3.Clien
 			return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret}, nil
 		}),
 	}, options...)
+}
+
+// withChecksums are the SDK's defaults for a client made from its configuration.
+func withChecksums(o *s3.Options) {
+	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
+	o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
 }
 
 func secretFile(t testing.TB, secret string) string {
@@ -171,8 +178,8 @@ func newStack(t testing.TB, storeEndpoint string, edit ...func(*s3gateway.Config
 	}
 	server := httptest.NewServer(gateway)
 	t.Cleanup(server.Close)
-	s.endpoint = server.URL
-	s.app = client(server.URL, appID, appSecret)
+	s.endpoint, s.gateway = server.URL, gateway
+	s.app = client(server.URL, appID, appSecret, withChecksums)
 	s.store = client(storeEndpoint, storeID, storeKey)
 	if _, err := s.app.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
 		t.Fatalf("creating the bucket: %v", err)
@@ -235,12 +242,11 @@ func startMinIO(t testing.TB) string {
 		command.Process.Kill()
 		command.Wait()
 	})
+	// Its health endpoint is ready before its API is.
+	store := client("http://"+address, storeID, storeKey)
 	for range 300 {
-		if answer, err := http.Get("http://" + address + "/minio/health/ready"); err == nil {
-			answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
-				return "http://" + address
-			}
+		if _, err := store.ListBuckets(t.Context(), &s3.ListBucketsInput{}); err == nil {
+			return "http://" + address
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
