@@ -149,7 +149,7 @@ func (s *devStack) initToken() error {
 	if err := errors.Join(s.makeSecret("hsm.pin"), s.makeSecret("hsm.so-pin")); err != nil {
 		return err
 	}
-	return hsm.InitToken(module, devToken, s.path("hsm.so-pin"), s.path("hsm.pin"))
+	return hsm.InitToken(context.Background(), module, devToken, s.path("hsm.so-pin"), s.path("hsm.pin"))
 }
 
 func softHSMModule() (string, error) {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -48,7 +47,7 @@ type figure struct {
 // the times; an operation that fails fails the run.
 func TestMeasure(t *testing.T) {
 	shared.stop()
-	s, err := startStack(plainBinary, filepath.Join(t.TempDir(), "stack"))
+	s, err := startStack(plainBinary, stackDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,3 +31,17 @@ func writeFileAt(t testing.TB, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// stackDir is a temporary directory that PostgreSQL's own user can get to.
+func stackDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sidekey-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

@@ -176,7 +176,7 @@ func TestKeyServiceAway(t *testing.T) {
 	<-shared.keysvc.exited
 	time.Sleep(2500 * time.Millisecond)
 	once := shared.s3Client(t, "app", shared.env["S3_ENDPOINT"])
-	_, err := once.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: ptr("object")}, func(o *s3.Options) { o.RetryMaxAttempts = 1 })
+	_, err := once.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: ptr("object")})
 	var apiError smithy.APIError
 	if !errors.As(err, &apiError) || (apiError.ErrorCode() != "ServiceUnavailable" && apiError.ErrorCode() != "SlowDown") {
 		t.Errorf("GET without a key service: %v, want 503", err)
