@@ -91,7 +91,7 @@ say "4. Who used which key for what: the trace of that SELECT and of one GET, do
 # The application's own trace goes on: in a SQL comment, and in S3's case in a header.
 trace_sql=$(openssl rand -hex 16) trace_s3=$(openssl rand -hex 16)
 sleep 3 # the lease of the cached data keys ends, so that the trace goes down to the HSM
-run "${psql_app[@]}" -tAc "/*traceparent='00-$trace_sql-00000000000000a1-01'*/ select ssn from customers where email = 'ada@example.com'"
+run "${psql_app[@]}" -tAc "select ssn from customers where email = 'ada@example.com' /*traceparent='00-$trace_sql-00000000000000a1-01'*/"
 url=$("${aws_app[@]}" s3 presign s3://documents/file)
 echo "${dim}\$ curl -H traceparent:... <presigned URL of s3://documents/file>$plain"
 curl -sf -H "traceparent: 00-$trace_s3-00000000000000b2-01" -o "$work/copy" "$url"

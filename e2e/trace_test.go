@@ -49,7 +49,7 @@ func TestTraceReachesTheHSM(t *testing.T) {
 	if err != nil || string(body) != text {
 		t.Errorf("GET: %q, %v", body, err)
 	}
-	mustPsql(t, shared.env["DATABASE_URL"], "/*traceparent='00-"+sqlTrace+"-00000000000000bb-01'*/ select c_secret from people where id = 601")
+	mustPsql(t, shared.env["DATABASE_URL"], "select c_secret from people where id = 601 /*traceparent='00-"+sqlTrace+"-00000000000000bb-01'*/")
 
 	for trace, root := range map[string]string{s3Trace: "s3.GetObject", sqlTrace: "postgres.query"} {
 		tree, err := shared.run(shared.binary, "audit", "show", trace, "--dir", shared.path("audit-proxy"), "--dir", shared.path("audit-keysvc"))
