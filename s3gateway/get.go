@@ -165,8 +165,7 @@ func (x *exchange) sendWhole(ctx context.Context, f *found, want wanted) error {
 // and accompany nothing less.
 func (x *exchange) describe(f *found, want wanted) {
 	x.copyAnswer(f.resp.Header)
-	x.setEncryption(f.opener.KeyARN())
-	x.w.Header().Set("Accept-Ranges", "bytes")
+	x.setObject(f.opener.KeyARN())
 	if want.checksums && want.spec == nil {
 		setChecksums(x.w.Header(), f.opener.Checksums())
 	}
@@ -294,9 +293,8 @@ func headObject(ctx context.Context, x *exchange) error {
 		status = http.StatusPartialContent
 	}
 	x.copyAnswer(resp.Header)
-	x.setEncryption(header.KeyARN)
+	x.setObject(header.KeyARN)
 	out := x.w.Header()
-	out.Set("Accept-Ranges", "bytes")
 	out.Set("Content-Length", strconv.FormatInt(n, 10))
 	if status == http.StatusPartialContent {
 		out.Set("Content-Range", contentRange(off, n, size))

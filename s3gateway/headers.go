@@ -86,6 +86,16 @@ func (x *exchange) setEncryption(keyARN string) {
 	x.w.Header().Set("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", keyARN)
 }
 
+// setObject says what holds for every object that is read. Without a type the
+// HTTP server would guess one from the plaintext.
+func (x *exchange) setObject(keyARN string) {
+	x.setEncryption(keyARN)
+	x.w.Header().Set("Accept-Ranges", "bytes")
+	if x.w.Header().Get("Content-Type") == "" {
+		x.w.Header().Set("Content-Type", "binary/octet-stream")
+	}
+}
+
 // sealed returns the sidekey header of a stored object.
 func sealed(from http.Header) (string, error) {
 	switch values := from[sealedHeader]; len(values) {

@@ -4,7 +4,6 @@ package s3gateway
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"strings"
 )
@@ -39,6 +38,7 @@ type route struct {
 var commonHeaders = []string{
 	"x-amz-date", "x-amz-content-sha256", "x-amz-user-agent", "x-amz-expected-bucket-owner", "x-amz-request-payer",
 	"x-amz-sdk-checksum-algorithm", "x-amz-checksum-mode", "x-amz-optional-object-attributes",
+	"x-amz-te", // an offer to append an MD5 to the answer, which nobody has to take
 }
 
 var (
@@ -246,9 +246,4 @@ func (x *exchange) level() level {
 		return bucketLevel
 	}
 	return service
-}
-
-// hasBody says whether the method of a request may carry content.
-func hasBody(method string) bool {
-	return method == http.MethodPut || method == http.MethodPost
 }

@@ -196,6 +196,10 @@ func TestKeysAreNotCleaned(t *testing.T) {
 		if string(got) != want {
 			t.Errorf("%s: got %d %q", target, answer.StatusCode, got)
 		}
+		// Put without a type, it must not be guessed from the content.
+		if kind := answer.Header.Get("Content-Type"); !strings.HasSuffix(kind, "/octet-stream") {
+			t.Errorf("%s: got type %q", target, kind)
+		}
 	}
 }
 

@@ -73,14 +73,16 @@ func newUpstream(cfg Upstream) (*upstream, error) {
 		return nil, err
 	}
 	u.transport = &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        tlsConfig,
-		TLSHandshakeTimeout:    10 * time.Second,
-		DisableCompression:     true,
-		MaxIdleConns:           1024,
-		MaxIdleConnsPerHost:    256,
-		IdleConnTimeout:        60 * time.Second,
-		ExpectContinueTimeout:  time.Second,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       tlsConfig,
+		TLSHandshakeTimeout:   10 * time.Second,
+		DisableCompression:    true,
+		MaxIdleConns:          1024,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       60 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// Counted from the end of the request; a store may take long to commit.
+		ResponseHeaderTimeout:  5 * time.Minute,
 		ReadBufferSize:         32 << 10,
 		WriteBufferSize:        32 << 10,
 		MaxResponseHeaderBytes: 64 << 10,
