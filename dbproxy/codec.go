@@ -270,7 +270,7 @@ func parseBytea(s string) ([]byte, error) {
 			return r
 		}, s[2:]))
 		if err != nil {
-			return nil, failf(codeBadText, "invalid hexadecimal data")
+			return nil, failf(codeBadParameter, "invalid hexadecimal data")
 		}
 		return out, nil
 	}

@@ -24,6 +24,7 @@ const (
 	codeBadDatetime       = "22007"
 	codeDatetimeOverflow  = "22008"
 	codeBadEncoding       = "22021"
+	codeBadParameter      = "22023"
 	codeBadText           = "22P02"
 	codeBadBinary         = "22P03"
 	codeBadJSON           = "22P05"

@@ -135,6 +135,7 @@ const (
 	numericNaN      = 0xC000
 	numericPInf     = 0xD000
 	numericNInf     = 0xF000
+	infinityScale   = 32 // what numeric_send says of infinities
 )
 
 func numericFromBinary(data []byte) ([]byte, error) {
@@ -201,10 +202,10 @@ func numericToBinary(dst []byte, s string) ([]byte, error) {
 		head(0, 0, numericNaN, 0)
 		return dst, nil
 	case "Infinity":
-		head(0, 0, numericPInf, 0)
+		head(0, 0, numericPInf, infinityScale)
 		return dst, nil
 	case "-Infinity":
-		head(0, 0, numericNInf, 0)
+		head(0, 0, numericNInf, infinityScale)
 		return dst, nil
 	}
 	negative, digits, scale, ok := splitDecimal(s)

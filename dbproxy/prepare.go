@@ -3,10 +3,13 @@
 package dbproxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -223,11 +226,12 @@ const ownName = "sidekey"
 func (s *session) ask(sql string) ([][]string, error) {
 	q := &question{done: make(chan struct{})}
 	for _, e := range []*entry{{kind: 'P', name: ownName, own: q}, {kind: 'B', name: ownName, own: q}, {kind: 'E', own: q},
-		{kind: 'C', target: 'S', name: ownName, own: q}, {kind: 'S', own: q}} {
+		{kind: 'C', target: 'P', name: ownName, own: q}, {kind: 'C', target: 'S', name: ownName, own: q}, {kind: 'S', own: q}} {
 		s.push(e)
 	}
 	for _, m := range []encoder{&pgproto3.Parse{Name: ownName, Query: sql}, &pgproto3.Bind{DestinationPortal: ownName, PreparedStatement: ownName},
-		&pgproto3.Execute{Portal: ownName}, &pgproto3.Close{ObjectType: 'S', Name: ownName}, &pgproto3.Sync{}} {
+		&pgproto3.Execute{Portal: ownName}, &pgproto3.Close{ObjectType: 'P', Name: ownName},
+		&pgproto3.Close{ObjectType: 'S', Name: ownName}, &pgproto3.Sync{}} {
 		if err := s.up.encode(m); err != nil {
 			return nil, err
 		}
@@ -261,20 +265,40 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 		}
 	}
 	zone := s.current().zone
-	r, err := st.plan.Rewrite(text, func(l plan.Literal) ([]byte, error) {
-		plain, err := decodeValue(l.Rule.Type, l.OID, formatText, []byte(l.Value), zone)
-		if err == nil {
-			return s.seal(ctx, l.Rule, plain)
-		}
+	r, err := st.plan.Rewrite(text, func(l plan.Literal) ([][]byte, error) {
+		sealed, err := s.sealLiteral(ctx, l, zone)
 		var own *pgError
 		if errors.As(err, &own) {
-			own.Position = len([]rune(text[:l.Start])) + 1
+			own.Position = utf8.RuneCountInString(text[:l.Start]) + 1
 		}
-		return nil, err
+		return sealed, err
 	})
 	if err != nil {
 		return "", err
 	}
 	st.rewritten = r
 	return r.SQL + comment, nil
+}
+
+func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Location) ([][]byte, error) {
+	values := [][]byte{[]byte(l.Value)}
+	if l.Array {
+		var err error
+		if values, err = textArray(l.Value); err != nil {
+			return nil, err
+		}
+	}
+	for i, v := range values {
+		if v == nil {
+			continue
+		}
+		plain, err := decodeValue(l.Rule.Type, l.OID, formatText, v, zone)
+		if err != nil {
+			return nil, err
+		}
+		if values[i], err = s.seal(ctx, l.Rule, plain); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
 }

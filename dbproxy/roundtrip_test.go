@@ -3,10 +3,8 @@
 package dbproxy_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -93,6 +91,3 @@ func sqlState(err error) string {
 	}
 	return fmt.Sprint(err)
 }
-
-var _ = context.Background
-var _ = strings.Contains

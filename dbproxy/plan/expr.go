@@ -164,6 +164,12 @@ func (a *analyzer) compareArray(l, r *pg.Node, sc *scope) {
 		}
 		return
 	}
+	if k := r.GetAConst(); k != nil && k.GetSval() != nil {
+		if c := a.literal(k); c.why == "" {
+			a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, Rule: v.rule, Array: true})
+			return
+		}
+	}
 	if cast := r.GetTypeCast(); cast != nil {
 		if p := cast.Arg.GetParamRef(); p != nil && a.arrayCast(cast, p, v.rule) {
 			return

@@ -84,6 +84,8 @@ type Literal struct {
 	Rule *Rule
 	// Cast says that the replacement has to say that it is bytea.
 	Cast bool
+	// Array says that it is an array of such values, as in = ANY ('{a,b}').
+	Array bool
 }
 
 // Edit replaces a byte range of the text.

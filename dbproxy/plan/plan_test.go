@@ -44,8 +44,8 @@ func testCatalog(t testing.TB) *plan.Catalog {
 
 func render(t testing.TB, sql string, p *plan.Plan) string {
 	t.Helper()
-	out, err := p.Rewrite(sql, func(l plan.Literal) ([]byte, error) {
-		return []byte(l.Rule.Column + ":" + l.Value), nil
+	out, err := p.Rewrite(sql, func(l plan.Literal) ([][]byte, error) {
+		return [][]byte{[]byte(l.Rule.Column + ":" + l.Value)}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +82,8 @@ func TestRewrites(t *testing.T) {
 		"SELECT e FROM (SELECT email AS e FROM users) s WHERE e = 'a'":                                               "SELECT e FROM (SELECT email AS e FROM users) s WHERE e = " + e("a"),
 		"SELECT id FROM users WHERE email = ANY(ARRAY['a'])":                                                         "SELECT id FROM users WHERE email = ANY(ARRAY[" + e("a") + "])",
 		"SELECT id FROM leads WHERE email IN (SELECT email FROM users)":                                              "SELECT id FROM leads WHERE email IN (SELECT email FROM users)",
+		"SELECT id FROM users WHERE email = ANY ('{a,b}')":                                                           "SELECT id FROM users WHERE email = ANY ( ARRAY['\\x" + hex.EncodeToString([]byte("email:{a,b}")) + "']::pg_catalog.bytea[] )",
+		"SELECT id FROM users WHERE email = ANY ($1::text[])":                                                        "SELECT id FROM users WHERE email = ANY ($1::bytea[])",
 		"SELECT 'users'": "SELECT 'users'",
 		"EXPLAIN SELECT id FROM users WHERE email = 'a'":            "EXPLAIN SELECT id FROM users WHERE email = " + e("a"),
 		"CREATE TABLE gone (x text NOT NULL, y int)":                `CREATE TABLE gone (x bytea CONSTRAINT "sidekey_sealed_x" CHECK (pg_catalog.encode(pg_catalog.substring("x", 1, 2), 'hex') OPERATOR(pg_catalog.=) '5301' AND pg_catalog.octet_length("x") OPERATOR(pg_catalog.>=) 9) NOT NULL, y int)`,
@@ -214,7 +216,7 @@ func TestPositions(t *testing.T) {
 	}
 	sql = "UPDATE users SET email = 'é' WHERE id = nope()"
 	p = plan.Make(sql, testCatalog(t), plan.Options{})
-	r, err := p.Rewrite(sql, func(plan.Literal) ([]byte, error) { return make([]byte, 40), nil })
+	r, err := p.Rewrite(sql, func(plan.Literal) ([][]byte, error) { return [][]byte{make([]byte, 40)}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +238,7 @@ func FuzzMake(f *testing.F) {
 		if p.Refusal != nil || p.Need != plan.NeedNothing {
 			return
 		}
-		r, err := p.Rewrite(sql, func(plan.Literal) ([]byte, error) { return []byte{0x53, 1}, nil })
+		r, err := p.Rewrite(sql, func(plan.Literal) ([][]byte, error) { return [][]byte{{0x53, 1}}, nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,8 +18,9 @@ type Rewritten struct {
 
 type change struct{ start, end, length int }
 
-// Rewrite makes the plan's edits; seal gives the stored form of a literal.
-func (p *Plan) Rewrite(sql string, seal func(Literal) ([]byte, error)) (*Rewritten, error) {
+// Rewrite makes the plan's edits; seal gives the stored form of a literal: one
+// value, or those of the array that it is; nil stands for NULL.
+func (p *Plan) Rewrite(sql string, seal func(Literal) ([][]byte, error)) (*Rewritten, error) {
 	edits := make([]Edit, 0, len(p.Edits)+len(p.Literals))
 	edits = append(edits, p.Edits...)
 	for _, l := range p.Literals {
@@ -27,11 +28,7 @@ func (p *Plan) Rewrite(sql string, seal func(Literal) ([]byte, error)) (*Rewritt
 		if err != nil {
 			return nil, err
 		}
-		text := ` '\x` + hex.EncodeToString(sealed) + `'`
-		if l.Cast {
-			text += "::pg_catalog.bytea "
-		}
-		edits = append(edits, Edit{l.Start, l.End, text})
+		edits = append(edits, Edit{l.Start, l.End, l.text(sealed)})
 	}
 	sort.SliceStable(edits, func(i, j int) bool { return edits[i].Start < edits[j].Start })
 	var b strings.Builder
@@ -49,6 +46,25 @@ func (p *Plan) Rewrite(sql string, seal func(Literal) ([]byte, error)) (*Rewritt
 	b.WriteString(sql[at:])
 	out.SQL = b.String()
 	return out, nil
+}
+
+// text is what replaces the literal.
+func (l *Literal) text(sealed [][]byte) string {
+	values := make([]string, 0, len(sealed))
+	for _, v := range sealed {
+		text := "NULL"
+		if v != nil {
+			text = `'\x` + hex.EncodeToString(v) + `'`
+		}
+		values = append(values, text)
+	}
+	switch {
+	case l.Array:
+		return " ARRAY[" + strings.Join(values, ", ") + "]::pg_catalog.bytea[] "
+	case l.Cast:
+		return " " + values[0] + "::pg_catalog.bytea "
+	}
+	return " " + values[0]
 }
 
 // Position maps a character position in the rewritten text, as the server
