@@ -19,7 +19,9 @@ import (
 )
 
 const (
-	// maxObject is S3's limit on one PUT. It applies to what is stored.
+	// maxObject is S3's limit on one PUT, as the client sees it. What is stored
+	// is a thousandth larger: a store with the same limit refuses the last 5 MiB
+	// below it, before a byte of the body is sent.
 	maxObject = 5 << 30
 
 	// smallObject is up to where an object is verified and sealed in memory
@@ -105,10 +107,10 @@ func checkSize(size int64) error {
 	switch {
 	case size < 0:
 		return &s3Error{code: "MissingContentLength", status: http.StatusLengthRequired, message: "You must provide the Content-Length HTTP header."}
-	case size > maxObject || proxy.SealedSize(size) > maxObject:
+	case size > maxObject:
 		return &s3Error{
 			code: "EntityTooLarge", status: http.StatusBadRequest,
-			message: "Your proposed upload exceeds the maximum allowed size, which is 5 GiB less the overhead of encryption.",
+			message: "Your proposed upload exceeds the maximum allowed size",
 			fields:  [][2]string{{"ProposedSize", strconv.FormatInt(size, 10)}},
 		}
 	}

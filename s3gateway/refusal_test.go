@@ -234,7 +234,7 @@ func TestBadUploads(t *testing.T) {
 		"no decoded length":    {"5\r\nhello", map[string]string{"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, "MissingContentLength"},
 		"SigV4A":               {"hello", map[string]string{"x-amz-content-sha256": "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"}, "InvalidRequest"},
 		"chunked and unsigned": {"hello", map[string]string{"Content-Encoding": "aws-chunked"}, "InvalidRequest"},
-		"too large":            {"", map[string]string{"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length": "5368709120"}, "EntityTooLarge"},
+		"too large":            {"", map[string]string{"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length": "5368709121"}, "EntityTooLarge"},
 		"too large, huge":      {"", map[string]string{"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length": "9223372036854775807"}, "EntityTooLarge"},
 	} {
 		t.Run(name, func(t *testing.T) {
