@@ -105,7 +105,7 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 	fresh := false
 	for range 4 {
 		p := s.makePlan(snap, sql, fresh)
-		depends := p.Need != plan.NeedNothing || p.Refusal != nil || p.Touched()
+		depends := p.Need != plan.NeedNothing || p.Refusal != nil || p.Mentions
 		switch {
 		case p.Need == plan.NeedPath:
 			if s.path, err = s.askPath(); err != nil {

@@ -157,7 +157,9 @@ func (o *outbox) relay(kind byte, length int, from *frames) error {
 // last writes a final message, if what was written so far ends with a whole
 // one, and nothing after it.
 func (o *outbox) last(m encoder) {
-	o.mu.Lock()
+	if !o.mu.TryLock() {
+		return // a write is stuck on a client that does not read
+	}
 	defer o.mu.Unlock()
 	if o.closed {
 		return

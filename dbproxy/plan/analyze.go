@@ -65,7 +65,7 @@ func (a *analyzer) path() []string {
 // relation finds the relation that a statement names: nil if no rule concerns
 // it. One that must not be used is refused here.
 func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
-	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path())
+	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
 	switch res {
 	case needPath:
 		a.needs(NeedPath)

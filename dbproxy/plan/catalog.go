@@ -189,8 +189,10 @@ const (
 	needCatalog                   // a configured table is not in the snapshot
 )
 
-// resolve finds what a relation name means. schema is "" for a bare name.
-func (c *Catalog) resolve(schema, name string, path []string) (*Relation, resolution) {
+// resolve finds what a relation name means. schema is "" for a bare name. A
+// configured table that the snapshot lacks exists all the same, perhaps, unless
+// the snapshot is fresh.
+func (c *Catalog) resolve(schema, name string, path []string, fresh bool) (*Relation, resolution) {
 	if !c.mentions(name) {
 		return nil, unprotected
 	}
@@ -220,6 +222,9 @@ func (c *Catalog) resolve(schema, name string, path []string) (*Relation, resolu
 			if r.Schema == s {
 				return r, resolved
 			}
+		}
+		if c.rules[name][s] != nil && !fresh {
+			return nil, needCatalog
 		}
 	}
 	return nil, needCatalog

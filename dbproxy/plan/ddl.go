@@ -240,7 +240,7 @@ func (a *analyzer) foreignKey(c *pg.Constraint, columns []string, rel *Relation)
 
 // alterTable checks every command of an ALTER TABLE.
 func (a *analyzer) alterTable(s *pg.AlterTableStmt) {
-	rel, res := a.cat.resolve(s.Relation.Schemaname, s.Relation.Relname, a.path())
+	rel, res := a.cat.resolve(s.Relation.Schemaname, s.Relation.Relname, a.path(), a.opt.Fresh)
 	switch {
 	case res == needPath:
 		a.needs(NeedPath)
@@ -352,7 +352,7 @@ func (a *analyzer) rename(s *pg.RenameStmt) {
 			a.refuse(loc, "a table with protected columns cannot be renamed, nor another take its name", "Its values are bound to its name.")
 		}
 	case pg.ObjectType_OBJECT_COLUMN:
-		rel, res := a.cat.resolve(s.Relation.Schemaname, s.Relation.Relname, a.path())
+		rel, res := a.cat.resolve(s.Relation.Schemaname, s.Relation.Relname, a.path(), a.opt.Fresh)
 		if res == needPath {
 			a.needs(NeedPath)
 		}

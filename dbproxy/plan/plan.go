@@ -47,6 +47,9 @@ type Plan struct {
 	Edits []Edit
 	// Params are the parameters to be sealed, by number.
 	Params map[int]Param
+	// Mentions says that some identifier is the name of a relation that matters,
+	// so that the plan depends on the catalog.
+	Mentions bool
 	// Fingerprint of the text without its constants; only if Touched.
 	Fingerprint string
 }
@@ -161,7 +164,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	if err != nil {
 		return refused(syntaxError(sql, err))
 	}
-	p := &Plan{Statements: make([]Statement, len(tree.Stmts))}
+	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.classify(raw.Stmt)
@@ -173,19 +176,19 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.pathDirty = a.pathDirty || a.stmt.Path
 	}
 	a.checkParams()
-	return a.finish(p, len(tree.Stmts))
+	return a.finish(p)
 }
 
-func (a *analyzer) finish(p *Plan, statements int) *Plan {
+func (a *analyzer) finish(p *Plan) *Plan {
 	if a.need != NeedNothing && !a.opt.Fresh || a.need == NeedPath {
 		if a.need == NeedPath && a.opt.Path != nil {
 			a.refuse(0, "the search_path changes within this text, so that a table name is ambiguous", "Qualify the table name with its schema.")
 		} else {
-			return &Plan{Need: a.need, Statements: p.Statements}
+			return &Plan{Need: a.need, Statements: p.Statements, Mentions: p.Mentions}
 		}
 	}
 	if a.err != nil {
-		return &Plan{Refusal: a.err, Statements: p.Statements}
+		return &Plan{Refusal: a.err, Statements: p.Statements, Mentions: p.Mentions}
 	}
 	sort.Slice(a.literals, func(i, j int) bool { return a.literals[i].Start < a.literals[j].Start })
 	sort.SliceStable(a.edits, func(i, j int) bool { return a.edits[i].Start < a.edits[j].Start })

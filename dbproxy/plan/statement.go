@@ -157,7 +157,7 @@ func (a *analyzer) reach(n *pg.Node) {
 }
 
 func (a *analyzer) reaches(rv *pg.RangeVar) bool {
-	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path())
+	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
 	switch res {
 	case unprotected:
 		return false
