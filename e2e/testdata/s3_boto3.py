@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 canary = os.environ["CANARY"]
 s3 = boto3.Session(profile_name="app").client(
-    "s3", endpoint_url=os.environ["S3_ENDPOINT"], config=Config(s3={"addressing_style": "path"}))
+    "s3", endpoint_url=os.environ["S3_ENDPOINT"], config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))
 bucket = "boto3-" + canary[6:20]
 s3.create_bucket(Bucket=bucket)
 body = (canary * 3000).encode()
