@@ -46,6 +46,8 @@ type Config struct {
 
 	// Allow are the host:port patterns of all other hosts that may be
 	// reached through the proxy; the port may be "*". Empty refuses all.
+	// S3 hosts that S3Hosts does not name are let through only by their own
+	// name in full: a star does not stand for them.
 	// Loopback, link-local (cloud metadata) and multicast addresses are
 	// refused even if a pattern or a DNS name leads to them, unless the
 	// entry is the address itself, or localhost.

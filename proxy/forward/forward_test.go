@@ -404,6 +404,29 @@ func TestTunnelIsRefused(t *testing.T) {
 	}
 }
 
+// A star opens no way past the gateway to the object store.
+func TestStarLetsNoS3HostThrough(t *testing.T) {
+	e := start(t, forward.Config{Allow: []string{"*:443", "*.amazonaws.com:443", "*.api.aws:443", "*.amazonaws.com.cn:443"}})
+	for _, host := range []string{
+		"s3-us-west-2.amazonaws.com",
+		"b.s3-us-west-2.amazonaws.com",
+		"S3-Accelerate.amazonaws.com.",
+		"b.s3-accelerate.dualstack.amazonaws.com",
+		"s3-fips.us-east-1.amazonaws.com",
+		"b.s3-fips.dualstack.us-east-1.amazonaws.com",
+		"ap-123456789012.s3-accesspoint.us-east-1.amazonaws.com",
+		"b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com",
+		"s3tables.us-east-1.amazonaws.com",
+		"b.s3.cn-north-1.amazonaws.com.cn",
+		"s3.us-east-1.api.aws",
+	} {
+		status, body := e.connect(t, host+":443")
+		if status != http.StatusForbidden || !strings.Contains(body, "forward.allow") {
+			t.Errorf("CONNECT %s = %d %q, want 403", host, status, body)
+		}
+	}
+}
+
 func TestTunnelIsAllowed(t *testing.T) {
 	up := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }))
 	defer up.Close()

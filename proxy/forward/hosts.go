@@ -164,6 +164,26 @@ func (l hostPatterns) parents() []string {
 	return slices.Compact(names)
 }
 
+// objectStore tells whether an AWS host may take or give S3 objects under a name
+// that is not taken over: s3-us-west-2, s3-accelerate, s3-fips, access points,
+// S3 Express, tables, other partitions. A tunnel to one would carry plaintext
+// past the gateway.
+func objectStore(host string) bool {
+	if !slices.ContainsFunc([]string{"amazonaws.com", "amazonaws.com.cn", "api.aws", "api.amazonwebservices.com.cn"}, func(domain string) bool {
+		return strings.HasSuffix(host, "."+domain)
+	}) {
+		return false
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		switch {
+		case label == "s3", strings.HasPrefix(label, "s3-"), strings.HasPrefix(label, "s3express"),
+			label == "s3tables", label == "s3vectors":
+			return true
+		}
+	}
+	return false
+}
+
 // allowed is one entry of the allow-list.
 type allowed struct {
 	host    hostPattern // nil if addr is valid
@@ -204,8 +224,13 @@ func parseAllowed(s string) (allowed, error) {
 	return a, err
 }
 
+// match never lets a star stand for an S3 host: whoever allows *.amazonaws.com for
+// other services has not decided that objects may leave as they are.
 func (a allowed) match(t target) bool {
 	if a.port != "*" && a.port != t.port {
+		return false
+	}
+	if objectStore(t.host) && (a.host == nil || !a.host.fixed()) {
 		return false
 	}
 	if a.addr.IsValid() || a.anyHost {
