@@ -150,6 +150,33 @@ func TestObjectsDoNotSwap(t *testing.T) {
 	}
 }
 
+// A store that claims another size than the header proves is refused before a
+// byte of a range is returned, and the size is not among the checksums.
+func TestClaimedSizeIsProven(t *testing.T) {
+	f := newFixture(t)
+	checksums := map[string]string{"content-md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
+	plain := randomBytes(100_000)
+	header, body := f.put(t, proxy.Object{Bucket: "tenants", Key: "a/k", Checksums: checksums, Size: int64(len(plain))}, plain)
+	if len(header) > 400 {
+		t.Errorf("header has %d bytes, want at most 400", len(header))
+	}
+	o, err := f.cipher.OpenObject(t.Context(), "tenants", "a/k", header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(checksums, o.Checksums()); diff != "" {
+		t.Error(diff)
+	}
+	if size, err := o.PlainSize(int64(len(body))); err != nil || size != int64(len(plain)) {
+		t.Errorf("size %d, %v", size, err)
+	}
+	for _, claimed := range []int64{proxy.SealedSize(32_768), proxy.SealedSize(99_999), proxy.SealedSize(1 << 40)} {
+		if _, err := o.PlainSize(claimed); !errors.Is(err, proxy.ErrOpen) {
+			t.Errorf("a body of %d bytes: %v, want ErrOpen", claimed, err)
+		}
+	}
+}
+
 func TestSealerSealsOnce(t *testing.T) {
 	f := newFixture(t)
 	s, err := f.cipher.SealObject(t.Context(), proxy.Object{Bucket: "data", Key: "k"})

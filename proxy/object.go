@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/sidekey/sidekey/proxy/datakey"
@@ -33,7 +34,7 @@ type Object struct {
 	// stored encrypted and returned by ObjectOpener.
 	Checksums map[string]string
 	// Size is the plaintext's length, or 0 if it is not known; it counts towards
-	// the bytes a data key may seal.
+	// the bytes a data key may seal, and the header proves it to readers.
 	Size int64
 }
 
@@ -63,7 +64,7 @@ func (c *Cipher) SealObject(ctx context.Context, o Object) (*ObjectSealer, error
 	scope := datakey.Scope{KeyID: keyID, Context: objectContext(o.Bucket, own), Purpose: "object"}
 	use, err := c.keys.Seal(ctx, scope, o.Size, func(use datakey.Use, secret []byte) error {
 		h := envelope.NewHeader(use.KeyARN, use.Wrapped, own)
-		if s.message, err = h.Seal(secret, o.Bucket, o.Key, o.Checksums); err != nil {
+		if s.message, err = h.Seal(secret, o.Bucket, o.Key, withSize(o.Checksums, o.Size)); err != nil {
 			return fmt.Errorf("sealing an object header: %w", err)
 		}
 		s.header, s.keyARN = h.String(), use.KeyARN
@@ -73,6 +74,28 @@ func (c *Cipher) SealObject(ctx context.Context, o Object) (*ObjectSealer, error
 		return nil, err
 	}
 	return s, nil
+}
+
+func withSize(checksums map[string]string, size int64) map[string]string {
+	if size <= 0 {
+		return checksums
+	}
+	all := maps.Clone(checksums)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[envelope.SizeName] = strconv.FormatInt(size, 10)
+	return all
+}
+
+// takeSize removes the size from the checksums; -1 if it is not there.
+func takeSize(checksums map[string]string) int64 {
+	size, err := strconv.ParseInt(checksums[envelope.SizeName], 10, 64)
+	delete(checksums, envelope.SizeName)
+	if err != nil || size < 0 {
+		return -1
+	}
+	return size
 }
 
 // ownContext is what a header stores of the encryption context: everything that
@@ -141,6 +164,7 @@ type ObjectOpener struct {
 	message   *envelope.Message
 	checksums map[string]string
 	keyARN    string
+	size      int64 // of the plaintext as the header proves it; -1 if it does not
 }
 
 // OpenObject authenticates an object's header for its bucket and name. Errors
@@ -155,7 +179,9 @@ func (c *Cipher) OpenObject(ctx context.Context, bucket, key, header string) (*O
 	ref := datakey.Ref{KeyARN: h.KeyARN, Wrapped: h.WrappedKey, Context: objectContext(bucket, h.Context)}
 	use, err := c.keys.Open(ctx, ref, func(use datakey.Use, secret []byte) error {
 		o.keyARN = use.KeyARN
-		o.message, o.checksums, err = h.Open(secret, bucket, key)
+		if o.message, o.checksums, err = h.Open(secret, bucket, key); err == nil {
+			o.size = takeSize(o.checksums)
+		}
 		return err
 	})
 	if err := c.recordUse(ctx, start, use, h.KeyARN, err); err != nil {
@@ -170,8 +196,16 @@ func (o *ObjectOpener) KeyARN() string { return o.keyARN }
 // Checksums are those given to SealObject.
 func (o *ObjectOpener) Checksums() map[string]string { return o.checksums }
 
-// PlainSize is the length of the plaintext of a stored body of that length.
-func (o *ObjectOpener) PlainSize(sealed int64) (int64, error) { return PlainSize(sealed) }
+// PlainSize is the length of the plaintext of a stored body of that length. It
+// fails with ErrOpen if the header proves another: a store that claims a wrong
+// size is found out also by those who read parts.
+func (o *ObjectOpener) PlainSize(sealed int64) (int64, error) {
+	size, err := PlainSize(sealed)
+	if err == nil && o.size >= 0 && size != o.size {
+		return 0, ErrOpen
+	}
+	return size, err
+}
 
 // Range is the part of the stored body to fetch for n plaintext bytes from off:
 // whole chunks, and the end of the body when the range reaches the end. The

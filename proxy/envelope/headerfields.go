@@ -34,6 +34,11 @@ func parseContext(b []byte) (map[string]string, error) {
 	return context, nil
 }
 
+// SizeName is the entry among the checksums that holds the length of the plaintext,
+// decimal. A store cannot then make up the size of an object to a reader of ranges
+// that do not reach the end.
+const SizeName = "size"
+
 // Checksum names that have a code; others are written out. A code is never
 // given to another name. FORMAT.md [H9].
 func checksumNames() []string {
@@ -41,6 +46,7 @@ func checksumNames() []string {
 		1: "CRC32", 2: "CRC32C", 3: "CRC64NVME", 4: "SHA1", 5: "SHA256", 6: "MD5",
 		7: "x-amz-checksum-crc32", 8: "x-amz-checksum-crc32c", 9: "x-amz-checksum-crc64nvme",
 		10: "x-amz-checksum-sha1", 11: "x-amz-checksum-sha256", 12: "content-md5",
+		13: SizeName,
 	}
 }
 
