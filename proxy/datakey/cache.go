@@ -35,6 +35,8 @@ type Cache struct {
 	loads  singleflight.Group
 	serial atomic.Uint64 // of the last entry
 
+	closing sync.RWMutex // held to read the index, which must not be read while it closes
+
 	mu     sync.Mutex
 	scopes map[string]*entry   // the data key each scope seals with; guarded by mu
 	live   map[*entry]struct{} // not yet zeroed; guarded by mu
@@ -90,7 +92,9 @@ func (c *Cache) Close() error {
 	for _, e := range all {
 		e.refuse()
 	}
+	c.closing.Lock()
 	c.index.Close()
+	c.closing.Unlock()
 	c.arena.close()
 	return nil
 }
@@ -230,7 +234,9 @@ func (c *Cache) ready(ctx context.Context, e *entry) (ok, renewed bool, err erro
 func indexKey(id keyID) uint64 { return binary.LittleEndian.Uint64(id[:]) }
 
 func (c *Cache) find(id keyID) *entry {
+	c.closing.RLock()
 	e, ok := c.index.Get(indexKey(id))
+	c.closing.RUnlock()
 	if !ok || e == nil || e.id != id || !e.acquire() {
 		return nil
 	}
@@ -250,7 +256,8 @@ func (c *Cache) scoped(name string) *entry {
 // load opens a data key by a call to the key service, one at a time per key.
 func (c *Cache) load(ctx context.Context, id keyID, ref Ref) (*entry, error) {
 	for range attempts {
-		v, err := c.flight(ctx, "open "+string(id[:]), func(ctx context.Context) (any, error) {
+		// The ARN is the caller's claim, so that a wrong one fails nobody else.
+		v, err := c.flight(ctx, "open "+string(id[:])+ref.KeyARN, func(ctx context.Context) (any, error) {
 			asked := c.now()
 			plaintext, arn, err := c.source.decrypt(ctx, ref)
 			if err != nil {

@@ -116,6 +116,9 @@ func (k *fakeKMS) Decrypt(ctx context.Context, in *kms.DecryptInput, _ ...func(*
 	if err := k.enter(ctx, "Decrypt", &k.decrypted); err != nil {
 		return nil, err
 	}
+	if in.KeyId != nil && *in.KeyId != keyARN {
+		return nil, &types.IncorrectKeyException{}
+	}
 	key, err := k.aead.Open(nil, nil, in.CiphertextBlob, contextBytes(in.EncryptionContext))
 	if err != nil {
 		return nil, &types.InvalidCiphertextException{}
