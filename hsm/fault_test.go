@@ -94,7 +94,7 @@ func TestHungByOwnDeadline(t *testing.T) {
 	f := shimmed(t)
 	f.must(f.open(f.config()).Close()) // creating the root key takes longer
 	cfg := f.hasty()
-	cfg.Timeout = 300 * time.Millisecond
+	cfg.Timeout = 5 * time.Second
 	tok := f.open(cfg)
 	f.misbehave("C_GenerateRandom hang")
 	if _, err := tok.Random(context.Background(), 16); !errors.Is(err, context.DeadlineExceeded) {
