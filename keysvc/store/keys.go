@@ -207,7 +207,9 @@ func (s *Store) change(ctx context.Context, what string, do func(*sql.Tx) error)
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	var revision int64
-	if err := tx.QueryRowContext(ctx, "SELECT value FROM revision").Scan(&revision); err != nil {
+	// The triggers have done this already, unless somebody has removed them;
+	// then copies in memory would outlive a DisableKey.
+	if err := tx.QueryRowContext(ctx, "UPDATE revision SET value = max(value, ?) + 1 RETURNING value", s.revision.Load()).Scan(&revision); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := tx.Commit(); err != nil {
