@@ -38,6 +38,7 @@ func checkAliasName(name string) error {
 // of its own beside its key.
 func (s *Service) decideAlias(ctx context.Context, r *request, action, alias string) error {
 	arn := s.aliasARN(alias)
+	r.about(arn)
 	return s.decide(ctx, r, action, policy.Resource{Names: []string{alias, arn}}, arn)
 }
 
@@ -73,6 +74,7 @@ func (s *Service) aliasTarget(ctx context.Context, r *request, action, alias, ta
 	if name.alias != "" {
 		return nil, validationError("Aliases must refer to keys. Not aliases")
 	}
+	r.about(s.arnOf(name))
 	if err := s.decideAlias(ctx, r, action, alias); err != nil {
 		return nil, err
 	}

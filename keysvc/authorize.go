@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/policy"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
@@ -60,10 +59,13 @@ func (s *Service) key(ctx context.Context, r *request, action string, name keyNa
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
+	arn := s.arnOf(name)
 	if k != nil {
-		r.audit.Set(audit.KeyARN.String(s.keyARN(k.ID)))
+		r.about(s.keyARN(k.ID))
+	} else {
+		r.about(arn)
 	}
-	if err := s.decide(ctx, r, action, s.resource(name, k), s.arnOf(name)); err != nil {
+	if err := s.decide(ctx, r, action, s.resource(name, k), arn); err != nil {
 		return nil, err
 	}
 	if k == nil {

@@ -225,7 +225,6 @@ func (s *Service) reEncrypt(ctx context.Context, r *request, in *kms.ReEncryptIn
 		return nil, err
 	}
 	to, err := s.cryptoKey(ctx, r, "kms:ReEncryptTo", *in.DestinationKeyId)
-	r.audit.Set(audit.KeyARN.String(s.keyARN(from.ID)))
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,12 +45,21 @@ type request struct {
 	principal *principal
 	peer      string
 	audit     *audit.Op // nil until the body was parsed
+	keys      []string  // ARNs of keys and aliases that decisions were about
 	secrets   [][]byte  // zeroed when the answer was written
 	large     bool      // holds one of the places for large bodies
 }
 
 // wipe has b zeroed when the answer was written.
 func (r *request) wipe(b []byte) { r.secrets = append(r.secrets, b) }
+
+// about puts a key or alias that a decision is about on the record.
+func (r *request) about(arn string) {
+	if !slices.Contains(r.keys, arn) {
+		r.keys = append(r.keys, arn)
+		r.audit.Set(keyAttr(slices.Clone(r.keys)))
+	}
+}
 
 // finish gives back what the request held.
 func (s *Service) finish(r *request) {

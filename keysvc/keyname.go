@@ -69,15 +69,14 @@ func parseID(s string) (uuid.UUID, bool) {
 // subject is what a request is about, as far as its input tells before
 // anything was looked up. It goes into the intent record.
 type subject struct {
-	key     string
+	keys    []string // ARNs, or names as they were sent
 	context map[string]string
-	isKey   bool
 }
 
 func (s subject) attrs() []attribute.KeyValue {
 	attrs := make([]attribute.KeyValue, 0, 8)
-	if s.isKey {
-		attrs = append(attrs, audit.KeyARN.String(s.key))
+	if len(s.keys) > 0 {
+		attrs = append(attrs, keyAttr(s.keys))
 	}
 	if len(s.context) > 0 && contextSize(s.context) <= maxContext { // a larger one is refused
 		names := slices.Sorted(maps.Keys(s.context))
@@ -90,33 +89,49 @@ func (s subject) attrs() []attribute.KeyValue {
 	return attrs
 }
 
+// keyAttr names the keys and aliases that a record is about: one as a string,
+// several as a list.
+func keyAttr(arns []string) attribute.KeyValue {
+	if len(arns) == 1 {
+		return audit.KeyARN.String(arns[0])
+	}
+	return audit.KeyARN.StringSlice(arns)
+}
+
 // subjectOf returns a function that reads the subject of an input of type t.
 func subjectOf(t reflect.Type) func(s *Service, in reflect.Value) subject {
-	index := func(names ...string) int {
+	indexes := func(names ...string) (all []int) {
 		for _, name := range names {
 			if f, ok := t.FieldByName(name); ok {
-				return f.Index[0]
+				all = append(all, f.Index[0])
 			}
 		}
-		return -1
+		return all
 	}
-	key := index("SourceKeyId", "KeyId", "TargetKeyId", "AliasName")
-	blob := index("CiphertextBlob")
-	context := index("EncryptionContext", "SourceEncryptionContext")
+	source := indexes("SourceKeyId", "KeyId")
+	others := indexes("AliasName", "TargetKeyId", "DestinationKeyId")
+	blob := indexes("CiphertextBlob")
+	context := indexes("EncryptionContext", "SourceEncryptionContext")
 	return func(s *Service, in reflect.Value) subject {
 		var sub subject
-		if context >= 0 {
-			sub.context, _ = in.Field(context).Interface().(map[string]string)
+		for _, i := range context {
+			sub.context, _ = in.Field(i).Interface().(map[string]string)
 		}
-		if key >= 0 {
-			if name, _ := in.Field(key).Interface().(*string); name != nil {
-				sub.key, sub.isKey = s.fullName(*name), true
+		name := func(i int) {
+			if name, _ := in.Field(i).Interface().(*string); name != nil {
+				sub.keys = append(sub.keys, s.fullName(*name))
 			}
 		}
-		if blob >= 0 && !sub.isKey {
-			if b, err := parseBlob(in.Field(blob).Bytes()); err == nil {
-				sub.key, sub.isKey = s.keyARN(b.keyID), true
+		for _, i := range source {
+			name(i)
+		}
+		if len(blob) > 0 && len(sub.keys) == 0 {
+			if b, err := parseBlob(in.Field(blob[0]).Bytes()); err == nil {
+				sub.keys = append(sub.keys, s.keyARN(b.keyID))
 			}
+		}
+		for _, i := range others {
+			name(i)
 		}
 		return sub
 	}

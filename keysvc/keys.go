@@ -50,7 +50,7 @@ func (s *Service) createKey(ctx context.Context, r *request, in *kms.CreateKeyIn
 	if err := checkKeyRequest(in); err != nil {
 		return nil, err
 	}
-	r.audit.Set(audit.KeyARN.String(s.keyARN(id)))
+	r.about(s.keyARN(id))
 	k := store.Key{
 		ID: id, Spec: string(types.KeySpecSymmetricDefault), Usage: string(types.KeyUsageTypeEncryptDecrypt),
 		Description: value(in.Description), Created: time.Now(), Tags: tags,

@@ -102,10 +102,14 @@ func New(ctx context.Context, cfg Config, st *store.Store, tok Token, al *audit.
 
 // Handler answers the API at POST / and the health check at GET /healthz.
 func (s *Service) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", s.serveHealth)
-	mux.HandleFunc("/", s.serveAPI)
-	return mux
+	// Not a ServeMux: it would answer paths such as "//" with a redirect.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			s.serveHealth(w, r)
+			return
+		}
+		s.serveAPI(w, r)
+	})
 }
 
 // Close ends the background work. Requests must have ended before.

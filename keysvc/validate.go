@@ -175,7 +175,7 @@ func brokenEnum(enum []string, v reflect.Value) string {
 	return ""
 }
 
-// maxShown bounds how much of a wrong value is repeated to its sender.
+// maxShown bounds how much of a wrong value or name is repeated to its sender.
 const maxShown = 1024
 
 // shown is the value as it stands in the error, "Value '1025'".
@@ -192,10 +192,14 @@ func (r *rule) shown(v reflect.Value) string {
 	default:
 		s = fmt.Sprint(v.Interface())
 	}
+	return "Value '" + bounded(s) + "'"
+}
+
+func bounded(s string) string {
 	if len(s) > maxShown {
 		s = strings.ToValidUTF8(s[:maxShown], "") + "..."
 	}
-	return "Value '" + s + "'"
+	return s
 }
 
 func lowerCamel(name string) string {

@@ -25,16 +25,27 @@ func decodeInput(body []byte, in any) error {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return apiError(codeSerialization, "The request body is not a JSON object")
 	}
-	err := json.Unmarshal(body, in, json.WithUnmarshalers(json.UnmarshalFromFunc(unmarshalEpoch)))
+	err := json.Unmarshal(body, in, json.WithUnmarshalers(json.JoinUnmarshalers(
+		json.UnmarshalFromFunc(unmarshalEpoch), json.UnmarshalFromFunc(refuseNull))))
 	var wrong *json.SemanticError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &wrong):
-		return apiError(codeSerialization, "The member at %q has the wrong type or form", string(wrong.JSONPointer))
+		return apiError(codeSerialization, "The member at %q has the wrong type or form", bounded(string(wrong.JSONPointer)))
 	default:
 		return apiError(codeSerialization, "The request body is not valid JSON")
 	}
+}
+
+// refuseNull keeps null out of lists and encryption contexts, where it would
+// be taken for the empty string. A null member is an absent one, and does not
+// come here.
+func refuseNull(dec *jsontext.Decoder, _ *string) error {
+	if dec.PeekKind() == 'n' {
+		return errors.New("want a string")
+	}
+	return errors.ErrUnsupported
 }
 
 func unmarshalEpoch(dec *jsontext.Decoder, t *time.Time) error {

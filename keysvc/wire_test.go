@@ -221,3 +221,16 @@ func TestEncoderKeepsInvalidTextOut(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// signedAs signs a request with another payload hash than that of its body.
+func (s *server) signedAs(payloadHash string) *http.Request {
+	s.t.Helper()
+	r, err := http.NewRequest(http.MethodPost, s.url+"/", strings.NewReader("{}"))
+	must(s.t, err)
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("X-Amz-Target", "TrentService.ListKeys")
+	r.Header.Set("X-Amz-Content-Sha256", payloadHash)
+	creds := aws.Credentials{AccessKeyID: adminID, SecretAccessKey: secret}
+	must(s.t, v4.NewSigner().SignHTTP(ctx, creds, r, payloadHash, "kms", region, time.Now()))
+	return r
+}
