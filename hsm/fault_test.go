@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -145,6 +146,52 @@ func TestHungOpen(t *testing.T) {
 	})
 	tok := f.open(f.config())
 	encrypt(t, tok, generate(t, tok))
+}
+
+// A call that overruns while the module is about to be initialized anew is still
+// in the module, which is not finalized under it.
+func TestNoRestartUnderAHungCall(t *testing.T) {
+	f := shimmed(t)
+	_ = raw.Finalize() // the token's user is to be the one who initializes
+	tok := f.open(f.hasty())
+	wrapped := generate(t, tok)
+	ciphertext := encrypt(t, tok, wrapped)
+	f.must(os.WriteFile(f.control+".trace", nil, 0o600))
+	f.misbehave("C_Encrypt hang\nC_GenerateRandom fail 30\nC_Login fail 30")
+	done := make(chan error)
+	go func() {
+		_, _, err := tok.Encrypt(context.Background(), wrapped, epoch1, nonce1, text1, aad1)
+		done <- err
+	}()
+	for running := true; running; {
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Encrypt: %v, want the deadline", err)
+			}
+			running = false
+		case <-time.After(20 * time.Millisecond):
+			ctx, cancel := within(20 * time.Millisecond)
+			if _, err := tok.Random(ctx, 16); err == nil {
+				t.Error("Random without a token: no error")
+			}
+			cancel()
+		}
+	}
+	for range 20 { // the attempt that waited goes on
+		ctx, cancel := within(20 * time.Millisecond)
+		_, _ = tok.Random(ctx, 16)
+		cancel()
+		time.Sleep(20 * time.Millisecond)
+	}
+	f.misbehave("")
+	eventually(t, "Check after the hang", func() error { return tok.Check(context.Background()) })
+	decrypts(t, tok, wrapped, ciphertext)
+	calls, err := os.ReadFile(f.control + ".trace")
+	f.must(err)
+	if strings.Contains(string(calls), "C_Finalize under a call") {
+		t.Error("the module was finalized under a call")
+	}
 }
 
 func TestSessionLimit(t *testing.T) {

@@ -165,6 +165,9 @@ func (o *objects) finish(e *object, k *keeper, h pkcs11.ObjectHandle, err error)
 	} else {
 		e.keeper = k
 		k.refs += e.refs
+		if k.retired() {
+			o.drop(e) // good for those who wait for it, and for nobody after
+		}
 	}
 	close(e.ready)
 }

@@ -108,8 +108,9 @@ func (t *Token) reconnect(a *connecting, old *conn, failures int) {
 		old.retire()
 	}
 	var err error
-	if failures >= restartAfter && t.hung.Load() == 0 {
-		err = t.mod.restart(ctx)
+	hung := func() bool { return t.hung.Load() > 0 }
+	if failures >= restartAfter && !hung() {
+		err = t.mod.restart(ctx, hung)
 	}
 	var c *conn
 	if err == nil {

@@ -27,7 +27,7 @@
 
 static CK_FUNCTION_LIST_PTR real;
 static CK_FUNCTION_LIST shim;
-static atomic_int sessions, held;
+static atomic_int sessions, held, hanging;
 static pthread_rwlock_t inside = PTHREAD_RWLOCK_INITIALIZER;
 
 static void trace(const char *name)
@@ -68,8 +68,10 @@ static CK_RV before(const char *name, CK_MECHANISM_PTR m)
 			usleep(1000);
 		atomic_store(&held, 0);
 	}
+	atomic_fetch_add(&hanging, 1);
 	while (rule(name, "hang", &a, &b))
 		usleep(1000);
+	atomic_fetch_sub(&hanging, 1);
 	if (rule(name, "fail", &a, &b))
 		return a;
 	if (m != NULL && rule(name, "mech", &a, &b) && m->mechanism == a)
@@ -165,6 +167,12 @@ static CK_RV hook_C_CloseSession(CK_SESSION_HANDLE s)
 	return rv;
 }
 
+static CK_RV hook_C_Finalize(CK_VOID_PTR p)
+{
+	trace(atomic_load(&hanging) > 0 ? "C_Finalize under a call" : "C_Finalize");
+	return real->C_Finalize(p);
+}
+
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 {
 	void *lib = dlopen(REAL, RTLD_NOW);
@@ -172,6 +180,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 	if (get == NULL || get(&real) != CKR_OK)
 		return CKR_GENERAL_ERROR;
 	shim = *real;
+	shim.C_Finalize = hook_C_Finalize;
 	shim.C_Login = hook_C_Login;
 	shim.C_GenerateRandom = hook_C_GenerateRandom;
 	shim.C_EncryptInit = hook_C_EncryptInit;
