@@ -166,7 +166,7 @@ func List(dirs []string, n int) ([]Summary, error) {
 		}
 		return strings.Compare(a.TraceID, b.TraceID)
 	})
-	return list[:min(n, len(list))], nil
+	return list[:min(max(n, 0), len(list))], nil
 }
 
 func listDir(dir string, n int, traces map[string]spanSet) error {

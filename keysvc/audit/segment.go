@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,7 +124,7 @@ func listSegments(dir string) ([]uint64, error) {
 }
 
 func openSegments(dir string, limit int64) (s *segments, ch chain, torn int64, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, ch, 0, err
 	}
 	s = &segments{dir: dir, limit: limit}
@@ -134,6 +135,24 @@ func openSegments(dir string, limit int64) (s *segments, ch chain, torn int64, e
 		return nil, ch, 0, errors.Join(err, s.close())
 	}
 	return s, ch, torn, nil
+}
+
+// makeDir makes dir and what is missing above it. The entry of a new directory is
+// in its parent, which must be on disk before anything in dir is acknowledged.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if parent != dir {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
 }
 
 // lockDir refuses a second process. The kernel frees the lock with the file.

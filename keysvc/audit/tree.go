@@ -92,13 +92,45 @@ func describe(s Span, service string) string {
 	case s.Unknown:
 		b.WriteString("  outcome unknown")
 	default:
-		fmt.Fprintf(&b, "  %s  %s", round(s.End.Sub(s.Start)), printable(cmp.Or(s.Code, "ok")))
+		fmt.Fprintf(&b, "  %s  %s", round(s.End.Sub(s.Start)), outcome(s.Code))
 	}
 	for i, k := range slices.Sorted(maps.Keys(s.Attrs)) {
 		if i == 0 {
 			b.WriteByte(' ')
 		}
 		fmt.Fprintf(&b, " %s=%s", printable(shortKey(k)), value(s.Attrs[k]))
+	}
+	return b.String()
+}
+
+// outcome keeps a code, which may be a peer's word, from posing as success or as
+// attributes.
+func outcome(code string) string {
+	switch code {
+	case "":
+		return "ok"
+	case "ok":
+		return `"ok"`
+	}
+	return value(code)
+}
+
+// String is the line of a list. What comes from peers is quoted where it would
+// reach the terminal as anything but text.
+//
+//	2026-01-02T03:04:05Z 4bf92f3577b34da6a3ce929d0e0e4736 [sidekey-proxy] s3.GetObject  3.4ms  2 spans  AccessDenied
+func (s Summary) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s [%s] %s  %s  %d spans ", s.Start.UTC().Format(time.RFC3339), printable(s.TraceID),
+		printable(s.Service), printable(s.Name), round(s.Duration), s.Spans)
+	for _, code := range s.Codes {
+		b.WriteString(" " + outcome(code))
+	}
+	if s.Unknown > 0 {
+		fmt.Fprintf(&b, " %d without outcome", s.Unknown)
+	}
+	if len(s.Codes) == 0 && s.Unknown == 0 {
+		b.WriteString(" ok")
 	}
 	return b.String()
 }

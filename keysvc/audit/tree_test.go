@@ -45,6 +45,35 @@ func TestWriteTree(t *testing.T) {
 	}
 }
 
+// Codes are the word of peers: a server that answers with a made-up one neither
+// passes for success nor reaches the terminal.
+func TestCodesDoNotDeceive(t *testing.T) {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for code, want := range map[string]string{
+		"":                     "ok",
+		"ok":                   `"ok"`,
+		"ok  principal=eve":    `"ok  principal=eve"`,
+		"\x1b]0;x\x07\u009b2J": `"\x1b]0;x\a\u009b2J"`,
+		"42501":                "42501",
+	} {
+		var tree strings.Builder
+		span := audit.Span{TraceID: "t", SpanID: "a", Service: "s", Name: "n", Code: code, Start: start, End: start}
+		if err := audit.WriteTree(&tree, []audit.Span{span}); err != nil {
+			t.Fatal(err)
+		}
+		if got := "trace t\n└─ [s] n  0s  " + want + "\n"; tree.String() != got {
+			t.Errorf("tree %q, want %q", tree.String(), got)
+		}
+		summary := audit.Summary{TraceID: "t", Service: "s", Name: "n", Start: start, Spans: 1}
+		if code != "" {
+			summary.Codes = []string{code}
+		}
+		if got := "2026-01-02T03:04:05Z t [s] n  0s  1 spans  " + want; summary.String() != got {
+			t.Errorf("line %q, want %q", summary.String(), got)
+		}
+	}
+}
+
 func TestTreeWithACircleEnds(t *testing.T) {
 	var b strings.Builder
 	spans := []audit.Span{{SpanID: "a", ParentSpanID: "b"}, {SpanID: "b", ParentSpanID: "a"}, {SpanID: "c", ParentSpanID: "c"}}
