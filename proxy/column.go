@@ -148,20 +148,23 @@ func (col *Column) Acquire(ctx context.Context) (*ColumnLease, error) {
 	for _, k := range col.keys {
 		start := time.Now()
 		got, err := k.pin.Acquire(ctx)
-		if err != nil || !k.recorded(op) {
+		known := k.recorded(op)
+		if err != nil || !known {
 			err = col.cipher.recordUse(ctx, start, got.Use, k.arn, err)
 		}
 		if err != nil {
 			l.Release()
 			return nil, err
 		}
+		if !known {
+			k.remember(op)
+		}
 		l.keys = append(l.keys, leasedKey{k.id, got})
 	}
 	return l, nil
 }
 
-// recorded says that the operation has this key's use on its record, and
-// remembers that it is about to.
+// recorded says that the operation has this key's use on its record.
 func (k *columnKey) recorded(op *audit.Op) bool {
 	if op == nil {
 		return false
@@ -171,8 +174,15 @@ func (k *columnKey) recorded(op *audit.Op) bool {
 			return true
 		}
 	}
-	k.seen[k.next.Add(1)%uint32(len(k.seen))].Store(op)
 	return false
+}
+
+// remember comes after the record: another goroutine of the operation that finds
+// it may make the record durable and answer.
+func (k *columnKey) remember(op *audit.Op) {
+	if op != nil {
+		k.seen[k.next.Add(1)%uint32(len(k.seen))].Store(op)
+	}
 }
 
 // errEnded is what a lease says that outlived its data key.

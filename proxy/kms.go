@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -25,7 +26,8 @@ import (
 
 // KMSConfig says where the key service is.
 type KMSConfig struct {
-	// Endpoint is the URL of the key service. Empty means AWS KMS of Region.
+	// Endpoint is the URL of the key service. Empty means AWS KMS of Region. http is
+	// for a key service on the same host, at a loopback address.
 	Endpoint string `yaml:"endpoint"`
 
 	// Region is the region that requests are signed for. Default us-east-1.
@@ -50,6 +52,9 @@ func (c *KMSConfig) Validate() error {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return fmt.Errorf("endpoint: %q is not an http or https URL", c.Endpoint)
 		}
+		if u.Scheme == "http" && !loopback(u.Hostname()) {
+			return fmt.Errorf("endpoint: %q would send data keys over the network in clear; use https", c.Endpoint)
+		}
 	}
 	if c.AccessKeyID == "" {
 		return errors.New("access_key_id: missing")
@@ -58,6 +63,11 @@ func (c *KMSConfig) Validate() error {
 		return errors.New("secret_access_key_file: missing")
 	}
 	return nil
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // NewKMS returns a client of the key service. Its requests carry the trace
@@ -113,7 +123,8 @@ func kmsHTTPClient(caFile string) (*http.Client, error) {
 		}
 	}
 	// No Proxy: the sidecar may itself be the host's HTTPS_PROXY.
-	return &http.Client{Transport: tracing{&http.Transport{
+	// No redirects: the answer is a data key, from the key service or nobody.
+	return &http.Client{CheckRedirect: noRedirect, Transport: tracing{&http.Transport{
 		DialContext:           (&net.Dialer{Timeout: time.Second}).DialContext,
 		TLSClientConfig:       tlsConfig,
 		TLSHandshakeTimeout:   time.Second,
@@ -124,6 +135,8 @@ func kmsHTTPClient(caFile string) (*http.Client, error) {
 		ForceAttemptHTTP2:     true,
 	}}}, nil
 }
+
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // tracing adds the trace context after signing, so that it is not signed.
 type tracing struct{ next http.RoundTripper }

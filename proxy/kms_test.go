@@ -142,16 +142,35 @@ func TestKMSClient(t *testing.T) {
 	}
 }
 
+// A data key comes from the key service or from nobody.
+func TestKMSClientFollowsNoRedirect(t *testing.T) {
+	elsewhere := new(wire)
+	other := httptest.NewServer(elsewhere)
+	defer other.Close()
+	srv := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
+	defer srv.Close()
+	keys := wireCache(t, proxy.KMSConfig{Endpoint: srv.URL, AccessKeyID: "a", SecretAccessKeyFile: writeFile(t, "secret", "s")})
+	ref := datakey.Ref{KeyARN: keyARN, Wrapped: []byte("blob")}
+	if _, err := keys.Open(t.Context(), ref, func(datakey.Use, []byte) error { return nil }); err == nil {
+		t.Error("opened with a data key from elsewhere")
+	}
+	if n := len(elsewhere.seen()); n > 0 {
+		t.Errorf("%d requests went elsewhere", n)
+	}
+}
+
 func TestKMSConfig(t *testing.T) {
 	secret := writeFile(t, "secret", "s")
 	for want, cfg := range map[string]proxy.KMSConfig{
-		`endpoint: "localhost:80" is not`:       {Endpoint: "localhost:80", AccessKeyID: "a", SecretAccessKeyFile: secret},
-		"access_key_id: missing":                {SecretAccessKeyFile: secret},
-		"secret_access_key_file: missing":       {AccessKeyID: "a"},
-		"secret_access_key_file: open /nowhere": {AccessKeyID: "a", SecretAccessKeyFile: "/nowhere"},
-		"secret_access_key_file: " + os.DevNull: {AccessKeyID: "a", SecretAccessKeyFile: os.DevNull},
-		"ca_file: open /nowhere":                {AccessKeyID: "a", SecretAccessKeyFile: secret, CAFile: "/nowhere"},
-		"ca_file: " + secret + " holds no PEM":  {AccessKeyID: "a", SecretAccessKeyFile: secret, CAFile: secret},
+		`endpoint: "localhost:80" is not`:        {Endpoint: "localhost:80", AccessKeyID: "a", SecretAccessKeyFile: secret},
+		`endpoint: "http://10.0.0.1" would send`: {Endpoint: "http://10.0.0.1", AccessKeyID: "a", SecretAccessKeyFile: secret},
+		`endpoint: "http://127.0.0.1.x" would`:   {Endpoint: "http://127.0.0.1.x", AccessKeyID: "a", SecretAccessKeyFile: secret},
+		"access_key_id: missing":                 {SecretAccessKeyFile: secret},
+		"secret_access_key_file: missing":        {AccessKeyID: "a"},
+		"secret_access_key_file: open /nowhere":  {AccessKeyID: "a", SecretAccessKeyFile: "/nowhere"},
+		"secret_access_key_file: " + os.DevNull:  {AccessKeyID: "a", SecretAccessKeyFile: os.DevNull},
+		"ca_file: open /nowhere":                 {AccessKeyID: "a", SecretAccessKeyFile: secret, CAFile: "/nowhere"},
+		"ca_file: " + secret + " holds no PEM":   {AccessKeyID: "a", SecretAccessKeyFile: secret, CAFile: secret},
 	} {
 		if _, err := proxy.NewKMS(cfg); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
