@@ -85,7 +85,7 @@ func ReadTrace(dirs []string, traceID string) ([]Span, error) {
 		for _, first := range list {
 			if err := readSegment(dir, first, []byte(traceID), func(e *entry) {
 				if e.TraceID == traceID {
-					spans.add(e)
+					spans.add(dir, e)
 				}
 			}); err != nil {
 				return nil, err
@@ -95,14 +95,18 @@ func ReadTrace(dirs []string, traceID string) ([]Span, error) {
 	return spans.sorted(), nil
 }
 
-// spanSet merges intents with their outcomes.
-type spanSet map[string]Span
+// spanSet merges intents with their outcomes. Both are in one log, so that no log
+// can take the place of another's records.
+type spanSet map[spanKey]Span
 
-func (s spanSet) add(e *entry) {
-	if _, ok := s[e.SpanID]; ok && e.Kind == kindIntent {
+type spanKey struct{ dir, span string }
+
+func (s spanSet) add(dir string, e *entry) {
+	key := spanKey{dir, e.SpanID}
+	if _, ok := s[key]; ok && e.Kind == kindIntent {
 		return
 	}
-	s[e.SpanID] = e.span()
+	s[key] = e.span()
 }
 
 func (s spanSet) sorted() []Span {
@@ -188,7 +192,7 @@ func listDir(dir string, n int, traces map[string]spanSet) error {
 			if traces[e.TraceID] == nil {
 				traces[e.TraceID] = spanSet{}
 			}
-			traces[e.TraceID].add(e)
+			traces[e.TraceID].add(dir, e)
 		}); err != nil {
 			return err
 		}

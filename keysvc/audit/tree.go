@@ -37,9 +37,15 @@ func WriteTree(w io.Writer, spans []Span) error {
 		}
 		t.children[s.ParentSpanID] = append(t.children[s.ParentSpanID], s)
 	}
-	fmt.Fprintf(t.w, "trace %s\n", traceID)
+	fmt.Fprintf(t.w, "trace %s\n", printable(traceID))
 	for i, root := range roots {
 		t.writeRoot(root, i == len(roots)-1)
+	}
+	for _, s := range spans { // what no root leads to must not go unseen
+		if _, left := t.children[s.ParentSpanID]; left {
+			fmt.Fprintf(t.w, "└─ span %s (parents in a circle)\n", printable(s.ParentSpanID))
+			t.writeChildren(s.ParentSpanID, "   ", "", true)
+		}
 	}
 	if err := t.w.Flush(); err != nil {
 		return fmt.Errorf("writing trace: %w", err)
@@ -58,7 +64,7 @@ func (t *tree) writeRoot(id string, last bool) {
 		return
 	}
 	branch, indent := branches(last)
-	fmt.Fprintf(t.w, "%sspan %s (remote parent)\n", branch, id)
+	fmt.Fprintf(t.w, "%sspan %s (remote parent)\n", branch, printable(id))
 	t.writeChildren(id, indent, "", true)
 }
 

@@ -2,6 +2,8 @@ package audit_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +81,45 @@ func TestTreeWithACircleEnds(t *testing.T) {
 	spans := []audit.Span{{SpanID: "a", ParentSpanID: "b"}, {SpanID: "b", ParentSpanID: "a"}, {SpanID: "c", ParentSpanID: "c"}}
 	if err := audit.WriteTree(&b, spans); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A log that holds a made-up parent hides no record of an honest one.
+func TestCircleHidesNothing(t *testing.T) {
+	var b strings.Builder
+	spans := []audit.Span{
+		{Service: "sidekey-proxy", SpanID: "p", ParentSpanID: "p", Name: "made up"},
+		{Service: "sidekey-keysvc", SpanID: "k", ParentSpanID: "p", Name: "kms.Decrypt"},
+	}
+	if err := audit.WriteTree(&b, spans); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(b.String(), "kms.Decrypt") != 1 || strings.Count(b.String(), "made up") != 1 {
+		t.Errorf("tree is not whole:\n%s", b.String())
+	}
+}
+
+// Nor does one that gives its spans the identifiers of another's.
+func TestLogsDoNotOverwriteEachOther(t *testing.T) {
+	honest, forged := t.TempDir(), t.TempDir()
+	l := open(t, audit.Config{Dir: honest})
+	_, op := l.Begin(t.Context(), audit.SpanKMS("Decrypt"))
+	if err := op.End(""); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(honest, "audit-*.jsonl"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	lines, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.ReplaceAll(string(lines), "kms.Decrypt", "s3.GetObject")
+	write(t, filepath.Join(forged, filepath.Base(files[0])), []byte(other))
+	spans, err := audit.ReadTrace([]string{honest, forged}, op.TraceID())
+	if err != nil || len(spans) != 2 {
+		t.Errorf("ReadTrace = %+v, %v, want both spans", spans, err)
 	}
 }
 
