@@ -238,7 +238,7 @@ func TestCAIsConstrained(t *testing.T) {
 	if !ca.PermittedDNSDomainsCritical || !ca.IsCA || !ca.MaxPathLenZero {
 		t.Errorf("CA: critical %v, CA %v, path length 0 %v, want all", ca.PermittedDNSDomainsCritical, ca.IsCA, ca.MaxPathLenZero)
 	}
-	want := []string{"amazonaws.com", "s3.amazonaws.com", "storage.example.net"}
+	want := []string{"s3.amazonaws.com", "storage.example.net"}
 	if diff := cmp.Diff(want, ca.PermittedDNSDomains); diff != "" {
 		t.Errorf("permitted (-want +got):\n%s", diff)
 	}
@@ -251,6 +251,7 @@ func TestCAIsConstrained(t *testing.T) {
 		"example.net":           false,
 		"amazonaws.com.evil.io": false,
 		"notamazonaws.com":      false,
+		"sts.amazonaws.com":     false,
 	} {
 		der, err := e.proxy.SignAnyHost(host)
 		if err != nil {

@@ -156,7 +156,7 @@ func (l hostPatterns) match(host string) bool {
 
 // parents are the names that the CA is constrained to.
 func (l hostPatterns) parents() []string {
-	names := []string{"amazonaws.com"}
+	var names []string
 	for _, p := range l {
 		names = append(names, p.parent())
 	}
