@@ -55,10 +55,11 @@ func (s *Service) updateAlias(ctx context.Context, r *request, in *kms.UpdateAli
 	if err != nil {
 		return err
 	}
-	if _, err := s.key(ctx, r, "kms:UpdateAlias", keyName{alias: *in.AliasName}); err != nil {
+	from, err := s.key(ctx, r, "kms:UpdateAlias", keyName{alias: *in.AliasName})
+	if err != nil {
 		return err
 	}
-	return s.aliasError(s.store.UpdateAlias(ctx, *in.AliasName, k.ID, time.Now()), *in.AliasName)
+	return s.aliasError(s.store.UpdateAlias(ctx, *in.AliasName, from.ID, k.ID, time.Now()), *in.AliasName)
 }
 
 // aliasTarget checks the name, decides about the alias and the key it is to
@@ -92,10 +93,11 @@ func (s *Service) deleteAlias(ctx context.Context, r *request, in *kms.DeleteAli
 	if err := s.decideAlias(ctx, r, "kms:DeleteAlias", *in.AliasName); err != nil {
 		return err
 	}
-	if _, err := s.key(ctx, r, "kms:DeleteAlias", keyName{alias: *in.AliasName}); err != nil {
+	k, err := s.key(ctx, r, "kms:DeleteAlias", keyName{alias: *in.AliasName})
+	if err != nil {
 		return err
 	}
-	return s.aliasError(s.store.DeleteAlias(ctx, *in.AliasName), *in.AliasName)
+	return s.aliasError(s.store.DeleteAlias(ctx, *in.AliasName, k.ID), *in.AliasName)
 }
 
 func (s *Service) aliasError(err error, alias string) error {

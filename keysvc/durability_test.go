@@ -4,7 +4,6 @@ package keysvc_test
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 func TestRestart(t *testing.T) {
@@ -39,13 +39,11 @@ func TestRestart(t *testing.T) {
 	wantError(t, err, "DisabledException", offARN+" is disabled.")
 }
 
-// TestDeletionErases moves deletion dates into the past, in the file, and wants
+// TestDeletionErases moves deletion dates into the past, in the store, and wants
 // the wrapped material gone from every byte of it: at the start of a service
 // for one key, while it runs for the other.
 func TestDeletionErases(t *testing.T) {
 	s := newServer(t)
-	s.cfg.SweepInterval = 20 * time.Millisecond
-	s.restart()
 	c := s.admin()
 	first, _ := s.newKey()
 	second, secondARN := s.newKey()
@@ -62,8 +60,9 @@ func TestDeletionErases(t *testing.T) {
 		blob = enc.CiphertextBlob
 		must2(t)(c.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id}))
 	}
-	s.stop()
 	s.expire(first)
+	s.stop()
+	s.cfg.SweepInterval = 20 * time.Millisecond
 	s.start()
 	c = s.admin()
 	gone := func(id string) func() bool {
@@ -99,14 +98,13 @@ func TestDeletionErases(t *testing.T) {
 	})
 }
 
-// expire sets a key's deletion date to a second ago, past the service.
+// expire sets a key's deletion date to a second ago.
 func (s *server) expire(id string) {
 	s.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(s.dir, "keys.db"))
-	must(s.t, err)
-	defer db.Close()
-	key := uuid.MustParse(id)
-	_, err = db.ExecContext(ctx, "UPDATE keys SET deletion_date = ? WHERE id = ?", time.Now().Add(-time.Second).UnixMilli(), key[:])
+	_, err := s.store.Transition(ctx, uuid.MustParse(id), func(k *store.Key) error {
+		k.DeletionDate = time.Now().Add(-time.Second)
+		return nil
+	})
 	must(s.t, err)
 }
 

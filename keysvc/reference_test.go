@@ -10,6 +10,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"sort"
+
+	"github.com/sidekey/sidekey/keysvc"
 )
 
 // A second implementation of BLOB.md, in Go alone and written from its text.
@@ -128,6 +130,6 @@ func (hostToken) Forget([]byte) {}
 func (hostToken) Check(context.Context) error { return nil }
 
 // panicToken is an HSM driver with a bug.
-type panicToken struct{ hostToken }
+type panicToken struct{ keysvc.Token }
 
 func (panicToken) Random(context.Context, int) ([]byte, error) { panic(errors.New("a bug")) }

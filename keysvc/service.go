@@ -94,6 +94,9 @@ func New(ctx context.Context, cfg Config, st *store.Store, tok Token, al *audit.
 	if err := tok.Check(ctx); err != nil {
 		return nil, fmt.Errorf("starting the key service: checking the HSM: %w", err)
 	}
+	if err := unlockStore(ctx, st, tok); err != nil {
+		return nil, fmt.Errorf("starting the key service: %w", err)
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.sweep(background) })

@@ -4,6 +4,7 @@ package keysvc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -45,16 +46,14 @@ func (s *Service) sweep(ctx context.Context) {
 func (s *Service) eraseDue(ctx context.Context) (erased bool, err error) {
 	now := time.Now()
 	due, err := s.store.Due(ctx, now)
-	if err != nil {
-		return false, err
-	}
 	for _, k := range due {
-		if err := s.erase(ctx, k, now); err != nil {
-			return erased, fmt.Errorf("erasing key %s: %w", k.ID, err)
+		if failed := s.erase(ctx, k, now); failed != nil {
+			err = errors.Join(err, fmt.Errorf("erasing key %s: %w", k.ID, failed))
+			continue
 		}
 		erased = true
 	}
-	return erased, nil
+	return erased, err
 }
 
 // erase is on the record before it happens.

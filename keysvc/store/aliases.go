@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,38 +45,101 @@ func (s *Store) CreateAlias(ctx context.Context, name string, id uuid.UUID, now 
 		if count >= aliasesPerKey {
 			return ErrAliasLimit
 		}
-		if err := keyExists(ctx, tx, id); err != nil {
+		k, err := s.loadKey(ctx, tx, id)
+		if err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO aliases (name, key_id, created, updated) VALUES (?, ?, ?, ?)",
-			name, id[:], now.UnixMilli(), now.UnixMilli())
-		return err
+		if _, err := tx.ExecContext(ctx, "INSERT INTO aliases (name, key_id, created, updated) VALUES (?, ?, ?, ?)",
+			name, id[:], now.UnixMilli(), now.UnixMilli()); err != nil {
+			return err
+		}
+		return s.addAlias(ctx, tx, k, name)
 	})
 }
 
-// UpdateAlias points an existing name to another key.
-func (s *Store) UpdateAlias(ctx context.Context, name string, id uuid.UUID, now time.Time) error {
+// UpdateAlias points a name that points to the key from to the key to instead.
+func (s *Store) UpdateAlias(ctx context.Context, name string, from, to uuid.UUID, now time.Time) error {
 	return s.change(ctx, "updating alias", func(tx *sql.Tx) error {
-		var count int
-		if err := tx.QueryRowContext(ctx,
-			"SELECT count(*) FROM aliases WHERE key_id = ? AND name <> ?", id[:], name).Scan(&count); err != nil {
+		old, err := s.aliasOf(ctx, tx, name, from)
+		if err != nil {
 			return err
 		}
-		if count >= aliasesPerKey {
-			return ErrAliasLimit
+		target := old
+		if to != from {
+			if target, err = s.loadKey(ctx, tx, to); err != nil {
+				return err
+			}
+			if len(target.Aliases) >= aliasesPerKey {
+				return ErrAliasLimit
+			}
+			if err := s.dropAlias(ctx, tx, old, name); err != nil {
+				return err
+			}
+			if err := s.addAlias(ctx, tx, target, name); err != nil {
+				return err
+			}
 		}
-		if err := keyExists(ctx, tx, id); err != nil {
-			return err
-		}
-		return oneRow(tx.ExecContext(ctx, "UPDATE aliases SET key_id = ?, updated = ? WHERE name = ?", id[:], now.UnixMilli(), name))
+		return oneRow(tx.ExecContext(ctx, "UPDATE aliases SET key_id = ?, updated = ? WHERE name = ?", to[:], now.UnixMilli(), name))
 	})
 }
 
-// DeleteAlias removes a name; its key stays.
-func (s *Store) DeleteAlias(ctx context.Context, name string) error {
+// DeleteAlias removes a name that points to the key id; the key stays.
+func (s *Store) DeleteAlias(ctx context.Context, name string, id uuid.UUID) error {
 	return s.change(ctx, "deleting alias", func(tx *sql.Tx) error {
+		k, err := s.aliasOf(ctx, tx, name, id)
+		if err != nil {
+			return err
+		}
+		if err := s.dropAlias(ctx, tx, k, name); err != nil {
+			return err
+		}
 		return oneRow(tx.ExecContext(ctx, "DELETE FROM aliases WHERE name = ?", name))
 	})
+}
+
+// loadAlias reads the key that a name points to. The row of the alias counts
+// only because the key's MAC covers the name.
+func (s *Store) loadAlias(ctx context.Context, q querier, name string) (*Key, error) {
+	var raw []byte
+	if err := q.QueryRowContext(ctx, "SELECT key_id FROM aliases WHERE name = ?", name).Scan(&raw); err != nil {
+		return nil, notFound(err)
+	}
+	id, err := uuid.FromBytes(raw)
+	if err != nil {
+		return nil, err
+	}
+	k, err := s.loadKey(ctx, q, id)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(k.Aliases, name) {
+		return nil, ErrTampered
+	}
+	return k, nil
+}
+
+// aliasOf reads the key that a name points to and refuses if it is not the one
+// that the caller has decided about: somebody else was faster.
+func (s *Store) aliasOf(ctx context.Context, tx *sql.Tx, name string, id uuid.UUID) (*Key, error) {
+	k, err := s.loadAlias(ctx, tx, name)
+	if err != nil {
+		return nil, err
+	}
+	if k.ID != id {
+		return nil, errors.New("the alias points to another key by now")
+	}
+	return k, nil
+}
+
+func (s *Store) addAlias(ctx context.Context, tx *sql.Tx, k *Key, name string) error {
+	k.Aliases = append(k.Aliases, name)
+	slices.Sort(k.Aliases)
+	return s.remac(ctx, tx, k)
+}
+
+func (s *Store) dropAlias(ctx context.Context, tx *sql.Tx, k *Key, name string) error {
+	k.Aliases = slices.DeleteFunc(k.Aliases, func(have string) bool { return have == name })
+	return s.remac(ctx, tx, k)
 }
 
 // ListAliases returns up to limit aliases after the given name, of one key or
@@ -106,11 +170,6 @@ func (s *Store) ListAliases(ctx context.Context, id uuid.UUID, after string, lim
 		return list[:limit], true, nil
 	}
 	return list, false, nil
-}
-
-func keyExists(ctx context.Context, tx *sql.Tx, id uuid.UUID) error {
-	var one int
-	return notFound(tx.QueryRowContext(ctx, "SELECT 1 FROM keys WHERE id = ?", id[:]).Scan(&one))
 }
 
 func oneRow(res sql.Result, err error) error {

@@ -66,7 +66,7 @@ func (s *Store) loadKeyNow(ctx context.Context, id uuid.UUID) (*Key, error) {
 		return nil, fmt.Errorf("reading key %s: %w", id, err)
 	}
 	defer tx.Rollback()
-	return loadKey(ctx, tx, id)
+	return s.loadKey(ctx, tx, id)
 }
 
 // Alias returns the ID of the key that a name points to.
@@ -81,11 +81,7 @@ func (s *Store) Alias(ctx context.Context, name string) (uuid.UUID, error) {
 	if ok && c.revision == revision {
 		return c.key, nil
 	}
-	var raw []byte
-	if err := s.read.QueryRowContext(ctx, "SELECT key_id FROM aliases WHERE name = ?", name).Scan(&raw); err != nil {
-		return uuid.Nil, fmt.Errorf("reading alias: %w", notFound(err))
-	}
-	id, err := uuid.FromBytes(raw)
+	id, err := s.loadAliasNow(ctx, name)
 	if err != nil {
 		return uuid.Nil, fmt.Errorf("reading alias: %w", err)
 	}
@@ -96,6 +92,19 @@ func (s *Store) Alias(ctx context.Context, name string) (uuid.UUID, error) {
 	}
 	s.aliases[name] = cachedAlias{revision, id}
 	return id, nil
+}
+
+func (s *Store) loadAliasNow(ctx context.Context, name string) (uuid.UUID, error) {
+	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return uuid.Nil, err
+	}
+	defer tx.Rollback()
+	k, err := s.loadAlias(ctx, tx, name)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	return k.ID, nil
 }
 
 // Revision returns the number that every change of the store increases.

@@ -65,10 +65,16 @@ func (k *Key) Version(version uint32) (BackingKey, bool) {
 
 // CreateKey adds a key with the first version of its material.
 func (s *Store) CreateKey(ctx context.Context, k Key, wrapped []byte) error {
+	k.State, k.DeletionDate, k.Aliases = Enabled, time.Time{}, nil
+	k.Backing = []BackingKey{{Version: 1, Wrapped: wrapped, Created: k.Created}}
+	mac, err := s.mac(&k)
+	if err != nil {
+		return fmt.Errorf("creating key: %w", err)
+	}
 	return s.change(ctx, "creating key", func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx,
-			"INSERT INTO keys (id, state, key_spec, key_usage, description, created) VALUES (?, ?, ?, ?, ?, ?)",
-			k.ID[:], string(Enabled), k.Spec, k.Usage, k.Description, k.Created.UnixMilli()); err != nil {
+			"INSERT INTO keys (id, state, key_spec, key_usage, description, created, mac) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			k.ID[:], string(k.State), k.Spec, k.Usage, k.Description, k.Created.UnixMilli(), mac); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx,
@@ -106,7 +112,7 @@ func (s *Store) Transition(ctx context.Context, id uuid.UUID, decide func(*Key) 
 	var refused error
 	err := s.change(ctx, "changing key state", func(tx *sql.Tx) error {
 		var err error
-		if k, err = loadKey(ctx, tx, id); err != nil {
+		if k, err = s.loadKey(ctx, tx, id); err != nil {
 			return err
 		}
 		if refused = decide(k); refused != nil {
@@ -116,8 +122,10 @@ func (s *Store) Transition(ctx context.Context, id uuid.UUID, decide func(*Key) 
 		if !k.DeletionDate.IsZero() {
 			date = k.DeletionDate.UnixMilli()
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE keys SET state = ?, deletion_date = ? WHERE id = ?", string(k.State), date, id[:])
-		return err
+		if _, err = tx.ExecContext(ctx, "UPDATE keys SET state = ?, deletion_date = ? WHERE id = ?", string(k.State), date, id[:]); err != nil {
+			return err
+		}
+		return s.remac(ctx, tx, k)
 	})
 	if refused != nil {
 		return nil, refused
@@ -145,41 +153,51 @@ func (s *Store) ListKeys(ctx context.Context, after uuid.UUID, limit int) (ids [
 	return ids, false, nil
 }
 
-// Due returns the keys whose deletion date has come.
+// Due returns the keys whose deletion date has come. One that cannot be read
+// does not keep the others from being erased: the keys are good even if there
+// is an error.
 func (s *Store) Due(ctx context.Context, now time.Time) ([]*Key, error) {
 	rows, err := s.read.QueryContext(ctx, "SELECT id FROM keys WHERE deletion_date <= ?", now.UnixMilli())
 	if err != nil {
 		return nil, fmt.Errorf("finding keys to erase: %w", err)
 	}
-	keys, err := collect(rows, func(rows *sql.Rows) (*Key, error) {
-		var k Key
-		return &k, scanID(rows, &k.ID)
+	ids, err := collect(rows, func(rows *sql.Rows) (id uuid.UUID, err error) {
+		err = scanID(rows, &id)
+		return id, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("finding keys to erase: %w", err)
 	}
-	for i, k := range keys {
-		if keys[i], err = s.Key(ctx, k.ID); err != nil {
-			return nil, err
+	var keys []*Key
+	var unread error
+	for _, id := range ids {
+		k, err := s.Key(ctx, id)
+		if err != nil {
+			unread = errors.Join(unread, err)
+			continue
 		}
+		keys = append(keys, k)
 	}
-	return keys, nil
+	return keys, unread
 }
 
 // Erase removes a key whose deletion date has come, with all versions of its
 // material, its aliases and its tags; SQLite overwrites the freed pages with
 // zeros. It reports false for a key that is not, or no longer, due.
 func (s *Store) Erase(ctx context.Context, id uuid.UUID, now time.Time) (bool, error) {
-	var erased int64
+	erased := false
 	err := s.change(ctx, "erasing key", func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, "DELETE FROM keys WHERE id = ? AND deletion_date <= ?", id[:], now.UnixMilli())
-		if err != nil {
+		k, err := s.loadKey(ctx, tx, id)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil || k.DeletionDate.IsZero() || k.DeletionDate.UnixMilli() > now.UnixMilli() {
 			return err
 		}
-		erased, err = res.RowsAffected()
-		return err
+		erased = true
+		return oneRow(tx.ExecContext(ctx, "DELETE FROM keys WHERE id = ?", id[:]))
 	})
-	return erased == 1, err
+	return erased && err == nil, err
 }
 
 // Discard removes a key that was never acknowledged.
@@ -225,14 +243,17 @@ type querier interface {
 	QueryRowContext(context.Context, string, ...any) *sql.Row
 }
 
-func loadKey(ctx context.Context, q querier, id uuid.UUID) (*Key, error) {
+// loadKey reads all rows of a key, which are those of one moment because q is a
+// transaction, and verifies their MAC.
+func (s *Store) loadKey(ctx context.Context, q querier, id uuid.UUID) (*Key, error) {
 	k := &Key{ID: id}
 	var state string
 	var created int64
 	var deletion sql.NullInt64
+	var mac []byte
 	err := q.QueryRowContext(ctx,
-		"SELECT state, key_spec, key_usage, description, created, deletion_date FROM keys WHERE id = ?", id[:]).
-		Scan(&state, &k.Spec, &k.Usage, &k.Description, &created, &deletion)
+		"SELECT state, key_spec, key_usage, description, created, deletion_date, mac FROM keys WHERE id = ?", id[:]).
+		Scan(&state, &k.Spec, &k.Usage, &k.Description, &created, &deletion, &mac)
 	if err != nil {
 		return nil, fmt.Errorf("reading key %s: %w", id, notFound(err))
 	}
@@ -241,6 +262,9 @@ func loadKey(ctx context.Context, q querier, id uuid.UUID) (*Key, error) {
 		k.DeletionDate = time.UnixMilli(deletion.Int64)
 	}
 	if err := loadParts(ctx, q, k); err != nil {
+		return nil, fmt.Errorf("reading key %s: %w", id, err)
+	}
+	if err := s.verify(k, mac); err != nil {
 		return nil, fmt.Errorf("reading key %s: %w", id, err)
 	}
 	if len(k.Backing) == 0 {

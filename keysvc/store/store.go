@@ -3,6 +3,8 @@
 // Package store keeps the rows of the key service: keys, the wrapped versions
 // of their material, aliases and tags, in one SQLite file. What is stored is
 // worthless without the HSM that wraps it, and losing it is losing every key.
+// Each key's rows carry a MAC whose key only the HSM opens: rows that were
+// edited, or swapped between keys, are refused (mac.go).
 //
 // All writes go through one connection and are on disk (WAL, synchronous=FULL)
 // before a method returns. Reads are served from an in-memory copy for as long
@@ -38,6 +40,8 @@ type Store struct {
 	revision atomic.Int64 // newest revision seen
 	seen     atomic.Int64 // when the revision was last read, ns since start
 	start    time.Time
+
+	macKey []byte // set by Unlock
 
 	mu      sync.RWMutex // guards keys and aliases
 	keys    map[uuid.UUID]cachedKey

@@ -3,6 +3,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -34,6 +35,7 @@ func openAt(t testing.TB, path string) *store.Store {
 	s, err := store.Open(ctx, "sqlite://"+path)
 	must(t, err)
 	t.Cleanup(func() { s.Close() })
+	s.Unlock(bytes.Repeat([]byte{7}, store.MACKeySize))
 	return s
 }
 
@@ -98,6 +100,7 @@ func TestOddPath(t *testing.T) {
 	s, err := store.Open(ctx, "sqlite://"+escaped)
 	must(t, err)
 	defer s.Close()
+	s.Unlock(make([]byte, store.MACKeySize))
 	add(t, s)
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
 		t.Errorf("the file is elsewhere: %v", err)
@@ -150,10 +153,8 @@ func TestReadersSeeChanges(t *testing.T) {
 	}
 	before, err := s.Revision(ctx)
 	must(t, err)
-	db, err := sql.Open("sqlite", path)
-	must(t, err)
-	defer db.Close()
-	_, err = db.ExecContext(ctx, "UPDATE keys SET state = 'Disabled'")
+	other := openAt(t, path)
+	_, err = other.Transition(ctx, k.ID, func(k *store.Key) error { k.State = store.Disabled; return nil })
 	must(t, err)
 	for deadline := time.Now().Add(30 * time.Second); state() != store.Disabled; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -233,12 +234,19 @@ func TestAliases(t *testing.T) {
 	if id, err := s.Alias(ctx, "alias/x"); err != nil || id != a.ID {
 		t.Errorf("alias/x: %s, %v", id, err)
 	}
-	must(t, s.UpdateAlias(ctx, "alias/x", b.ID, time.Now()))
+	must(t, s.UpdateAlias(ctx, "alias/x", a.ID, b.ID, time.Now()))
 	if id, err := s.Alias(ctx, "alias/x"); err != nil || id != b.ID {
 		t.Errorf("alias/x after update: %s, %v", id, err)
 	}
-	must(t, s.DeleteAlias(ctx, "alias/x"))
-	if err := s.DeleteAlias(ctx, "alias/x"); !errors.Is(err, store.ErrNotFound) {
+	if err := s.UpdateAlias(ctx, "alias/x", a.ID, a.ID, time.Now()); err == nil {
+		t.Error("an alias that points elsewhere by now was moved")
+	}
+	if err := s.DeleteAlias(ctx, "alias/x", a.ID); err == nil {
+		t.Error("an alias that points elsewhere by now was deleted")
+	}
+	must(t, s.UpdateAlias(ctx, "alias/x", b.ID, b.ID, time.Now()))
+	must(t, s.DeleteAlias(ctx, "alias/x", b.ID))
+	if err := s.DeleteAlias(ctx, "alias/x", b.ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("deleted twice: %v", err)
 	}
 	for i := range 50 {
