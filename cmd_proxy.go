@@ -41,15 +41,15 @@ type ProxyConfig struct {
 
 // Validate names the settings that are missing or wrong.
 func (c *ProxyConfig) Validate() error {
-	if c.S3 == nil && c.Postgres == nil {
-		return errors.New("s3, postgres: both missing; at least one gateway must be configured")
-	}
-	if c.Forward != nil && c.S3 == nil {
-		return errors.New("forward: needs s3, which answers for the hosts that are taken over")
-	}
 	problems := []error{
 		validateGroup("kms", &c.KMS), validateGroup("cache", &c.Cache),
 		validateGroup("audit", &c.Audit), validateGroup("rules", &c.Rules),
+	}
+	if c.S3 == nil && c.Postgres == nil {
+		problems = append(problems, errors.New("s3, postgres: both missing; at least one gateway must be configured"))
+	}
+	if c.Forward != nil && c.S3 == nil {
+		problems = append(problems, errors.New("forward: needs s3, which answers for the hosts that are taken over"))
 	}
 	if c.S3 != nil {
 		problems = append(problems, validateGroup("s3", c.S3))

@@ -73,7 +73,11 @@ func (s *devStack) initCluster(bin, home string, attributes func() *syscall.SysP
 		"-U", "sidekey_admin", "--pwfile", passwordFile, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C")
 	command.Dir = home
 	command.SysProcAttr = attributes()
-	if output, err := command.CombinedOutput(); err != nil {
+	output, err := command.CombinedOutput()
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("initdb: %w: the user postgres must be able to reach %s", err, home)
+	}
+	if err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, output)
 	}
 	return nil

@@ -39,10 +39,15 @@ func (s *devStack) startUpstreamS3(ctx context.Context, group *errgroup.Group) e
 		return err
 	}
 	server := &http.Server{Handler: gofakes3.New(backend).Server(), ReadHeaderTimeout: 10 * time.Second}
-	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
 	group.Go(func() error {
 		<-ctx.Done()
-		return errors.Join(ctx.Err(), server.Close())
+		return server.Close()
 	})
 	return nil
 }
