@@ -84,6 +84,9 @@ func proxyCommand() *cobra.Command {
 // runProxy serves until ctx ends, then drains. ready, if not nil, is called
 // once every gateway listens.
 func runProxy(ctx context.Context, cfg *ProxyConfig, log *slog.Logger, ready func()) error {
+	for _, warning := range cfg.Rules.Warnings() {
+		log.Warn("rules", "warning", warning)
+	}
 	records, err := audit.Open(cfg.Audit, "sidekey-proxy", log)
 	if err != nil {
 		return fmt.Errorf("opening the audit log %s: %w", cfg.Audit.Dir, err)
