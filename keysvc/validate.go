@@ -189,8 +189,12 @@ func (r *rule) shown(v reflect.Value) string {
 		s = strconv.FormatInt(v.Int(), 10)
 	case reflect.String:
 		s = v.String()
-	default:
-		s = fmt.Sprint(v.Interface())
+	default: // a list of strings
+		items := make([]string, v.Len())
+		for i := range items {
+			items[i] = v.Index(i).String()
+		}
+		s = "[" + strings.Join(items, ", ") + "]"
 	}
 	return "Value '" + bounded(s) + "'"
 }
