@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agext/levenshtein"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -196,32 +197,11 @@ func unknownKey(key *yaml.Node, path string, fields map[string]reflect.Value) er
 func nearestName(want string, names []string) string {
 	best, bestDistance := "", len(want)/2+2
 	for _, name := range names {
-		if d := editDistance(want, name); d < bestDistance {
+		if d := levenshtein.Distance(want, name, nil); d < bestDistance {
 			best, bestDistance = name, d
 		}
 	}
 	return best
-}
-
-// editDistance is the Levenshtein distance in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func describeType(t reflect.Type) string {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agext/levenshtein"
+
 	"github.com/sidekey/sidekey/keysvc/policy"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
@@ -190,7 +192,7 @@ func nearest(s string, names []string) string {
 	s = strings.ToLower(s)
 	return slices.MinFunc(names, func(a, b string) int {
 		a, b = strings.ToLower(a), strings.ToLower(b)
-		return cmp.Or(cmp.Compare(distance(s, a), distance(s, b)), cmp.Compare(common(s, b), common(s, a)))
+		return cmp.Or(cmp.Compare(levenshtein.Distance(s, a, nil), levenshtein.Distance(s, b, nil)), cmp.Compare(common(s, b), common(s, a)))
 	})
 }
 
@@ -201,26 +203,6 @@ func common(a, b string) int {
 		n++
 	}
 	return n
-}
-
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func (c Config) withDefaults() Config {
