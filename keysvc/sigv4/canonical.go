@@ -194,9 +194,11 @@ func headerValue(r *http.Request, name string) (string, bool) {
 	return "", false
 }
 
-// foldSpaces trims and makes runs of spaces one.
+// foldSpaces trims and makes runs of spaces one. White space is that of HTTP:
+// were a Unicode space trimmed, it could be added to x-amz-copy-source on the
+// way and name another object.
 func foldSpaces(s string) string {
-	s = strings.TrimSpace(s)
+	s = strings.Trim(s, " \t")
 	if !strings.Contains(s, "  ") {
 		return s
 	}

@@ -359,3 +359,24 @@ func TestHeadersHiddenByNetHTTP(t *testing.T) {
 		t.Errorf("verifying: %v", err)
 	}
 }
+
+// TestSpacesAtTheEnds: those of HTTP are not signed, those of Unicode are part
+// of the value.
+func TestSpacesAtTheEnds(t *testing.T) {
+	for end, want := range map[string]sigv4.ErrorCode{
+		" ": "", "\t": "", "\u0085": sigv4.SignatureDoesNotMatch, "\u00a0": sigv4.SignatureDoesNotMatch, "\u2003": sigv4.SignatureDoesNotMatch,
+	} {
+		r := newRequest(t, http.MethodPut, "https://s3.example.com/bucket/key", "")
+		r.Header.Set("X-Amz-Copy-Source", "/bucket/other")
+		sign(t, r, "s3", hashOf(""))
+		r.Header.Set("X-Amz-Copy-Source", "/bucket/other"+end)
+		_, err := verifier("s3").Verify(overWire(t, r))
+		if want == "" {
+			if err != nil {
+				t.Errorf("%q: %v", end, err)
+			}
+			continue
+		}
+		wantCode(t, err, want)
+	}
+}
