@@ -155,12 +155,12 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	if strings.IndexByte(sql, 0) >= 0 || !utf8.ValidString(sql) {
 		return refused(&Refusal{Code: "22021", Message: "invalid byte sequence for encoding \"UTF8\""})
 	}
-	tree, err := pg.Parse(sql)
+	a := &analyzer{sql: sql, cat: cat, opt: opt, params: make(map[int]Param), plain: make(map[int]int)}
+	mentioned, err := a.scan()
 	if err != nil {
 		return refused(syntaxError(sql, err))
 	}
-	a := &analyzer{sql: sql, cat: cat, opt: opt, params: make(map[int]Param), plain: make(map[int]int)}
-	mentioned, err := a.scan()
+	tree, err := pg.Parse(sql)
 	if err != nil {
 		return refused(syntaxError(sql, err))
 	}
@@ -205,6 +205,9 @@ func (a *analyzer) finish(p *Plan) *Plan {
 func refused(r *Refusal) *Plan { return &Plan{Refusal: r} }
 
 func syntaxError(sql string, err error) *Refusal {
+	if errors.Is(err, errTooDeep) || strings.Contains(err.Error(), "recursion depth") {
+		return &Refusal{Code: codeTooComplex, Message: "stack depth limit exceeded", Hint: "The encrypting proxy cannot read a statement that nests so deeply."}
+	}
 	var perr *parser.Error
 	if !errors.As(err, &perr) {
 		return &Refusal{Code: codeSyntax, Message: "syntax error"}

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"errors"
 	"sort"
 	"strings"
 
@@ -35,13 +36,78 @@ func (a *analyzer) scan() (mentioned bool, err error) {
 		}
 		a.tokens = append(a.tokens, t)
 	}
+	if a.depth() > maxDepth {
+		return false, errTooDeep
+	}
 	return mentioned, nil
+}
+
+// maxDepth bounds the depth of a text that is parsed. The parser's own stack
+// bounds what nests to the right, at 10000; chains such as 1+1+1 nest to the
+// left without bound, and from about 20000 on the C stack of 8 MiB overflows,
+// which would end the process.
+const maxDepth = 10000
+
+var errTooDeep = errors.New("the statement nests too deeply")
+
+// depth is at least the depth of the chains in the text. A chain cannot go on
+// across what separates items of a list; joins, set operations and BETWEEN can.
+// A word behind a point is a name, whatever it says; any other word that names
+// an output column ends the expression before it.
+func (a *analyzer) depth() int {
+	levels := []nesting{{}}
+	deepest, outer := 0, 0
+	closeLevel := func() {
+		levels = levels[:len(levels)-1]
+		l := &levels[len(levels)-1]
+		outer -= l.run + l.kept + 1
+		l.run++
+	}
+	for i, t := range a.tokens {
+		l := &levels[len(levels)-1]
+		token := t.Token
+		if i > 0 && a.tokens[i-1].Token == pg.Token_ASCII_46 { // .
+			token = pg.Token_IDENT
+		}
+		switch token {
+		case pg.Token_ASCII_40, pg.Token_ASCII_91, pg.Token_CASE: // ( [
+			outer += l.run + l.kept + 1
+			levels = append(levels, nesting{isCase: token == pg.Token_CASE})
+		case pg.Token_ASCII_41, pg.Token_ASCII_93: // ) ]
+			for len(levels) > 1 && levels[len(levels)-1].isCase {
+				closeLevel()
+			}
+			if len(levels) > 1 {
+				closeLevel()
+			}
+		case pg.Token_ASCII_44, pg.Token_AND, pg.Token_OR, pg.Token_WHEN, pg.Token_THEN: // ,
+			l.run = 0
+		case pg.Token_ASCII_59: // ;
+			l.run, l.kept = 0, 0
+		case pg.Token_JOIN, pg.Token_UNION, pg.Token_INTERSECT, pg.Token_EXCEPT, pg.Token_BETWEEN:
+			l.kept++
+		default:
+			if l.run++; token == pg.Token_END_P && l.isCase {
+				closeLevel()
+			}
+		}
+		l = &levels[len(levels)-1]
+		deepest = max(deepest, outer+l.run+l.kept)
+	}
+	return deepest
+}
+
+// nesting is what is open in a parenthesis or CASE: tokens since the last
+// separator, and what separators do not end.
+type nesting struct {
+	run, kept int
+	isCase    bool
 }
 
 // identifier is the name that an identifier token means.
 func identifier(token string) string {
 	if strings.HasPrefix(token, `"`) {
-		token = strings.ReplaceAll(strings.Trim(token, `"`), `""`, `"`)
+		token = strings.ReplaceAll(strings.TrimSuffix(token[1:], `"`), `""`, `"`)
 	} else {
 		token = lowerASCII(token)
 	}
