@@ -2,6 +2,7 @@
 
 GO      ?= go
 BINARY  := bin/sidekey
+SIDECAR := bin/sidekey-sidecar
 STATIC  := -s -w -linkmode external -extldflags -static
 
 .PHONY: all build sidecar setup demo dev test bench fuzz fmt clean
@@ -13,7 +14,7 @@ build:
 
 # The sidecar image's binary: no PKCS#11 code, linked statically.
 sidecar:
-	$(GO) build -trimpath -tags sidecar -ldflags '$(STATIC)' -o bin/sidekey-sidecar .
+	$(GO) build -trimpath -tags sidecar,netgo,osusergo -ldflags '$(STATIC)' -o $(SIDECAR) .
 
 setup:
 	@deploy/setup.sh

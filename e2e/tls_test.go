@@ -8,10 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"debug/elf"
 	"encoding/pem"
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +21,8 @@ import (
 )
 
 // A second key service and a second sidecar on the same key store, HSM and
-// database as the first, with TLS on every way, verified by every client.
+// database as the first, with TLS on every way, verified by every client. The
+// second sidecar is the static build that holds no PKCS#11 code.
 func TestReplicasOverTLS(t *testing.T) {
 	people(t)
 	text := canary(t, shared)
@@ -48,7 +51,7 @@ func TestReplicasOverTLS(t *testing.T) {
 		"listen: "+hostOf(shared.env["S3_ENDPOINT"]), "listen: "+s3Address+"\n  tls: {cert_file: "+cert+", key_file: "+key+"}",
 		"listen: "+hostOf(shared.env["DATABASE_URL"]), "listen: "+pgAddress+"\n  tls: {cert_file: "+cert+", key_file: "+key+", require: true}",
 		shared.path("audit-proxy"), filepath.Join(dir, "audit-proxy"))
-	proxy, err := startProcess(filepath.Join(dir, "proxy.log"), nil, shared.binary, "proxy", "--config", writeFile(t, config))
+	proxy, err := startProcess(filepath.Join(dir, "proxy.log"), nil, staticSidecar(t), "proxy", "--config", writeFile(t, config))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +88,26 @@ func TestReplicasOverTLS(t *testing.T) {
 	if _, err := psql(t, "postgres://app@"+pgAddress+"/app?sslmode=disable", "select 1"); err == nil {
 		t.Error("a client without TLS was let in")
 	}
+}
+
+// staticSidecar builds the sidecar's own binary, which needs no loader.
+func staticSidecar(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sidecar")
+	if output, err := exec.Command("make", "-C", "..", "sidecar", "SIDECAR="+path).CombinedOutput(); err != nil {
+		t.Fatalf("building the sidecar: %v\n%s", err, output)
+	}
+	binary, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer binary.Close()
+	for _, header := range binary.Progs {
+		if header.Type == elf.PT_INTERP {
+			t.Error("the sidecar is linked dynamically")
+		}
+	}
+	return path
 }
 
 // replaceIn replaces pairs of texts; each must be there.
