@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // hosts finds bucket and key in a request.
@@ -41,8 +42,11 @@ func (h hosts) target(r *http.Request) (bucket, key string, err error) {
 	} else {
 		bucket, key, _ = strings.Cut(path, "/")
 	}
-	if bucket == "" && key != "" || bucket != "" && !bucketName.MatchString(bucket) {
+	if bucket == "" && key != "" || bucket != "" && !bucketName.MatchString(bucket) || bucket == reservedBucket {
 		return "", "", &s3Error{code: "InvalidBucketName", status: http.StatusBadRequest, message: "The specified bucket is not valid."}
+	}
+	if !utf8.ValidString(key) {
+		return "", "", &s3Error{code: "InvalidURI", status: http.StatusBadRequest, message: "The key is not UTF-8."}
 	}
 	if len(key) > 1024 {
 		return "", "", &s3Error{code: "KeyTooLongError", status: http.StatusBadRequest, message: "Your key is too long"}
@@ -52,6 +56,11 @@ func (h hosts) target(r *http.Request) (bucket, key string, err error) {
 
 // bucketName allows what any S3 service ever did; the upstream is stricter.
 var bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$`)
+
+// reservedBucket is the path under which MinIO has its administration, which
+// takes the same signatures as S3. With the gateway's credentials it would be
+// open to every client.
+const reservedBucket = "minio"
 
 // bucket returns the bucket that the host names, "" for path style.
 func (h hosts) bucket(host string) (string, error) {

@@ -51,7 +51,7 @@ func (x *exchange) passOn(ctx context.Context, c call) error {
 		return err
 	}
 	x.writeHeader(resp.StatusCode)
-	if _, err := io.Copy(x.w, resp.Body); err != nil {
+	if _, err := io.Copy(x, resp.Body); err != nil {
 		return fmt.Errorf("passing on the upstream's answer: %w", err)
 	}
 	return nil
@@ -188,10 +188,8 @@ func bucketLocation(ctx context.Context, x *exchange) error {
 		return err
 	}
 	x.writeHeader(http.StatusOK)
-	if _, err := x.w.Write(text); err != nil {
-		return errClientGone
-	}
-	return nil
+	_, err = x.Write(text)
+	return err
 }
 
 func headBucket(ctx context.Context, x *exchange) error {

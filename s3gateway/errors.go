@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/sigv4"
@@ -173,7 +174,14 @@ func (x *exchange) fail(err error) error {
 	return nil
 }
 
+// drainTime is how long a refused client may take to send the rest of its body,
+// which the server reads so that the client sees the answer.
+const drainTime = 5 * time.Second
+
 func (x *exchange) writeError(e *s3Error) {
+	if x.r.ContentLength != 0 {
+		http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(drainTime))
+	}
 	header := x.w.Header()
 	for name := range header {
 		if name != "X-Amz-Request-Id" {

@@ -26,7 +26,14 @@ func FuzzListing(f *testing.F) {
 		if s3gateway.RewriteSizes(&out, strings.NewReader(document)) != nil {
 			return
 		}
-		want, got := skeleton(t, document), skeleton(t, out.String())
+		want, err := skeleton(document)
+		if err != nil {
+			return // not XML, and no listing with sizes to compare
+		}
+		got, err := skeleton(out.String())
+		if err != nil {
+			t.Fatalf("rewritten into what does not parse: %v", err)
+		}
 		if want != got {
 			t.Fatalf("got %q from %q", out.String(), document)
 		}
@@ -34,18 +41,17 @@ func FuzzListing(f *testing.F) {
 }
 
 // skeleton is a document's bytes without the text of Size elements.
-func skeleton(t *testing.T, document string) string {
-	t.Helper()
+func skeleton(document string) (string, error) {
 	var b strings.Builder
 	decoder := xml.NewDecoder(strings.NewReader(document))
 	in, start := "", int64(0)
 	for {
 		token, err := decoder.RawToken()
 		if err == io.EOF {
-			return b.String()
+			return b.String(), nil
 		}
 		if err != nil {
-			t.Fatalf("rewritten into what does not parse: %v", err)
+			return "", err
 		}
 		end := decoder.InputOffset()
 		switch e := token.(type) {

@@ -15,6 +15,12 @@
 // in listings follow from stored lengths and are authenticated only when the
 // object is read. A client has 2 KiB of user metadata less the length of one
 // sidekey header.
+//
+// Only content is encrypted. Names, user metadata, tags, the content headers
+// (Content-Type, Content-Disposition and the like), ACLs and the website
+// redirect are stored as the client sent them, and the store may change them
+// unnoticed. The upstream credentials are used for every client: they should be
+// those of a user with rights to objects and buckets, not of an administrator.
 package s3gateway
 
 import (
@@ -26,10 +32,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/sigv4"
@@ -102,6 +110,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{g: g, w: w, r: r, id: newRequestID()}
 	w.Header().Set("X-Amz-Request-Id", x.id)
 	start := time.Now()
+	x.extend() // the last one was for the request before on this connection
 	err := x.serve()
 	if err != nil {
 		err = x.fail(err)
@@ -119,9 +128,13 @@ func (x *exchange) serve() error {
 	if err := x.authenticate(); err != nil {
 		return err
 	}
+	addressErr := x.address()
 	op, known := recognise(x)
 	x.name = op.name
 	ctx := x.begin(op)
+	if addressErr != nil {
+		return addressErr
+	}
 	if !known || op.serve == nil {
 		return notImplemented(op.name, "")
 	}
@@ -150,10 +163,16 @@ func (x *exchange) authenticate() error {
 			slog.String("request_id", x.id), slog.String("client", x.r.RemoteAddr), slog.String("reason", err.Error()))
 		return err
 	}
-	if verified.SecurityToken != "" {
+	x.verified = verified
+	return nil
+}
+
+// address finds out what the request is about. Without an address a request is
+// still put on record.
+func (x *exchange) address() (err error) {
+	if x.verified.SecurityToken != "" {
 		return &s3Error{code: "InvalidToken", status: http.StatusBadRequest, message: "The clients of this gateway have no session tokens."}
 	}
-	x.verified = verified
 	if x.bucket, x.key, err = x.g.hosts.target(x.r); err != nil {
 		return err
 	}
@@ -173,6 +192,9 @@ func (x *exchange) splitQuery() error {
 		switch {
 		case signatureParameters[lower], lower == "x-id":
 		case strings.HasPrefix(lower, "x-amz-"):
+			if !httpguts.ValidHeaderFieldName(name) || slices.ContainsFunc(list, invalidFieldValue) {
+				return invalidArgument("A parameter of the query string cannot be a header.")
+			}
 			if have := x.header.Values(name); len(have) > 0 && (len(list) != 1 || have[0] != list[0]) {
 				return invalidArgument("The header " + lower + " contradicts the query string.")
 			}
@@ -183,6 +205,8 @@ func (x *exchange) splitQuery() error {
 	}
 	return nil
 }
+
+func invalidFieldValue(value string) bool { return !httpguts.ValidHeaderFieldValue(value) }
 
 var signatureParameters = map[string]bool{
 	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
@@ -210,6 +234,7 @@ func (x *exchange) begin(op operation) context.Context {
 // writeHeader sends the status line and the headers set so far.
 func (x *exchange) writeHeader(status int) {
 	x.started, x.status = true, status
+	x.extend()
 	x.w.WriteHeader(status)
 }
 

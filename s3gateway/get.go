@@ -181,6 +181,14 @@ func isInvalidRange(err error) bool {
 	return errors.As(err, &e) && e.status == http.StatusRequestedRangeNotSatisfiable
 }
 
+func isPreconditionFailed(err error) bool {
+	var e *s3Error
+	return errors.As(err, &e) && e.status == http.StatusPreconditionFailed
+}
+
+// errOverwritten is not the client's own condition: it may have given none.
+var errOverwritten = &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The object changed while it was read. Please try again."}
+
 // fetchBySize learns the size first, for ranges that the upstream says are past
 // the end: what it counts are stored bytes, and servers differ on a suffix that
 // is longer than the object.
@@ -217,12 +225,15 @@ func (x *exchange) refetch(ctx context.Context, f *found, byteRange string) (*fo
 		c.header.Set("Range", byteRange)
 	}
 	again, err := x.fetch(ctx, c)
+	if isPreconditionFailed(err) {
+		return f, errOverwritten
+	}
 	if err != nil {
 		return f, err
 	}
 	if again.opener == nil || again.size != f.size || again.resp.Header.Get("Etag") != f.resp.Header.Get("Etag") {
 		again.resp.Body.Close()
-		return f, &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The object changed while it was read. Please try again."}
+		return f, errOverwritten
 	}
 	return again, nil
 }

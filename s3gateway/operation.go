@@ -175,7 +175,7 @@ func recognise(x *exchange) (operation, bool) {
 	for name := range x.query {
 		if subresources[r.level][name] {
 			if r.sub != "" {
-				return operation{name: x.r.Method + "With" + r.sub + "And" + name}, false
+				return operation{name: unknownName(r) + "And" + name}, false
 			}
 			r.sub = name
 		}

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/sigv4"
@@ -30,6 +32,11 @@ const (
 	smallObject = 64 << 10
 )
 
+// stall is how long a client may neither send nor take a byte that is due.
+const stall = 2 * time.Minute
+
+var errStalled = &s3Error{code: "RequestTimeout", status: http.StatusBadRequest, message: "Your socket connection to the server was not read from or written to within the timeout period."}
+
 // source is the client's content. It ends in io.EOF only once everything that
 // the client declared has been verified and the intent is on disk; until then
 // the sealer holds back the final chunk, without which there is no object.
@@ -38,13 +45,19 @@ type source struct {
 	body    *sigv4.Body
 	digests *digests
 	record  *audit.Op
+	conn    *http.ResponseController
 
 	mu  sync.Mutex // the transport may read on while the handler answers
 	err error      // guarded by mu: what ended the content, io.EOF if all is well
 }
 
 func (s *source) Read(p []byte) (int, error) {
+	s.conn.SetReadDeadline(time.Now().Add(stall))
 	n, err := s.body.Read(p)
+	s.conn.SetReadDeadline(time.Time{}) // the server reads on, to see a client leave
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errStalled
+	}
 	s.digests.write(p[:n])
 	if err == nil {
 		return n, nil
@@ -134,7 +147,7 @@ func (x *exchange) newSource(ctx context.Context) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{ctx: ctx, body: body, digests: sums, record: x.op}, nil
+	return &source{ctx: ctx, body: body, digests: sums, record: x.op, conn: http.NewResponseController(x.w)}, nil
 }
 
 // storedHeader is what is stored with the object besides the sidekey header.

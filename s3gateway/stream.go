@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/proxy/envelope"
@@ -77,10 +79,25 @@ func (x *exchange) send(status int, n int64, p []byte) error {
 		x.w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 		x.writeHeader(status)
 	}
-	if _, err := x.w.Write(p); err != nil {
-		return errClientGone
+	_, err := x.Write(p)
+	return err
+}
+
+// Write sends a part of the body. The deadline stays, so that what is left in
+// buffers at the end has one too; the next answer sets its own.
+func (x *exchange) Write(p []byte) (int, error) {
+	x.extend()
+	n, err := x.w.Write(p)
+	if err != nil {
+		return n, errClientGone
 	}
-	return nil
+	return n, nil
+}
+
+// extend gives the client time to take what is sent next. A handler without a
+// connection below it has no deadlines.
+func (x *exchange) extend() {
+	http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(stall))
 }
 
 // fill reads whole chunks as long as another fits.

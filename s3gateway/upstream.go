@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -211,6 +212,12 @@ var ours = []string{
 	"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "PermanentRedirect", "TemporaryRedirect", "AccessForbidden",
 }
 
+// What is taken over of an upstream's error: it is shown to the client and put
+// on record.
+const maxErrorMessage = 1 << 10
+
+var errorCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.]{0,63}$`)
+
 // readError makes the upstream's error the client's, without what it says of
 // hosts and resources upstream.
 func readError(resp *http.Response, method string) *s3Error {
@@ -218,11 +225,14 @@ func readError(resp *http.Response, method string) *s3Error {
 		Code    string
 		Message string
 	}
-	if method != http.MethodHead {
+	if method != http.MethodHead && resp.StatusCode >= 200 {
 		xml.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body)
 	}
+	if len(body.Message) > maxErrorMessage {
+		body.Message = strings.ToValidUTF8(body.Message[:maxErrorMessage], "")
+	}
 	e := &s3Error{code: body.Code, status: resp.StatusCode, message: body.Message, header: http.Header{}}
-	if e.code == "" {
+	if !errorCode.MatchString(e.code) {
 		e.code, e.message = codeOf(resp.StatusCode), http.StatusText(resp.StatusCode)
 	}
 	for _, name := range []string{"X-Amz-Delete-Marker", "X-Amz-Version-Id", "Retry-After", "Etag", "Last-Modified"} {
