@@ -28,8 +28,11 @@ func (s *session) seal(ctx context.Context, r *plan.Rule, plain []byte) ([]byte,
 // bind seals the parameters of an execution.
 func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 	set := s.current()
-	if err := s.permitDates(p.statement, set); err != nil {
+	if err := s.permitSettings(p.statement, set); err != nil {
 		return err
+	}
+	if n := len(m.ParameterFormatCodes); n > 1 && n != len(m.Parameters) {
+		return failf(codeProtocolViolation, "bind message has %d parameter formats but %d parameters", n, len(m.Parameters))
 	}
 	formats := make([]int16, len(m.Parameters))
 	for i := range formats {
@@ -66,7 +69,7 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
 	}
 	if !p.Array {
-		plain, err := decodeValue(p.Rule.Type, oid, format, value, zone)
+		plain, err := decodeFor(p.Use, p.Rule.Type, oid, format, value, zone)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +83,7 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 		if e == nil {
 			continue
 		}
-		plain, err := decodeValue(p.Rule.Type, plan.ElementOf(oid), format, e, zone)
+		plain, err := decodeFor(p.Use, p.Rule.Type, plan.ElementOf(oid), format, e, zone)
 		if err != nil {
 			return nil, err
 		}

@@ -239,10 +239,11 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 
 // clientBind seals the parameters of a statement.
 func (s *session) clientBind(length int) error {
-	s.batchOpen = true
+	open := s.batchOpen
 	portalName, name, ok := s.peekNames(length)
 	st, _ := s.statementNamed(name)
-	if ok && !st.touched() {
+	if ok && !st.mentions() {
+		s.batchOpen = true
 		s.push(&entry{kind: 'B', name: portalName, portal: &portal{statement: st}})
 		return s.up.relay('B', length, s.fromC)
 	}
@@ -259,12 +260,18 @@ func (s *session) clientBind(length int) error {
 	}
 	p := &portal{statement: st, formats: append([]int16(nil), m.ResultFormatCodes...)}
 	e := &entry{kind: 'B', name: m.DestinationPortal, portal: p}
-	if !st.touched() {
+	s.batchOpen = open
+	err = s.stillMeant(st)
+	s.batchOpen = true
+	if err == nil && !st.touched() {
 		s.push(e)
 		return s.up.message('B', body)
 	}
-	p.op = s.begin(st, 0)
-	if err := s.bind(p, &m); err != nil {
+	if err == nil {
+		p.op = s.begin(st, 0)
+		err = s.bind(p, &m)
+	}
+	if err != nil {
 		s.abandon([]*operation{p.op}, err)
 		p.op = nil
 		return s.refuse(err, e, &pgproto3.Bind{DestinationPortal: m.DestinationPortal, PreparedStatement: refusedStatement})
@@ -364,9 +371,12 @@ func (s *session) clientFunction(length int) error {
 func (s *session) after(statements []plan.Statement) {
 	for i := range statements {
 		s.dirty = s.dirty || statements[i].DDL
-		if statements[i].Path {
+		s.hidden = s.hidden || statements[i].Hidden
+		if statements[i].Path || statements[i].DDL {
 			s.path = nil
 		}
+		s.changed = s.changed || statements[i].Settings
+		s.unsettled = s.unsettled || statements[i].Settings || statements[i].Ends && s.changed
 		if statements[i].Deallocates {
 			s.deallocate(statements[i].Names)
 		}

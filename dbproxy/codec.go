@@ -72,6 +72,30 @@ func decodeValue(t plan.Type, oid uint32, format int16, data []byte, loc *time.L
 	return parseText(t, string(data), loc)
 }
 
+// decodeFor is decodeValue for a use of the value. What is compared with is
+// never rounded or cut to fit the column: it just equals no stored value.
+func decodeFor(use plan.Use, t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) ([]byte, error) {
+	if t.Typmod < 0 || use&plan.Compare == 0 {
+		return decodeValue(t, oid, format, data, loc)
+	}
+	exact, err := decodeValue(plan.Type{OID: t.OID, Typmod: -1}, oid, format, data, loc)
+	if err != nil {
+		return nil, err
+	}
+	if _, scale, ok := t.Precision(); ok {
+		exact = numericExact(exact, scale)
+	}
+	if use == plan.Compare {
+		return exact, nil
+	}
+	stored, err := decodeValue(t, oid, format, data, loc)
+	if err == nil && !bytes.Equal(stored, exact) {
+		return nil, &pgError{Code: codeNotSupported, Message: "a parameter is stored in and compared with a column of type " + t.String() + ", which does not hold it exactly",
+			Hint: "Pass the value twice, as two parameters."}
+	}
+	return stored, err
+}
+
 func textual(oid uint32) bool {
 	return oid == plan.Text || oid == plan.Varchar || oid == plan.BPChar
 }

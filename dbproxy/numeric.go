@@ -47,6 +47,22 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 	return formatDecimal(negative, digits, scale), nil
 }
 
+// numericExact gives the canonical text of a column's scale for a value, or
+// another text if rounding would change the value.
+func numericExact(text []byte, scale int) []byte {
+	negative, digits, decimals, ok := splitDecimal(string(text))
+	if !ok {
+		return text // NaN and the infinities
+	}
+	for decimals > max(scale, 0) && strings.HasSuffix(digits, "0") {
+		digits, decimals = digits[:len(digits)-1], decimals-1
+	}
+	if decimals < scale {
+		digits, decimals = digits+strings.Repeat("0", scale-decimals), scale
+	}
+	return formatDecimal(negative, digits, decimals)
+}
+
 func infiniteNumeric(t plan.Type, name string, constrained bool) ([]byte, error) {
 	if constrained {
 		return nil, failf(codeOutOfRange, "numeric field overflow")

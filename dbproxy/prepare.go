@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,25 +16,40 @@ import (
 	"github.com/sidekey/sidekey/dbproxy/plan"
 )
 
-// traceComment is what sqlcommenter appends to a text. It differs with every
-// execution, and so is kept out of the plan.
-var traceComment = regexp.MustCompile(`/\*[^*]*traceparent='([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})'[^*]*\*/[\s;]*$`)
+// Comments of sqlcommenter, which carry a trace, stand before or behind a text.
+// They differ with every execution, and so are kept out of the plan. One before
+// it is a comment, whatever it holds. One behind it has no line break: should
+// it stand within a comment to the end of the line, then as a whole; should it
+// stand within anything else, the text without it is not complete.
+var (
+	leadingTrace  = regexp.MustCompile(`^\s*/\*[^*]*traceparent='([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})'[^*]*\*/`)
+	trailingTrace = regexp.MustCompile(`/\*[^*\r\n]*traceparent='([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})'[^*\r\n]*\*/[\s;]*$`)
+)
 
 // splitTrace cuts such a comment off.
-func splitTrace(sql string) (text, comment, trace string) {
+func splitTrace(sql string) (lead, text, tail, trace string) {
 	if !strings.Contains(sql, "traceparent='") {
-		return sql, "", ""
+		return "", sql, "", ""
 	}
-	m := traceComment.FindStringSubmatchIndex(sql)
-	if m == nil {
-		return sql, "", ""
+	if m := leadingTrace.FindStringSubmatchIndex(sql); m != nil {
+		return sql[:m[1]], sql[m[1]:], "", sql[m[2]:m[3]]
 	}
-	return sql[:m[0]], sql[m[0]:], sql[m[2]:m[3]]
+	if m := trailingTrace.FindStringSubmatchIndex(sql); m != nil {
+		return "", sql[:m[0]], sql[m[0]:], sql[m[2]:m[3]]
+	}
+	return "", sql, "", ""
 }
 
 // prepare plans a text as the session stands.
 func (s *session) prepare(sql string) (*statement, error) {
-	text, _, trace := splitTrace(sql)
+	lead, text, tail, trace := splitTrace(sql)
+	st := &statement{sql: text, lead: lead, tail: tail, trace: trace}
+	foreign := func(r rune) bool { return r >= 0x80 || r == '\\' }
+	if s.unsettled && strings.IndexFunc(text, foreign) >= 0 {
+		if err := s.settingsKnown(); err != nil {
+			return nil, err
+		}
+	}
 	set := s.current()
 	if !set.utf8 && strings.IndexFunc(text, func(r rune) bool { return r >= 0x80 }) >= 0 {
 		return nil, &pgError{Code: codeNotSupported, Message: "the encrypting proxy reads UTF8 only", Hint: "SET client_encoding TO 'UTF8'."}
@@ -42,15 +58,82 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, &pgError{Code: codeNotSupported, Message: "the encrypting proxy cannot read backslashes while standard_conforming_strings is off",
 			Hint: "SET standard_conforming_strings TO on."}
 	}
-	p, err := s.plan(text)
-	if err != nil {
+	var err error
+	if st.plan, err = s.plan(text); err != nil {
 		return nil, err
 	}
-	if p.Refusal != nil {
-		return nil, p.Refusal
+	if refusal := st.plan.Refusal; refusal != nil {
+		shifted := *refusal
+		shifted.Position = st.outer(shifted.Position)
+		return nil, &shifted
 	}
-	st := &statement{sql: sql, plan: p, trace: trace}
-	return st, s.permit(st, set)
+	st.snap, st.path = s.catalog.Load(), s.path
+	if st.touched() {
+		if err := s.settingsKnown(); err != nil {
+			return nil, err
+		}
+	}
+	return st, s.permit(st, s.current())
+}
+
+// outer is a character position in the text with the comment before it.
+func (st *statement) outer(position int) int {
+	if position > 0 {
+		position += utf8.RuneCountInString(st.lead)
+	}
+	return position
+}
+
+// settingsKnown waits until the server has reported the settings as they are.
+func (s *session) settingsKnown() error {
+	if !s.unsettled {
+		return nil
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	s.unsettled = false
+	return nil
+}
+
+// stillMeant says whether a prepared statement means what it meant when it was
+// planned: the server looks names up again once tables or the search_path have
+// changed.
+func (s *session) stillMeant(st *statement) error {
+	if !st.mentions() {
+		return nil
+	}
+	if st.touched() {
+		if err := s.settingsKnown(); err != nil {
+			return err
+		}
+	}
+	if s.batchOpen && !st.plan.Ambiguous {
+		return nil
+	}
+	snap, err := s.snapshot()
+	if err != nil {
+		return err
+	}
+	if !s.dirty && snap == st.snap && (!st.plan.Ambiguous || s.path != nil && st.path != nil && samePath(s.path, st.path)) {
+		return nil
+	}
+	p, err := s.plan(st.sql)
+	if err != nil {
+		return err
+	}
+	if p.Refusal != nil || !slices.Equal(p.Resolves, st.plan.Resolves) || !slices.EqualFunc(p.Statements, st.plan.Statements, sameOutputs) {
+		return &pgError{Code: codeNotSupported, Message: "cached plan must not change result type",
+			Detail: "The names in the prepared statement now mean other tables or columns than when it was prepared.", Hint: "Prepare it again."}
+	}
+	st.snap, st.path = s.catalog.Load(), s.path
+	return nil
+}
+
+func samePath(a, b *plan.Path) bool { return a.Create == b.Create && slices.Equal(a.Search, b.Search) }
+
+func sameOutputs(a, b plan.Statement) bool {
+	return slices.Equal(a.Outputs, b.Outputs) && slices.Equal(a.Touched, b.Touched)
 }
 
 // permit refuses what a plan cannot know: settings and names of the session.
@@ -69,11 +152,19 @@ func (s *session) permit(st *statement, set settings) error {
 	case !set.conforming && len(st.plan.Literals)+len(st.plan.Edits) > 0:
 		return &pgError{Code: codeNotSupported, Message: "protected columns need standard_conforming_strings", Hint: "SET standard_conforming_strings TO on."}
 	}
-	return s.permitDates(st, set)
+	return permitDates(st, set)
+}
+
+// permitSettings refuses an execution under settings that do not fit.
+func (s *session) permitSettings(st *statement, set settings) error {
+	if !set.utf8 {
+		return &pgError{Code: codeNotSupported, Message: "protected columns need client_encoding UTF8", Hint: "SET client_encoding TO 'UTF8'."}
+	}
+	return permitDates(st, set)
 }
 
 // permitDates refuses other date styles than ISO where a date is written.
-func (s *session) permitDates(st *statement, set settings) error {
+func permitDates(st *statement, set settings) error {
 	if set.isoDates {
 		return nil
 	}
@@ -105,13 +196,13 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 	fresh := false
 	for range 4 {
 		p := s.makePlan(snap, sql, fresh)
-		depends := p.Need != plan.NeedNothing || p.Refusal != nil || p.Mentions
+		depends := p.Need != plan.NeedNothing || p.Refusal != nil || p.Mentions && !onlyTransaction(p)
 		switch {
 		case p.Need == plan.NeedPath:
 			if s.path, err = s.askPath(); err != nil {
 				return nil, err
 			}
-		case p.Need == plan.NeedCatalog || s.dirty && depends && !fresh:
+		case p.Need == plan.NeedCatalog || s.dirty && depends && !fresh, s.hidden && !s.batchOpen && !fresh && usesTables(p):
 			if snap, err = s.reload(); err != nil {
 				return nil, err
 			}
@@ -121,6 +212,16 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
+}
+
+func onlyTransaction(p *plan.Plan) bool {
+	return !slices.ContainsFunc(p.Statements, func(one plan.Statement) bool { return one.Command != "TRANSACTION" })
+}
+
+func usesTables(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Statements, func(one plan.Statement) bool {
+		return slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY"}, one.Command)
+	})
 }
 
 func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
@@ -145,8 +246,8 @@ func (s *session) snapshot() (*snapshot, error) {
 		s.private, s.dirty = nil, true
 	}
 	snap, err := s.db.load(s.ctx)
-	if err == nil {
-		s.catalog.Store(snap)
+	if err == nil && s.catalog.Swap(snap) != snap {
+		s.path = nil
 	}
 	return snap, err
 }
@@ -162,7 +263,7 @@ func (s *session) reload() (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.private, s.dirty = nil, false
+		s.private, s.dirty, s.hidden = nil, false, false
 		s.catalog.Store(snap)
 		return snap, nil
 	}
@@ -170,7 +271,7 @@ func (s *session) reload() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.private, s.dirty = s.proxy.newSnapshot(rows), false
+	s.private, s.dirty, s.hidden = s.proxy.newSnapshot(rows), false, false
 	s.catalog.Store(s.private)
 	return s.private, nil
 }
@@ -256,7 +357,6 @@ func (s *session) ask(sql string) ([][]string, error) {
 
 // rewrite gives the text that the server gets.
 func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
-	text, comment, _ := splitTrace(st.sql)
 	ctx := s.ctx
 	for _, o := range ops {
 		if o != nil {
@@ -265,11 +365,11 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 		}
 	}
 	zone := s.current().zone
-	r, err := st.plan.Rewrite(text, func(l plan.Literal) ([][]byte, error) {
+	r, err := st.plan.Rewrite(st.sql, func(l plan.Literal) ([][]byte, error) {
 		sealed, err := s.sealLiteral(ctx, l, zone)
 		var own *pgError
 		if errors.As(err, &own) {
-			own.Position = utf8.RuneCountInString(text[:l.Start]) + 1
+			own.Position = st.outer(utf8.RuneCountInString(st.sql[:l.Start]) + 1)
 		}
 		return sealed, err
 	})
@@ -277,7 +377,7 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 		return "", err
 	}
 	st.rewritten = r
-	return r.SQL + comment, nil
+	return st.lead + r.SQL + st.tail, nil
 }
 
 func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Location) ([][]byte, error) {
@@ -292,7 +392,7 @@ func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Lo
 		if v == nil {
 			continue
 		}
-		plain, err := decodeValue(l.Rule.Type, l.OID, formatText, v, zone)
+		plain, err := decodeFor(l.Use, l.Rule.Type, l.OID, formatText, v, zone)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ package dbproxy
 import (
 	"bytes"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -431,7 +432,9 @@ func (s *session) serverError(body []byte) error {
 	if st == nil || st.rewritten == nil || m.Position == 0 {
 		return s.down.message('E', body)
 	}
-	m.Position = int32(st.rewritten.Position(int(m.Position), st.sql))
+	if lead := utf8.RuneCountInString(st.lead); int(m.Position) > lead {
+		m.Position = int32(st.outer(st.rewritten.Position(int(m.Position)-lead, st.sql)))
+	}
 	return s.down.encode(&m)
 }
 

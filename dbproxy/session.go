@@ -35,6 +35,9 @@ type session struct {
 	// Of fromClient only.
 	private   *snapshot // the catalog as this session's open transaction sees it
 	dirty     bool      // the catalog may have changed in this session
+	hidden    bool      // likewise, by a text that was not seen
+	unsettled bool      // settings may have changed that were not reported yet
+	changed   bool      // settings have been changed in this session
 	path      *plan.Path
 	batchOpen bool        // messages were sent since the last Sync
 	writes    []*audit.Op // to be on disk before what is buffered leaves
@@ -70,8 +73,12 @@ type settings struct {
 
 // statement is a prepared statement.
 type statement struct {
-	sql       string
+	sql       string     // as the client sent it, without comments that hold a trace
+	lead      string     // such a comment before it
+	tail      string     // such a comment behind it
 	plan      *plan.Plan // nil for one that is not known here: nothing in it is protected
+	snap      *snapshot  // against which it was planned
+	path      *plan.Path // likewise; nil if it was not known
 	rewritten *plan.Rewritten
 	trace     string   // traceparent of its comment
 	declared  []uint32 // types the client gave its parameters
@@ -82,6 +89,9 @@ type statement struct {
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
 }
+
+// mentions says that the plan depends on the catalog.
+func (st *statement) mentions() bool { return st != nil && st.plan != nil && st.plan.Mentions }
 
 func (st *statement) touched() bool { return st != nil && st.plan != nil && st.plan.Touched() }
 

@@ -26,6 +26,8 @@ type analyzer struct {
 	pathDirty bool          // an earlier statement of the text may change the path
 	need      Need
 	err       *Refusal
+	resolves  []string
+	ambiguous bool
 }
 
 func (a *analyzer) refuse(loc int, message, hint string) {
@@ -62,10 +64,25 @@ func (a *analyzer) path() []string {
 	return a.opt.Path.Search
 }
 
+// resolve finds what a name means and notes it.
+func (a *analyzer) resolve(rv *pg.RangeVar) (*Relation, resolution) {
+	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
+	if rv.Schemaname != "" || !a.cat.mentions(rv.Relname) {
+		return rel, res
+	}
+	schema := ""
+	if rel != nil {
+		schema = rel.Schema
+	}
+	a.resolves = append(a.resolves, schema)
+	a.ambiguous = a.ambiguous || a.cat.ambiguous(rv.Relname)
+	return rel, res
+}
+
 // relation finds the relation that a statement names: nil if no rule concerns
 // it. One that must not be used is refused here.
 func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
-	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
+	rel, res := a.resolve(rv)
 	switch res {
 	case needPath:
 		a.needs(NeedPath)

@@ -203,13 +203,8 @@ func (c *Catalog) resolve(schema, name string, path []string, fresh bool) (*Rela
 	if !anyMatters(rels) && len(c.rules[name]) == 0 {
 		return nil, unprotected
 	}
-	if len(rels) == 1 && len(c.rules[name]) <= 1 {
-		// One relation has the name, so that the search_path can only find
-		// this one or none; a configured table that does not exist yet in
-		// another schema would have made a second candidate.
-		if configuredElsewhere := c.rules[name] != nil && c.rules[name][rels[0].Schema] == nil; !configuredElsewhere {
-			return rels[0], resolved
-		}
+	if !c.ambiguous(name) {
+		return rels[0], resolved
 	}
 	if len(rels) == 0 {
 		return nil, needCatalog
@@ -228,6 +223,30 @@ func (c *Catalog) resolve(schema, name string, path []string, fresh bool) (*Rela
 		}
 	}
 	return nil, needCatalog
+}
+
+// ambiguous says whether the search_path decides what a bare name means. If
+// one relation has the name, it can only find this one or none; a configured
+// table that does not exist yet in another schema is a second candidate.
+func (c *Catalog) ambiguous(name string) bool {
+	rels, rules := c.byName[name], c.rules[name]
+	if !anyMatters(rels) && len(rules) == 0 {
+		return false
+	}
+	configuredElsewhere := len(rels) == 1 && rules != nil && rules[rels[0].Schema] == nil
+	return len(rels) != 1 || len(rules) > 1 || configuredElsewhere
+}
+
+// hasSchema says whether any rule is of one of the schemas.
+func (c *Catalog) hasSchema(schemas ...string) bool {
+	for _, bySchema := range c.rules {
+		for _, s := range schemas {
+			if bySchema[s] != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, resolution) {

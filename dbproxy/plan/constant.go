@@ -105,7 +105,7 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 }
 
 // seal has a constant replaced by its sealed value for the rule's column.
-func (a *analyzer) seal(c constant, rule *Rule) {
+func (a *analyzer) seal(c constant, rule *Rule, use Use) {
 	a.touch(rule)
 	if c.why != "" && !c.null {
 		a.refuse(c.loc, c.why+" ("+rule.Name()+")", "Write a plain literal or a parameter of type "+rule.Type.String()+".")
@@ -117,9 +117,9 @@ func (a *analyzer) seal(c constant, rule *Rule) {
 	switch {
 	case c.null:
 	case c.param > 0:
-		a.param(c.param, Param{Rule: rule, OID: c.oid, Location: c.loc})
+		a.param(c.param, Param{Rule: rule, OID: c.oid, Location: c.loc, Use: use})
 	default:
-		a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, Rule: rule, Cast: c.retype == nil})
+		a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, Rule: rule, Cast: c.retype == nil, Use: use})
 	}
 }
 
@@ -145,5 +145,6 @@ func (a *analyzer) param(n int, p Param) {
 	} else if p.OID != Unspecified && p.OID != old.OID {
 		a.refuse(p.Location, fmt.Sprintf("parameter $%d is cast to two types", n), "")
 	}
+	old.Use |= p.Use
 	a.params[n] = old
 }

@@ -11,7 +11,7 @@ import (
 // createTable rewrites the configured columns of a CREATE TABLE.
 func (a *analyzer) createTable(s *pg.CreateStmt) {
 	name := s.Relation.Relname
-	if s.Relation.Relpersistence == "t" && a.cat.mentions(name) {
+	if (s.Relation.Relpersistence == "t" || s.Relation.Schemaname == "pg_temp") && a.cat.mentions(name) {
 		a.refuse(int(s.Relation.Location), "a temporary table cannot have the name of a table with protected columns", "")
 		return
 	}
@@ -240,7 +240,7 @@ func (a *analyzer) foreignKey(c *pg.Constraint, columns []string, rel *Relation)
 
 // alterTable checks every command of an ALTER TABLE.
 func (a *analyzer) alterTable(s *pg.AlterTableStmt) {
-	rel, res := a.cat.resolve(s.Relation.Schemaname, s.Relation.Relname, a.path(), a.opt.Fresh)
+	rel, res := a.resolve(s.Relation)
 	switch {
 	case res == needPath:
 		a.needs(NeedPath)
@@ -352,7 +352,7 @@ func (a *analyzer) rename(s *pg.RenameStmt) {
 			a.refuse(loc, "a table with protected columns cannot be renamed, nor another take its name", "Its values are bound to its name.")
 		}
 	case pg.ObjectType_OBJECT_COLUMN:
-		rel, res := a.cat.resolve(s.Relation.Schemaname, s.Relation.Relname, a.path(), a.opt.Fresh)
+		rel, res := a.resolve(s.Relation)
 		if res == needPath {
 			a.needs(NeedPath)
 		}

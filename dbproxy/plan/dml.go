@@ -124,6 +124,9 @@ func (a *analyzer) insertRows(sel *pg.SelectStmt, columns []*Column, rel *Relati
 		a.refuseFields(a.query(sel, sc), "cannot be copied into another column")
 		return
 	}
+	if len(sel.SortClause) > 0 || sel.LimitCount != nil || sel.LimitOffset != nil {
+		a.refuse(-1, "ORDER BY and LIMIT of VALUES for a table with protected columns are not supported", "")
+	}
 	in := &scope{parent: sc}
 	a.with(sel.WithClause, in)
 	for _, row := range sel.ValuesLists {
@@ -156,7 +159,7 @@ func (a *analyzer) assign(c *Column, n *pg.Node, sc *scope) {
 	}
 	a.touch(c.Rule)
 	if k, ok := a.constant(n); ok {
-		a.seal(k, c.Rule)
+		a.seal(k, c.Rule, Store)
 		return
 	}
 	v := a.expr(n, sc)

@@ -107,7 +107,7 @@ func (a *analyzer) compareConstant(v value, c constant, n *pg.Node, sc *scope) {
 		return
 	}
 	a.equality(v, "cannot be compared")
-	a.seal(c, v.rule)
+	a.seal(c, v.rule, Compare)
 }
 
 func (a *analyzer) compareValues(l, r value) {
@@ -150,7 +150,7 @@ func (a *analyzer) compareArray(l, r *pg.Node, sc *scope) {
 	}
 	a.equality(v, "cannot be compared")
 	if p := r.GetParamRef(); p != nil {
-		a.param(int(p.Number), Param{Rule: v.rule, Array: true, Location: int(p.Location)})
+		a.param(int(p.Number), Param{Rule: v.rule, Array: true, Location: int(p.Location), Use: Compare})
 		return
 	}
 	if arr := r.GetAArrayExpr(); arr != nil {
@@ -160,13 +160,13 @@ func (a *analyzer) compareArray(l, r *pg.Node, sc *scope) {
 				a.refuseValue(v, "cannot be compared with this expression")
 				return
 			}
-			a.seal(c, v.rule)
+			a.seal(c, v.rule, Compare)
 		}
 		return
 	}
 	if k := r.GetAConst(); k != nil && k.GetSval() != nil {
 		if c := a.literal(k); c.why == "" {
-			a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, Rule: v.rule, Array: true})
+			a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, Rule: v.rule, Array: true, Use: Compare})
 			return
 		}
 	}
@@ -193,7 +193,7 @@ func (a *analyzer) arrayCast(cast *pg.TypeCast, p *pg.ParamRef, rule *Rule) bool
 		return false
 	}
 	a.edits = append(a.edits, Edit{int(cast.TypeName.Location), end, "bytea"})
-	a.param(int(p.Number), Param{Rule: rule, OID: ArrayOf(t.OID), Array: true, Location: int(p.Location)})
+	a.param(int(p.Number), Param{Rule: rule, OID: ArrayOf(t.OID), Array: true, Location: int(p.Location), Use: Compare})
 	return true
 }
 

@@ -50,6 +50,11 @@ type Plan struct {
 	// Mentions says that some identifier is the name of a relation that matters,
 	// so that the plan depends on the catalog.
 	Mentions bool
+	// Resolves are the schemas in which bare names that matter were found, in
+	// order, "" for none. Ambiguous says that they would
+	// mean others under another search_path.
+	Resolves  []string
+	Ambiguous bool
 	// Fingerprint of the text without its constants; only if Touched.
 	Fingerprint string
 }
@@ -68,6 +73,13 @@ type Statement struct {
 	DDL bool
 	// Path says that the search_path may differ afterwards.
 	Path bool
+	// Settings says that settings which values depend on may differ afterwards:
+	// TimeZone, DateStyle, client_encoding, standard_conforming_strings.
+	Settings bool
+	// Ends says that it ends a transaction, which may take settings back.
+	Ends bool
+	// Hidden says that it may do anything, in a text that is not seen.
+	Hidden bool
 	// Names is the prepared statement or cursor that it executes or fetches.
 	Names string
 	// Deallocates says that it ends that prepared statement, or all if Names
@@ -89,7 +101,19 @@ type Literal struct {
 	Cast bool
 	// Array says that it is an array of such values, as in = ANY ('{a,b}').
 	Array bool
+	// Use is what the value is for.
+	Use Use
 }
+
+// Use is what a value is for: what is stored is rounded or cut to the column's
+// type, what is compared with is not.
+type Use int
+
+// Uses; a parameter can have both.
+const (
+	Store Use = 1 << iota
+	Compare
+)
 
 // Edit replaces a byte range of the text.
 type Edit struct {
@@ -106,6 +130,8 @@ type Param struct {
 	Array bool
 	// Location is where it stands, as a byte offset.
 	Location int
+	// Use is what the value is for.
+	Use Use
 }
 
 // Touched says whether any statement uses a protected column or makes one.
@@ -165,6 +191,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(syntaxError(sql, err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
+	settings := false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.classify(raw.Stmt)
@@ -172,8 +199,12 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 			a.touched = make(map[*Rule]bool)
 			a.statement(raw.Stmt)
 			a.stmt.Touched = sortedRules(a.touched)
+			if settings && len(a.touched) > 0 {
+				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
+			}
 		}
-		a.pathDirty = a.pathDirty || a.stmt.Path
+		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
+		settings = settings || a.stmt.Settings
 	}
 	a.checkParams()
 	return a.finish(p)
@@ -193,6 +224,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	sort.Slice(a.literals, func(i, j int) bool { return a.literals[i].Start < a.literals[j].Start })
 	sort.SliceStable(a.edits, func(i, j int) bool { return a.edits[i].Start < a.edits[j].Start })
 	p.Literals, p.Edits = a.literals, a.edits
+	p.Resolves, p.Ambiguous = a.resolves, a.ambiguous
 	if len(a.params) > 0 {
 		p.Params = a.params
 	}

@@ -19,24 +19,36 @@ func (a *analyzer) classify(n *pg.Node) {
 	a.stmt.Command = strings.ToUpper(name)
 	switch x := n.Node.(type) {
 	case *pg.Node_VariableSetStmt:
-		a.stmt.Path = true
+		a.stmt.Path, a.stmt.Settings = true, changesValues(x.VariableSetStmt)
 		a.setting(x.VariableSetStmt)
 	case *pg.Node_TransactionStmt:
-		a.stmt.Path = true
+		a.stmt.Path, a.stmt.Ends = true, x.TransactionStmt.Kind != pg.TransactionStmtKind_TRANS_STMT_BEGIN &&
+			x.TransactionStmt.Kind != pg.TransactionStmtKind_TRANS_STMT_START
 	case *pg.Node_DiscardStmt:
-		a.stmt.Path, a.stmt.Deallocates = true, true
+		a.stmt.Path, a.stmt.Deallocates, a.stmt.Settings = true, true, true
 	case *pg.Node_DeallocateStmt:
 		a.stmt.Names, a.stmt.Deallocates = x.DeallocateStmt.Name, true
 	case *pg.Node_DoStmt, *pg.Node_CallStmt:
 		a.stmt.Path, a.stmt.DDL, a.stmt.Writes = true, true, true
+		a.stmt.Hidden, a.stmt.Settings = x != nil && n.GetDoStmt() != nil, true
 	case *pg.Node_ExecuteStmt:
 		a.stmt.Names, a.stmt.Path = x.ExecuteStmt.Name, true
 	case *pg.Node_FetchStmt:
 		a.stmt.Names = x.FetchStmt.Portalname
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.stmt.Path = a.callsUnknown()
+		a.stmt.Settings = a.stmt.Path && a.names("set_config")
 	case *pg.Node_ExplainStmt:
-		a.stmt.Path = true
+		a.stmt.Path, a.stmt.Names = true, executed(x.ExplainStmt.Query)
+	case *pg.Node_CreateTableAsStmt:
+		a.stmt.DDL, a.stmt.Names = true, executed(x.CreateTableAsStmt.Query)
+	case *pg.Node_GrantStmt, *pg.Node_GrantRoleStmt:
+		a.stmt.Path = true // USAGE decides which schemas are in the path
+	case *pg.Node_RenameStmt:
+		a.stmt.DDL = true
+		if x.RenameStmt.RenameType == pg.ObjectType_OBJECT_SCHEMA && a.cat.hasSchema(x.RenameStmt.Subname, x.RenameStmt.Newname) {
+			a.refuse(-1, "a schema of tables with protected columns cannot be renamed, nor another take its name", "Their values are bound to its name.")
+		}
 	default:
 		for _, prefix := range []string{"Create", "Alter", "Drop", "Rename", "View", "Rule", "Index", "ReindexStmt"} {
 			if strings.HasPrefix(name, prefix) {
@@ -44,6 +56,33 @@ func (a *analyzer) classify(n *pg.Node) {
 			}
 		}
 	}
+}
+
+// executed is the prepared statement that EXPLAIN or CREATE TABLE AS executes.
+func executed(n *pg.Node) string {
+	if as := n.GetCreateTableAsStmt(); as != nil {
+		n = as.Query
+	}
+	return n.GetExecuteStmt().GetName()
+}
+
+// changesValues says whether SET or RESET changes how values are read.
+func changesValues(s *pg.VariableSetStmt) bool {
+	switch lowerASCII(s.Name) {
+	case "timezone", "datestyle", "client_encoding", "standard_conforming_strings":
+		return true
+	}
+	return s.Kind == pg.VariableSetKind_VAR_RESET_ALL
+}
+
+// names says whether a word stands anywhere in the text.
+func (a *analyzer) names(word string) bool {
+	for _, t := range a.tokens {
+		if t.Token == pg.Token_IDENT && identifier(a.text(t)) == word {
+			return true
+		}
+	}
+	return false
 }
 
 // callsUnknown says whether the text may call a function that sets the
@@ -157,7 +196,7 @@ func (a *analyzer) reach(n *pg.Node) {
 }
 
 func (a *analyzer) reaches(rv *pg.RangeVar) bool {
-	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
+	rel, res := a.resolve(rv)
 	switch res {
 	case unprotected:
 		return false
