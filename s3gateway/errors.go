@@ -60,6 +60,9 @@ func notImplemented(operation, what string) *s3Error {
 		e.message = "The gateway does not implement " + what + " of " + operation + "."
 		e.fields = append(e.fields, [2]string{"Header", what})
 	}
+	if operation == "CreateMultipartUpload" {
+		e.message += " Have the client upload in one part, up to 5 GiB; for the aws CLI: aws configure set s3.multipart_threshold 4GB."
+	}
 	return e
 }
 
