@@ -10,6 +10,10 @@ import (
 
 const module = "github.com/sidekey/sidekey"
 
+// testService is for tests alone: whatever the table says, no package may
+// import it outside of them.
+const testService = "keysvc/keysvctest"
+
 // allowed lists, for each package, which others of ours it may import. The
 // arrows point one way, toward the root of trust.
 var allowed = map[string][]string{
@@ -19,6 +23,7 @@ var allowed = map[string][]string{
 	"keysvc/store":   {},
 	"keysvc/audit":   {},
 	"keysvc/sigv4":   {},
+	testService:      {"hsm", "keysvc", "keysvc/store", "keysvc/audit"},
 	"proxy":          {"proxy/datakey", "proxy/envelope", "keysvc/audit"},
 	"proxy/datakey":  {"keysvc/audit"},
 	"proxy/envelope": {},
@@ -51,7 +56,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			if to = strings.TrimPrefix(to, module+"/"); strings.Contains(to, ".") || !strings.HasPrefix(line, module) {
 				continue
 			}
-			if _, ours := allowed[to]; ours && !contains(may, to) {
+			if _, ours := allowed[to]; ours && (!contains(may, to) || to == testService) {
 				t.Errorf("%s imports %s", name(from), to)
 			}
 		}
