@@ -15,11 +15,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
-func testRules() proxy.Rules {
+func testRules(keyARN string) proxy.Rules {
 	return proxy.Rules{
 		Objects: []proxy.ObjectRule{
 			{Bucket: "tenants", Prefix: "a/", KeyID: keyARN, EncryptionContext: map[string]string{"tenant": "a"}},
@@ -38,7 +39,8 @@ func testRules() proxy.Rules {
 }
 
 type fixture struct {
-	kms    *fakeKMS
+	kms    *keysvctest.Server
+	keyARN string
 	keys   *datakey.Cache
 	log    *audit.Log
 	dir    string
@@ -48,12 +50,14 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{kms: newFakeKMS(t), dir: t.TempDir(), rules: testRules()}
+	f := &fixture{kms: keysvctest.Start(t, token), dir: t.TempDir()}
+	_, f.keyARN = f.kms.CreateKey(t)
+	f.rules = testRules(f.keyARN)
 	if err := f.rules.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	var err error
-	if f.keys, err = datakey.NewCache(datakey.Config{}, f.kms, slog.New(slog.DiscardHandler)); err != nil {
+	if f.keys, err = datakey.NewCache(datakey.Config{}, f.kms.Client(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if f.log, err = audit.Open(audit.Config{Dir: f.dir}, audit.ServiceProxy, slog.New(slog.DiscardHandler)); err != nil {
@@ -101,7 +105,7 @@ func TestObjectRoundTrip(t *testing.T) {
 	if diff := cmp.Diff(checksums, o.Checksums()); diff != "" {
 		t.Error(diff)
 	}
-	if o.KeyARN() != keyARN {
+	if o.KeyARN() != f.keyARN {
 		t.Errorf("key ARN %q", o.KeyARN())
 	}
 	size, err := o.PlainSize(int64(len(body)))
@@ -301,7 +305,7 @@ func TestDisabledKeyStopsColumnsAndObjects(t *testing.T) {
 	rule := f.rules.Columns[0]
 	col := f.column(t, rule, f.columnKey(t, rule, 1))
 	acquire(t, col).Release()
-	f.kms.fail(disabled())
+	f.kms.Disable(t, f.keyARN)
 	var kerr *datakey.Error
 	if _, err := f.cipher.SealObject(t.Context(), proxy.Object{Bucket: "data", Key: "k"}); !errors.As(err, &kerr) || kerr.Kind != datakey.Disabled {
 		t.Errorf("sealing: %v, want Disabled", err)

@@ -7,41 +7,62 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
-// wire is a key service on the wire: enough JSON 1.1 to answer Decrypt.
+// wire stands before a key service on the way to it. It sees the requests, and
+// can answer them with an error in the service's place.
 type wire struct {
+	next http.Handler
+
 	mu       sync.Mutex
 	requests []*http.Request // guarded by mu
 	status   int             // guarded by mu; of an error
-	code     string          // guarded by mu; "" answers with a data key
+	code     string          // guarded by mu; "" lets requests pass
+}
+
+func newWire(t *testing.T, server *keysvctest.Server) *wire {
+	t.Helper()
+	endpoint, err := url.Parse(server.Endpoint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &wire{next: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(endpoint)
+		r.Out.Host = r.In.Host // which is signed
+	}}}
 }
 
 func (s *wire) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	io.Copy(io.Discard, r.Body)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	if s.code != "" {
-		w.WriteHeader(s.status)
-		fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, s.code)
+	status, code := s.status, s.code
+	s.mu.Unlock()
+	if code == "" {
+		s.next.ServeHTTP(w, r)
 		return
 	}
-	json.NewEncoder(w).Encode(map[string]any{"KeyId": keyARN, "Plaintext": make([]byte, 32), "CiphertextBlob": []byte("blob")})
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, code)
 }
 
 func (s *wire) answer(status int, code string) {
@@ -54,6 +75,17 @@ func (s *wire) seen() []*http.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.requests
+}
+
+// wrappedKey is a data key of a new key of the service.
+func wrappedKey(t *testing.T, server *keysvctest.Server) datakey.Ref {
+	t.Helper()
+	_, arn := server.CreateKey(t)
+	out, err := server.Client().GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: &arn, KeySpec: types.DataKeySpecAes256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return datakey.Ref{KeyARN: arn, Wrapped: out.CiphertextBlob}
 }
 
 func writeFile(t *testing.T, name, content string) string {
@@ -80,17 +112,18 @@ func wireCache(t *testing.T, cfg proxy.KMSConfig) *datakey.Cache {
 }
 
 func TestKMSClient(t *testing.T) {
-	s := new(wire)
+	server := keysvctest.Start(t, token)
+	s := newWire(t, server)
 	srv := httptest.NewTLSServer(s)
 	defer srv.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 	keys := wireCache(t, proxy.KMSConfig{
-		Endpoint: srv.URL, AccessKeyID: "AKID",
-		SecretAccessKeyFile: writeFile(t, "secret", " topsecret\n"), CAFile: writeFile(t, "ca.pem", string(ca)),
+		Endpoint: srv.URL, AccessKeyID: keysvctest.AccessKeyID,
+		SecretAccessKeyFile: writeFile(t, "secret", " "+keysvctest.SecretAccessKey+"\n"), CAFile: writeFile(t, "ca.pem", string(ca)),
 	})
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ctx := audit.WithTraceparent(t.Context(), parent)
-	ref := datakey.Ref{KeyARN: keyARN, Wrapped: []byte("blob")}
+	ref := wrappedKey(t, server)
 	open := func(ref datakey.Ref) error {
 		_, err := keys.Open(ctx, ref, func(datakey.Use, []byte) error { return nil })
 		return err
@@ -102,7 +135,7 @@ func TestKMSClient(t *testing.T) {
 	if got := r.Header.Get("Traceparent"); got != parent {
 		t.Errorf("traceparent %q", got)
 	}
-	if auth := r.Header.Get("Authorization"); !strings.Contains(auth, "AKID/") || !strings.Contains(auth, "/us-east-1/kms/") || strings.Contains(auth, "traceparent") {
+	if auth := r.Header.Get("Authorization"); !strings.Contains(auth, keysvctest.AccessKeyID+"/") || !strings.Contains(auth, "/us-east-1/kms/") || strings.Contains(auth, "traceparent") {
 		t.Errorf("authorization %q", auth)
 	}
 	if got := r.Header.Get("X-Amz-Target"); got != "TrentService.Decrypt" {
@@ -142,19 +175,25 @@ func TestKMSClient(t *testing.T) {
 	}
 }
 
-// A data key comes from the key service or from nobody.
+// A data key comes from the key service or from nobody, also when somebody else
+// has one ready.
 func TestKMSClientFollowsNoRedirect(t *testing.T) {
-	elsewhere := new(wire)
-	other := httptest.NewServer(elsewhere)
+	server := keysvctest.Start(t, token)
+	ref := wrappedKey(t, server)
+	var requests atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		json.NewEncoder(w).Encode(map[string]any{"KeyId": ref.KeyARN, "Plaintext": make([]byte, 32)})
+	}))
 	defer other.Close()
 	srv := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
 	defer srv.Close()
-	keys := wireCache(t, proxy.KMSConfig{Endpoint: srv.URL, AccessKeyID: "a", SecretAccessKeyFile: writeFile(t, "secret", "s")})
-	ref := datakey.Ref{KeyARN: keyARN, Wrapped: []byte("blob")}
+	keys := wireCache(t, proxy.KMSConfig{Endpoint: srv.URL, AccessKeyID: keysvctest.AccessKeyID, SecretAccessKeyFile: server.SecretFile()})
 	if _, err := keys.Open(t.Context(), ref, func(datakey.Use, []byte) error { return nil }); err == nil {
 		t.Error("opened with a data key from elsewhere")
 	}
-	if n := len(elsewhere.seen()); n > 0 {
+	if n := requests.Load(); n > 0 {
 		t.Errorf("%d requests went elsewhere", n)
 	}
 }

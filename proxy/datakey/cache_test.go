@@ -13,17 +13,19 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
 func isZero(b []byte) bool { return bytes.Equal(b, make([]byte, len(b))) }
 
 // inBubble runs a test on a fake clock with a cache and a key service.
-func inBubble(t *testing.T, cfg datakey.Config, test func(t *testing.T, c *datakey.Cache, k *fakeKMS)) {
+func inBubble(t *testing.T, cfg datakey.Config, test func(t *testing.T, c *datakey.Cache, k *service)) {
 	t.Helper()
+	k := newService(t)
 	synctest.Test(t, func(t *testing.T) {
-		k := newFakeKMS(t)
 		c := newCache(t, cfg, k)
 		defer c.Close()
 		test(t, c, k)
@@ -40,13 +42,13 @@ func mustOpen(t testing.TB, c *datakey.Cache, ref datakey.Ref) datakey.Use {
 }
 
 func TestSealThenOpen(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
 		var sealed, opened []byte
 		use, err := c.Seal(t.Context(), scope(), 10, func(_ datakey.Use, s []byte) error {
 			sealed = bytes.Clone(s)
 			return nil
 		})
-		if err != nil || use.State != datakey.Miss || use.KeyARN != keyARN {
+		if err != nil || use.State != datakey.Miss || use.KeyARN != k.arn {
 			t.Fatalf("%+v, %v", use, err)
 		}
 		synctest.Wait()
@@ -68,12 +70,12 @@ func TestSealThenOpen(t *testing.T) {
 }
 
 func TestScopesDoNotShare(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, _ *fakeKMS) {
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, _ *service) {
 		seen := map[string]bool{}
 		for _, s := range []datakey.Scope{
-			{KeyID: "k"}, {KeyID: "l"}, {KeyID: "k", Purpose: "p"},
-			{KeyID: "k", Context: map[string]string{"a": "b"}}, {KeyID: "k", Context: map[string]string{"a": "c"}},
-			{KeyID: "k", Context: map[string]string{"ab": ""}},
+			{KeyID: "alias/k"}, {KeyID: "alias/l"}, {KeyID: "alias/k", Purpose: "p"},
+			{KeyID: "alias/k", Context: map[string]string{"a": "b"}}, {KeyID: "alias/k", Context: map[string]string{"a": "c"}},
+			{KeyID: "alias/k", Context: map[string]string{"ab": ""}},
 		} {
 			use, err := c.Seal(t.Context(), s, 0, nothing)
 			if err != nil || seen[use.ID] {
@@ -87,7 +89,7 @@ func TestScopesDoNotShare(t *testing.T) {
 // Past half the lease one use renews in the background; past the lease a use
 // waits; both keep the data key.
 func TestLease(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
 		ref := k.wrapped(1)[0]
 		mustOpen(t, c, ref)
 		synctest.Wait()
@@ -123,13 +125,19 @@ func TestLease(t *testing.T) {
 // An unreachable key service lets cached keys live until the lease ends, and not
 // longer; when it is back, so are they.
 func TestUnreachable(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
 		ref := k.wrapped(1)[0]
 		mustOpen(t, c, ref)
-		for _, err := range []error{errNetwork, apiError("KMSInternalException"), apiError("ThrottlingException"), context.DeadlineExceeded} {
+		injected := func(err error) func() func() {
+			return func() func() { k.FailAll(err); return func() { k.FailAll(nil) } }
+		}
+		for name, begins := range map[string]func() (ends func()){
+			"stopped": k.stop, "internal": injected(apiError("KMSInternalException")),
+			"throttled": injected(apiError("ThrottlingException")), "deadline": injected(context.DeadlineExceeded),
+		} {
 			synctest.Wait()
 			begin := time.Now()
-			k.fail(err)
+			ends := begins()
 			for time.Since(begin) < 4900*time.Millisecond {
 				mustOpen(t, c, ref)
 				time.Sleep(100 * time.Millisecond)
@@ -137,11 +145,11 @@ func TestUnreachable(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 			if _, got := c.Open(t.Context(), ref, nothing); kindOf(t, got) != datakey.Unavailable {
-				t.Errorf("%v: after the lease: %v", err, got)
+				t.Errorf("%s: after the lease: %v", name, got)
 			}
-			k.fail(nil)
+			ends()
 			if use := mustOpen(t, c, ref); use.State != datakey.Renew {
-				t.Errorf("state %q", use.State)
+				t.Errorf("%s: state %q", name, use.State)
 			}
 		}
 	})
@@ -155,14 +163,14 @@ func TestRefusal(t *testing.T) {
 		"NotFoundException": datakey.NotFound, "InvalidCiphertextException": datakey.Corrupt,
 	} {
 		t.Run(code, func(t *testing.T) {
-			inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+			inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
 				var secret []byte
 				ref := k.wrapped(1)[0]
 				if _, err := c.Open(t.Context(), ref, peek(&secret)); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				k.fail(apiError(code))
+				relent := k.refuse(code)
 				time.Sleep(3 * time.Second) // past half of the lease
 				mustOpen(t, c, ref)         // still leased; finds out
 				synctest.Wait()
@@ -175,7 +183,7 @@ func TestRefusal(t *testing.T) {
 						t.Errorf("got %v", err)
 					}
 				}
-				k.fail(nil)
+				relent()
 				if use := mustOpen(t, c, ref); use.State != datakey.Miss {
 					t.Errorf("state %q", use.State)
 				}
@@ -185,13 +193,13 @@ func TestRefusal(t *testing.T) {
 }
 
 func TestSealRefusal(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
 		var secret []byte
 		if _, err := c.Seal(t.Context(), scope(), 0, peek(&secret)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		k.fail(apiError("DisabledException"))
+		k.refuse("DisabledException")
 		time.Sleep(5 * time.Second)
 		if _, err := c.Seal(t.Context(), scope(), 0, nothing); kindOf(t, err) != datakey.Disabled {
 			t.Errorf("got %v", err)
@@ -204,8 +212,8 @@ func TestSealRefusal(t *testing.T) {
 
 // A sidecar that may only seal gets new data keys instead of renewed ones.
 func TestSealWithoutDecrypt(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
-		k.failOp("Decrypt", apiError("AccessDeniedException"))
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
+		k.Fail(keysvctest.Decrypt, apiError("AccessDeniedException"))
 		first, err := c.Seal(t.Context(), scope(), 0, nothing)
 		if err != nil {
 			t.Fatal(err)
@@ -230,7 +238,7 @@ func TestBoundsOfSealing(t *testing.T) {
 		"age":   {cfg: datakey.Config{MaxAge: 12 * time.Second}, wait: 2 * time.Second, uses: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, tt.cfg, func(t *testing.T, c *datakey.Cache, _ *fakeKMS) {
+			inBubble(t, tt.cfg, func(t *testing.T, c *datakey.Cache, _ *service) {
 				counts := map[string]int{}
 				for range 3 * tt.uses {
 					use, err := c.Seal(t.Context(), scope(), tt.size, nothing)
@@ -250,7 +258,7 @@ func TestBoundsOfSealing(t *testing.T) {
 }
 
 func TestFailedUseIsNotCounted(t *testing.T) {
-	inBubble(t, datakey.Config{MaxUses: 1}, func(t *testing.T, c *datakey.Cache, _ *fakeKMS) {
+	inBubble(t, datakey.Config{MaxUses: 1}, func(t *testing.T, c *datakey.Cache, _ *service) {
 		fail := errors.New("no")
 		var id string
 		for range 5 {
@@ -268,7 +276,7 @@ func TestFailedUseIsNotCounted(t *testing.T) {
 // An opened key is asked for anew after MaxAge and after MaxUses, and zeroed by
 // age also when nobody asks.
 func TestBoundsOfOpening(t *testing.T) {
-	inBubble(t, datakey.Config{MaxAge: 10 * time.Second, MaxUses: 3}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{MaxAge: 10 * time.Second, MaxUses: 3}, func(t *testing.T, c *datakey.Cache, k *service) {
 		ref := k.wrapped(1)[0]
 		for range 9 {
 			mustOpen(t, c, ref)
@@ -290,8 +298,8 @@ func TestBoundsOfOpening(t *testing.T) {
 
 // A crowd that wants the same key makes one call.
 func TestThunderingHerd(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
-		k.slow(100 * time.Millisecond)
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
+		k.Slow(100 * time.Millisecond)
 		ref := k.wrapped(1)[0]
 		var wg sync.WaitGroup
 		for range 500 {
@@ -319,8 +327,8 @@ func TestThunderingHerd(t *testing.T) {
 
 // One caller that goes away does not fail the others.
 func TestCallerGoesAway(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
-		k.slow(time.Second)
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
+		k.Slow(time.Second)
 		ref := k.wrapped(1)[0]
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -342,8 +350,8 @@ func TestCallerGoesAway(t *testing.T) {
 
 // A key service that hangs is given up.
 func TestHangingKeyService(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
-		k.slow(time.Hour)
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
+		k.Slow(time.Hour)
 		begin := time.Now()
 		_, err := c.Open(t.Context(), k.wrapped(1)[0], nothing)
 		if kindOf(t, err) != datakey.Unavailable || time.Since(begin) > 3*time.Second {
@@ -354,7 +362,7 @@ func TestHangingKeyService(t *testing.T) {
 
 // More keys than the cache holds: all open, and what is evicted is zeroed.
 func TestEvictionZeroes(t *testing.T) {
-	inBubble(t, datakey.Config{MaxKeys: 16}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{MaxKeys: 16}, func(t *testing.T, c *datakey.Cache, k *service) {
 		secrets := make([][]byte, 0, 200)
 		for _, ref := range k.wrapped(200) {
 			var secret []byte
@@ -380,14 +388,16 @@ func TestEvictionZeroes(t *testing.T) {
 
 // More secrets than one mapping holds.
 func TestArenaGrows(t *testing.T) {
-	inBubble(t, datakey.Config{MaxKeys: 2000}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
-		seen := map[*byte]bool{}
-		for _, ref := range k.wrapped(1300) {
-			var secret []byte
-			if _, err := c.Open(t.Context(), ref, peek(&secret)); err != nil {
-				t.Fatal(err)
+	inBubble(t, datakey.Config{MaxKeys: 2000}, func(t *testing.T, c *datakey.Cache, k *service) {
+		refs, secrets := k.wrapped(1300), make([][]byte, 1300)
+		inParallel(len(refs), func(i int) {
+			if _, err := c.Open(t.Context(), refs[i], peek(&secrets[i])); err != nil {
+				t.Error(err)
 			}
-			seen[&secret[0]] = true
+		})
+		seen := map[*byte]bool{}
+		for _, secret := range secrets {
+			seen[unsafe.SliceData(secret)] = true
 		}
 		if len(seen) != 1300 {
 			t.Errorf("%d slots for 1300 secrets", len(seen))
@@ -397,7 +407,7 @@ func TestArenaGrows(t *testing.T) {
 
 // Closing zeroes everything at once, also what is pinned or current.
 func TestCloseZeroes(t *testing.T) {
-	k := newFakeKMS(t)
+	k := newService(t)
 	c := newCache(t, datakey.Config{}, k)
 	var opened, sealed, pinned []byte
 	refs := k.wrapped(2)
@@ -464,7 +474,7 @@ func readable(b []byte) (ok bool) {
 }
 
 func TestPin(t *testing.T) {
-	inBubble(t, datakey.Config{MaxAge: time.Minute}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{MaxAge: time.Minute}, func(t *testing.T, c *datakey.Cache, k *service) {
 		derived := 0
 		pin := datakey.NewPin(c, k.wrapped(1)[0], func([]byte) (*int, error) { derived++; n := derived; return &n, nil })
 		acquire := func(state string, value int) datakey.Pinned[int] {
@@ -486,7 +496,7 @@ func TestPin(t *testing.T) {
 		time.Sleep(time.Minute)
 		held = acquire(datakey.Miss, 2)
 		synctest.Wait()
-		k.fail(apiError("DisabledException"))
+		relent := k.refuse("DisabledException")
 		time.Sleep(3 * time.Second)
 		acquire(datakey.Hit, 2)
 		synctest.Wait()
@@ -496,14 +506,14 @@ func TestPin(t *testing.T) {
 		if _, err := pin.Acquire(t.Context()); kindOf(t, err) != datakey.Disabled {
 			t.Errorf("got %v", err)
 		}
-		k.fail(nil)
+		relent()
 		acquire(datakey.Miss, 3)
 	})
 }
 
 // The last use that MaxUses allows is a use.
 func TestPinUsesAll(t *testing.T) {
-	inBubble(t, datakey.Config{MaxUses: 3}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{MaxUses: 3}, func(t *testing.T, c *datakey.Cache, k *service) {
 		pin := datakey.NewPin(c, k.wrapped(1)[0], func([]byte) (*int, error) { return new(int), nil })
 		for i := range 9 {
 			if got, err := pin.Acquire(t.Context()); err != nil || !got.Valid() {
@@ -519,7 +529,7 @@ func TestPinUsesAll(t *testing.T) {
 
 // Rotation does not stop what is going on; its lease does.
 func TestPinOutlivesRotation(t *testing.T) {
-	inBubble(t, datakey.Config{MaxUses: 2, MaxAge: time.Minute}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{MaxUses: 2, MaxAge: time.Minute}, func(t *testing.T, c *datakey.Cache, k *service) {
 		pin := datakey.NewPin(c, k.wrapped(1)[0], func([]byte) (*int, error) { return new(int), nil })
 		first, err := pin.Acquire(t.Context())
 		if err != nil {
@@ -544,8 +554,9 @@ func TestPinOutlivesRotation(t *testing.T) {
 // Uses, expiry, refusal, eviction and closing at once. Run with -race; a secret
 // that changes under a use, or a use after a refusal, is what it looks for.
 func TestHammer(t *testing.T) {
-	k := newFakeKMS(t)
-	c := newCache(t, datakey.Config{MaxAge: 30 * time.Millisecond, Lease: 10 * time.Millisecond, MaxUses: 50, MaxKeys: 8}, k)
+	const lease = 200 * time.Millisecond
+	k := newService(t)
+	c := newCache(t, datakey.Config{MaxAge: 3 * lease, Lease: lease, MaxUses: 50, MaxKeys: 8}, k)
 	refs := k.wrapped(24)
 	var uses, failures atomic.Int64
 	use := func(_ datakey.Use, secret []byte) error {
@@ -592,9 +603,9 @@ func TestHammer(t *testing.T) {
 		})
 	}
 	for range 5 {
-		time.Sleep(40 * time.Millisecond)
-		k.fail(apiError("DisabledException"))
-		time.Sleep(15 * time.Millisecond) // longer than any lease
+		time.Sleep(4 * lease)
+		relent := k.refuse("DisabledException")
+		time.Sleep(3 * lease / 2) // longer than any lease
 		for _, ref := range refs {
 			if _, err := c.Open(t.Context(), ref, nothing); err == nil {
 				t.Error("a use after the refusal and the lease")
@@ -603,7 +614,7 @@ func TestHammer(t *testing.T) {
 		if _, err := pin.Acquire(t.Context()); err == nil {
 			t.Error("a pinned use after the refusal and the lease")
 		}
-		k.fail(nil)
+		relent()
 	}
 	c.Close()
 	close(stop)
@@ -614,13 +625,13 @@ func TestHammer(t *testing.T) {
 }
 
 func TestChangedDataKeyIsRefused(t *testing.T) {
-	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *fakeKMS) {
+	inBubble(t, datakey.Config{}, func(t *testing.T, c *datakey.Cache, k *service) {
 		ref := k.wrapped(1)[0]
 		ref.Context = map[string]string{"a": "b"}
 		if _, err := c.Open(t.Context(), ref, nothing); kindOf(t, err) != datakey.Corrupt {
 			t.Errorf("another context: %v", err)
 		}
-		short := datakey.Ref{Wrapped: k.wrap(make([]byte, 16), nil)}
+		short := datakey.Ref{Wrapped: k.encrypted(make([]byte, 16))}
 		if _, err := c.Open(t.Context(), short, nothing); kindOf(t, err) != datakey.Corrupt {
 			t.Errorf("a data key of 16 bytes: %v", err)
 		}
@@ -645,7 +656,7 @@ func TestConfig(t *testing.T) {
 }
 
 func BenchmarkPinAcquire(b *testing.B) {
-	k := newFakeKMS(b)
+	k := newService(b)
 	c := newCache(b, datakey.Config{MaxUses: 1 << 62}, k)
 	defer c.Close()
 	pin := datakey.NewPin(c, k.wrapped(1)[0], func([]byte) (*int, error) { return new(int), nil })
@@ -658,7 +669,7 @@ func BenchmarkPinAcquire(b *testing.B) {
 }
 
 func BenchmarkOpenHit(b *testing.B) {
-	k := newFakeKMS(b)
+	k := newService(b)
 	c := newCache(b, datakey.Config{MaxUses: 1 << 62}, k)
 	defer c.Close()
 	ref := k.wrapped(1)[0]

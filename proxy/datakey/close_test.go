@@ -13,7 +13,7 @@ import (
 // Uses that go on while the cache closes fail or succeed; they do not bring the
 // process down.
 func TestCloseUnderUse(t *testing.T) {
-	k := newFakeKMS(t)
+	k := newService(t)
 	refs := k.wrapped(4)
 	for range 5 {
 		c := newCache(t, datakey.Config{}, k)
@@ -45,13 +45,13 @@ func TestCloseUnderUse(t *testing.T) {
 // Callers that name the wrong key ARN for a wrapped key do not fail those who ask
 // for the same key rightly at that moment.
 func TestWrongARNFailsItsCallerOnly(t *testing.T) {
-	k := newFakeKMS(t)
+	k := newService(t)
 	c := newCache(t, datakey.Config{}, k)
 	defer c.Close()
-	k.slow(50 * time.Millisecond)
+	k.Slow(50 * time.Millisecond)
 	right := k.wrapped(1)[0]
 	wrong := right
-	wrong.KeyARN = keyARN[:len(keyARN)-1] + "3"
+	wrong.KeyARN = k.other
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
