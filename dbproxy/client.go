@@ -85,7 +85,6 @@ func (s *session) clientQuery(length int) error {
 	if err != nil {
 		return err
 	}
-	s.batchOpen = false
 	text, ok := cString(body)
 	if !ok || len(text)+1 != len(body) {
 		return failf(codeProtocolViolation, "invalid Query message")
@@ -358,7 +357,6 @@ func (s *session) clientFunction(length int) error {
 	if len(body) < 4 {
 		return failf(codeProtocolViolation, "invalid FunctionCall message")
 	}
-	s.batchOpen = false
 	if binary.BigEndian.Uint32(body) >= firstUserOID {
 		refusal := &pgError{Code: codeNotSupported, Message: "function calls by message are not supported for functions that users made", Hint: "Use SELECT function()."}
 		return s.refuse(refusal, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})

@@ -316,6 +316,9 @@ func (s *session) skip(length int) error {
 // rowsOf says what the columns of the rows are that answer an entry.
 func (s *session) rowsOf(e *entry) ([]*plan.Rule, *operation, []int16, *pgError) {
 	if e.query != nil {
+		if e.query.columns == nil && len(s.expected(e)) > 0 {
+			return nil, e.query.operation(), nil, s.unexpected()
+		}
 		return e.query.columns, e.query.operation(), nil, nil
 	}
 	if p := e.portal; p != nil && p.statement != nil {
@@ -364,6 +367,7 @@ func rowCount(body []byte) int64 {
 
 // serverCopy notes that COPY has begun.
 func (s *session) serverCopy(e *entry, kind byte) {
+	defer s.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copyIn = kind != 'H'

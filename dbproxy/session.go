@@ -39,7 +39,7 @@ type session struct {
 	unsettled bool      // settings may have changed that were not reported yet
 	changed   bool      // settings have been changed in this session
 	path      *plan.Path
-	batchOpen bool        // messages were sent since the last Sync
+	batchOpen bool        // messages other than Query were sent since the last Sync
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	copying   bool        // the last message was CopyData
 
