@@ -48,6 +48,7 @@ type Server struct {
 	token keysvc.Token
 	dir   string
 	cfg   keysvc.Config
+	log   *slog.Logger // to the test that started the service
 	stop  func() error // nil while it is stopped
 }
 
@@ -56,6 +57,7 @@ type Server struct {
 func Start(t testing.TB, token keysvc.Token) *Server {
 	t.Helper()
 	s := &Server{token: token, dir: t.TempDir()}
+	s.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	must(t, os.WriteFile(s.SecretFile(), []byte(SecretAccessKey+"\n"), 0o600))
 	s.cfg = keysvc.Config{
 		Listen: "127.0.0.1:0", Region: Region, Account: Account,
@@ -73,12 +75,11 @@ func Start(t testing.TB, token keysvc.Token) *Server {
 func (s *Server) start(t testing.TB) {
 	t.Helper()
 	ctx := context.Background()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	keys, err := store.Open(ctx, s.cfg.Store)
 	must(t, err)
-	records, err := audit.Open(audit.Config{Dir: s.AuditDir()}, audit.ServiceKeysvc, log)
+	records, err := audit.Open(audit.Config{Dir: s.AuditDir()}, audit.ServiceKeysvc, s.log)
 	must(t, err)
-	service, err := keysvc.New(ctx, s.cfg, keys, s.token, records, log)
+	service, err := keysvc.New(ctx, s.cfg, keys, s.token, records, s.log)
 	must(t, err)
 	listener, err := net.Listen("tcp", s.cfg.Listen)
 	must(t, err)
