@@ -44,7 +44,7 @@ func TestTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := tree.String()
-	for _, want := range []string{"s3.PutObject", "s3.GetObject", "datakey.use", ruleKey, "traced", "docs", "app"} {
+	for _, want := range []string{"s3.PutObject", "s3.GetObject", "datakey.use", s.ruleKey, "traced", "docs", "app"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the trace does not hold %q", want)
 		}

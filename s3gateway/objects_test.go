@@ -70,14 +70,14 @@ func roundTrip(t *testing.T, s *stack) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes: got %d bytes, %v", size, len(got), err)
 		}
-		if *out.ContentLength != int64(size) || out.ServerSideEncryption != types.ServerSideEncryptionAwsKms || aws.ToString(out.SSEKMSKeyId) != ruleKey {
+		if *out.ContentLength != int64(size) || out.ServerSideEncryption != types.ServerSideEncryptionAwsKms || aws.ToString(out.SSEKMSKeyId) != s.ruleKey {
 			t.Errorf("%d bytes: got length %d, encryption %s %s", size, *out.ContentLength, out.ServerSideEncryption, aws.ToString(out.SSEKMSKeyId))
 		}
 		if tag := aws.ToString(put.ETag); tag != aws.ToString(out.ETag) || !strings.HasPrefix(tag, `"`) {
 			t.Errorf("%d bytes: got ETag %s of PUT, %s of GET", size, tag, aws.ToString(out.ETag))
 		}
 		head, err := s.app.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: &key})
-		if err != nil || *head.ContentLength != int64(size) || aws.ToString(head.SSEKMSKeyId) != ruleKey {
+		if err != nil || *head.ContentLength != int64(size) || aws.ToString(head.SSEKMSKeyId) != s.ruleKey {
 			t.Errorf("%d bytes: HEAD: %+v, %v", size, head, err)
 		}
 		raw := s.stored(t, key)
@@ -264,17 +264,17 @@ func metadata(t *testing.T, s *stack) {
 
 func encryptionHeaders(t *testing.T, s *stack) {
 	out := s.put(t, "own-key", []byte("secret"), func(in *s3.PutObjectInput) {
-		in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, aws.String(anotherKey)
+		in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, aws.String(s.anotherKey)
 		in.SSEKMSEncryptionContext = aws.String(base64.StdEncoding.EncodeToString([]byte(`{"tenant":"a"}`)))
 	})
-	if aws.ToString(out.SSEKMSKeyId) != anotherKey {
+	if aws.ToString(out.SSEKMSKeyId) != s.anotherKey {
 		t.Errorf("PUT names the key %s", aws.ToString(out.SSEKMSKeyId))
 	}
 	got, get, err := s.get(t, "own-key")
-	if err != nil || string(got) != "secret" || aws.ToString(get.SSEKMSKeyId) != anotherKey {
+	if err != nil || string(got) != "secret" || aws.ToString(get.SSEKMSKeyId) != s.anotherKey {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if out := s.put(t, "sse-s3", []byte("x"), func(in *s3.PutObjectInput) { in.ServerSideEncryption = types.ServerSideEncryptionAes256 }); aws.ToString(out.SSEKMSKeyId) != ruleKey {
+	if out := s.put(t, "sse-s3", []byte("x"), func(in *s3.PutObjectInput) { in.ServerSideEncryption = types.ServerSideEncryptionAes256 }); aws.ToString(out.SSEKMSKeyId) != s.ruleKey {
 		t.Errorf("AES256 got the key %s", aws.ToString(out.SSEKMSKeyId))
 	}
 	for name, c := range map[string]struct {

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -303,24 +303,46 @@ func TestAbortedUploads(t *testing.T) {
 	}
 }
 
+func (s *stack) disable(t testing.TB) { s.kms.Disable(t, s.ruleKey) }
+func (s *stack) enable(t testing.TB)  { s.kms.Enable(t, s.ruleKey) }
+
+func (s *stack) scheduleDeletion(t testing.TB) {
+	t.Helper()
+	if _, err := s.kms.Client().ScheduleKeyDeletion(t.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &s.ruleKey}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stack) cancelDeletion(t testing.TB) {
+	t.Helper()
+	if _, err := s.kms.Client().CancelKeyDeletion(t.Context(), &kms.CancelKeyDeletionInput{KeyId: &s.ruleKey}); err != nil {
+		t.Fatal(err)
+	}
+	s.enable(t)
+}
+
 func TestKeyServiceErrors(t *testing.T) {
 	s := newMemoryStack(t)
 	s.put(t, "k", content(1000))
+	// What the service cannot be brought to by itself.
+	inject := func(err error) func(testing.TB) {
+		return func(testing.TB) { s.faults.FailAll(err) }
+	}
 	for _, c := range []struct {
-		err    error
-		code   string
-		status int
+		begin, end func(t testing.TB)
+		code       string
+		status     int
 	}{
-		{&types.DisabledException{Message: aws.String("disabled")}, "KMS.DisabledException", 400},
-		{&types.KMSInvalidStateException{Message: aws.String("pending deletion")}, "KMS.KMSInvalidStateException", 400},
-		{&types.NotFoundException{}, "KMS.NotFoundException", 400},
-		{&smithy.GenericAPIError{Code: "AccessDeniedException"}, "AccessDenied", 403},
-		{&types.KMSInternalException{}, "ServiceUnavailable", 503},
-		{errors.New("dial tcp: connection refused"), "ServiceUnavailable", 503},
+		{s.disable, s.enable, "KMS.DisabledException", 400},
+		{s.scheduleDeletion, s.cancelDeletion, "KMS.KMSInvalidStateException", 400},
+		{s.kms.Stop, s.kms.Restart, "ServiceUnavailable", 503},
+		{inject(&types.NotFoundException{}), inject(nil), "KMS.NotFoundException", 400},
+		{inject(&smithy.GenericAPIError{Code: "AccessDeniedException"}), inject(nil), "AccessDenied", 403},
+		{inject(&types.KMSInternalException{}), inject(nil), "ServiceUnavailable", 503},
 	} {
 		t.Run(c.code, func(t *testing.T) {
-			s.kms.fail(c.err)
-			time.Sleep(5 * time.Millisecond) // past the lease
+			c.begin(t)
+			time.Sleep(lease)
 			if _, _, err := s.get(t, "k"); code(err) != c.code || status(err) != c.status {
 				t.Errorf("GET: got %v", err)
 			}
@@ -331,7 +353,7 @@ func TestKeyServiceErrors(t *testing.T) {
 			if code(err) != c.code {
 				t.Errorf("PUT: got %v", err)
 			}
-			s.kms.fail(nil)
+			c.end(t)
 			if got, _, err := s.get(t, "k"); err != nil || len(got) != 1000 {
 				t.Errorf("GET afterwards: %v", err)
 			}

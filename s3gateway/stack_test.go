@@ -5,10 +5,6 @@ package s3gateway_test
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
@@ -17,110 +13,51 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
+	"github.com/sidekey/sidekey/hsm"
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/datakey"
 	"github.com/sidekey/sidekey/s3gateway"
 )
 
 const (
-	appID      = "AKIDAPP"
-	appSecret  = "app-secret-0123456789"
-	storeID    = "AKIDSTORE"
-	storeKey   = "store-secret-0123456789"
-	region     = "eu-central-1"
-	bucket     = "docs"
-	arnPrefix  = "arn:aws:kms:eu-central-1:000000000000:key/"
-	ruleKey    = arnPrefix + "12345678-1234-1234-1234-123456789012"
-	anotherKey = arnPrefix + "87654321-4321-4321-4321-210987654321"
+	appID     = "AKIDAPP"
+	appSecret = "app-secret-0123456789"
+	storeID   = "AKIDSTORE"
+	storeKey  = "store-secret-0123456789"
+	region    = "eu-central-1"
+	bucket    = "docs"
 )
 
-// keyService is the two calls of AWS KMS that the cipher makes: wrapped keys
-// are AES-256-GCM with key ID and encryption context as associated data.
-type keyService struct {
-	aead cipher.AEAD
+// lease is how long a gateway of the tests uses a data key without asking.
+const lease = 500 * time.Millisecond
 
-	mu  sync.Mutex
-	err error // guarded by mu: what every call returns
-}
+// token is that of all key services of the package.
+var token *hsm.Token
 
-func newKeyService(t testing.TB) *keyService {
-	t.Helper()
-	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &keyService{aead: aead}
-}
-
-func (k *keyService) fail(err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.err = err
-}
-
-func (k *keyService) failure() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.err
-}
-
-func binding(keyID string, context map[string]string) []byte {
-	text, _ := json.Marshal(context)
-	return append([]byte(keyID), text...)
-}
-
-func (k *keyService) GenerateDataKey(_ context.Context, in *kms.GenerateDataKeyInput, _ ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error) {
-	if err := k.failure(); err != nil {
-		return nil, err
-	}
-	key := make([]byte, 32)
-	rand.Read(key)
-	return &kms.GenerateDataKeyOutput{KeyId: in.KeyId, Plaintext: key, CiphertextBlob: k.aead.Seal(nil, nil, key, binding(*in.KeyId, in.EncryptionContext))}, nil
-}
-
-func (k *keyService) Decrypt(_ context.Context, in *kms.DecryptInput, _ ...func(*kms.Options)) (*kms.DecryptOutput, error) {
-	if err := k.failure(); err != nil {
-		return nil, err
-	}
-	for _, id := range []string{ruleKey, anotherKey} {
-		if in.KeyId != nil && *in.KeyId != id {
-			continue
-		}
-		if key, err := k.aead.Open(nil, nil, in.CiphertextBlob, binding(id, in.EncryptionContext)); err == nil {
-			return &kms.DecryptOutput{KeyId: aws.String(id), Plaintext: key}, nil
-		}
-	}
-	return nil, &types.InvalidCiphertextException{}
-}
+func TestMain(m *testing.M) { os.Exit(keysvctest.Main(m, &token)) }
 
 // stack is a gateway before a store.
 type stack struct {
-	kms      *keyService
-	app      *s3.Client // through the gateway
-	store    *s3.Client // around it
-	endpoint string     // of the gateway
-	gateway  http.Handler
-	audit    *audit.Log
-	auditDir string
-	full     bool // the store implements conditional requests and the like
+	kms                 *keysvctest.Server
+	faults              *keysvctest.Faulty // between the gateway and kms
+	ruleKey, anotherKey string             // ARNs
+	app                 *s3.Client         // through the gateway
+	store               *s3.Client         // around it
+	endpoint            string             // of the gateway
+	gateway             http.Handler
+	audit               *audit.Log
+	auditDir            string
+	full                bool // the store implements conditional requests and the like
 }
 
 func client(endpoint, id, secret string, options ...func(*s3.Options)) *s3.Client {
@@ -152,18 +89,21 @@ func secretFile(t testing.TB, secret string) string {
 func newStack(t testing.TB, storeEndpoint string, edit ...func(*s3gateway.Config)) *stack {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s := &stack{kms: newKeyService(t), auditDir: filepath.Join(t.TempDir(), "audit")}
+	s := &stack{kms: keysvctest.Start(t, token), auditDir: filepath.Join(t.TempDir(), "audit")}
+	s.faults = &keysvctest.Faulty{KMS: s.kms.Client()}
+	_, s.ruleKey = s.kms.CreateKey(t)
+	_, s.anotherKey = s.kms.CreateKey(t)
 	var err error
 	if s.audit, err = audit.Open(audit.Config{Dir: s.auditDir}, "sidekey-proxy", log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.audit.Close() })
-	keys, err := datakey.NewCache(datakey.Config{Lease: time.Millisecond, MaxAge: time.Minute}, s.kms, log)
+	keys, err := datakey.NewCache(datakey.Config{Lease: lease, MaxAge: time.Minute}, s.faults, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { keys.Close() })
-	rules := proxy.Rules{Objects: []proxy.ObjectRule{{Bucket: bucket, KeyID: ruleKey}, {Bucket: "other-bucket", KeyID: ruleKey}}}
+	rules := proxy.Rules{Objects: []proxy.ObjectRule{{Bucket: bucket, KeyID: s.ruleKey}, {Bucket: "other-bucket", KeyID: s.ruleKey}}}
 	cfg := s3gateway.Config{
 		Listen: "127.0.0.1:0", Region: region, Domains: []string{"s3.test"},
 		Upstream: s3gateway.Upstream{Endpoint: storeEndpoint, Region: region, AccessKeyID: storeID, SecretAccessKeyFile: secretFile(t, storeKey)},
