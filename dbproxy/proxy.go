@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +43,8 @@ type Proxy struct {
 	clientTLS  *tls.Config     // what clients get; nil: none
 	serverTLS  *tls.Config     // how the server is reached; nil: plain
 	admin      *pgx.ConnConfig // nil without rules
+
+	starting atomic.Int32 // clients that are not authenticated yet
 
 	mu        sync.Mutex
 	databases map[string]*database  // guarded by mu

@@ -237,6 +237,9 @@ type fixture struct {
 	kms      *testKMS
 	auditDir string
 	audit    *audit.Log
+	columns  []proxy.ColumnRule
+	urlFile  string
+	stop     context.CancelFunc
 }
 
 func column(table, name, typ, mode string) proxy.ColumnRule {
@@ -291,6 +294,7 @@ func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(
 	}
 	f.addr, f.port = ln.Addr().String(), ln.Addr().(*net.TCPAddr).Port
 	serveCtx, stop := context.WithCancel(context.Background())
+	f.stop, f.columns, f.urlFile = stop, columns, urlFile
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(serveCtx, ln) }()
 	t.Cleanup(func() {
@@ -302,6 +306,36 @@ func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(
 		f.audit.Close()
 	})
 	return f
+}
+
+// replica is another proxy before the same database, under the same keys.
+func (f *fixture) replica(t testing.TB) *fixture {
+	t.Helper()
+	r := *f
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	keys, err := datakey.NewCache(datakey.Config{}, f.kms, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := dbproxy.Config{Listen: "127.0.0.1:0", Upstream: dbproxy.UpstreamConfig{Address: fmt.Sprintf("127.0.0.1:%d", f.cluster.port)}, AdminURLFile: f.urlFile}
+	p, err := dbproxy.New(cfg, f.columns, proxy.NewCipher(proxy.Rules{Columns: f.columns}, keys, f.audit), f.audit, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = ln.Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		stop()
+		<-done
+		keys.Close()
+	})
+	return &r
 }
 
 func (f *fixture) url() string {

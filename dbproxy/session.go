@@ -51,6 +51,7 @@ type session struct {
 	value         []byte
 
 	catalog atomic.Pointer[snapshot] // against which results are checked
+	owed    atomic.Int64             // answers to a client without rules
 
 	mu            sync.Mutex
 	queue         []*entry              // guarded by mu; replies that are owed, oldest first
@@ -280,7 +281,7 @@ func (s *session) current() settings {
 func (s *session) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queue) == 0 && s.status == 'I'
+	return len(s.queue) == 0 && s.status == 'I' && s.owed.Load() <= 0
 }
 
 // setting takes a ParameterStatus.

@@ -28,7 +28,9 @@ const (
 const (
 	maxStartup     = 10000 // MAX_STARTUP_PACKET_LENGTH
 	startupTimeout = 60 * time.Second
-	mechanism      = "SCRAM-SHA-256"
+	// maxStarting bounds the clients that have not been authenticated.
+	maxStarting = 1000
+	mechanism   = "SCRAM-SHA-256"
 )
 
 // buffered is a connection whose first bytes have been looked at.
@@ -43,6 +45,11 @@ func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(startupTimeout))
+	defer p.starting.Add(-1)
+	if p.starting.Add(1) > maxStarting {
+		p.refuseStart(conn, failf(codeTooManyConnections, "too many connections are being opened at the encrypting proxy"))
+		return
+	}
 	conn, secure, startup, err := p.negotiate(conn)
 	if err != nil {
 		p.refuseStart(conn, err)
@@ -91,11 +98,11 @@ func (p *Proxy) negotiate(conn net.Conn) (net.Conn, bool, []byte, error) {
 		if err := secure.Handshake(); err != nil || secure.ConnectionState().NegotiatedProtocol != "postgresql" {
 			return conn, false, nil, io.EOF
 		}
-		startup, err := readStartup(secure)
+		startup, err := readSecured(secure)
 		return secure, true, startup, err
 	}
 	conn = &buffered{conn, r}
-	for {
+	for range 3 { // each encryption can be asked for once
 		startup, err := readStartup(conn)
 		if err != nil {
 			return conn, false, nil, err
@@ -118,6 +125,7 @@ func (p *Proxy) negotiate(conn net.Conn) (net.Conn, bool, []byte, error) {
 			return conn, false, nil, err
 		}
 	}
+	return conn, false, nil, failf(codeProtocolViolation, "encryption was asked for twice")
 }
 
 func (p *Proxy) secure(conn net.Conn, r *bufio.Reader) (net.Conn, bool, []byte, error) {
@@ -132,8 +140,20 @@ func (p *Proxy) secure(conn net.Conn, r *bufio.Reader) (net.Conn, bool, []byte, 
 	if err := secure.Handshake(); err != nil {
 		return conn, false, nil, io.EOF
 	}
-	startup, err := readStartup(secure)
+	startup, err := readSecured(secure)
 	return secure, true, startup, err
+}
+
+// readSecured reads a startup message behind which there is no other layer.
+func readSecured(conn net.Conn) ([]byte, error) {
+	startup, err := readStartup(conn)
+	if err != nil {
+		return nil, err
+	}
+	if code := binary.BigEndian.Uint32(startup); code == codeSSL || code == codeGSS {
+		return nil, failf(codeProtocolViolation, "encryption was asked for twice")
+	}
+	return startup, nil
 }
 
 func readStartup(conn net.Conn) ([]byte, error) {
@@ -193,7 +213,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	if name == "" {
 		name = params["user"]
 	}
-	s := &session{proxy: p, user: params["user"], db: p.database(name), client: conn, server: server, fromC: newFrames(conn), fromS: newFrames(server),
+	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(conn), fromS: newFrames(server),
 		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
@@ -206,6 +226,9 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	if err != nil || !ok {
 		return err
 	}
+	p.starting.Add(-1)
+	defer p.starting.Add(1) // serveConn takes it off again
+	s.db = p.database(name)
 	conn.SetDeadline(time.Time{})
 	server.SetDeadline(time.Time{})
 	return s.run(ctx)
@@ -413,15 +436,44 @@ func (s *session) flushLast(err error) {
 	}
 }
 
-// relayAll passes everything both ways: there is no rule.
+// relayAll passes everything both ways: there is no rule. It looks at frames
+// only to know when the session is idle.
 func (s *session) relayAll() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		io.Copy(s.client, s.fromS.r)
+		s.passAll(s.fromS, s.down, 'Z')
 		s.fatal(nil)
 	}()
-	io.Copy(s.server, s.fromC.r)
+	s.passAll(s.fromC, s.up, 'Q')
 	s.fatal(nil)
 	<-done
+}
+
+// passAll passes one direction until it ends. What the server owes is counted
+// by ReadyForQuery.
+func (s *session) passAll(from *frames, to *outbox, direction byte) {
+	for {
+		if from.empty() && to.flush() != nil {
+			return
+		}
+		kind, length, err := from.next()
+		if err != nil {
+			to.flush()
+			return
+		}
+		if direction == 'Q' {
+			if kind == 'Q' || kind == 'S' || kind == 'F' {
+				s.owed.Add(1)
+			}
+		} else if status, err := from.r.Peek(min(length, 1)); kind == 'Z' && err == nil && length == 1 {
+			s.mu.Lock()
+			s.status = status[0]
+			s.mu.Unlock()
+			s.owed.Add(-1)
+		}
+		if to.relay(kind, length, from) != nil {
+			return
+		}
+	}
 }
