@@ -18,10 +18,11 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/sidekey/sidekey/hsm"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 )
 
 const (
-	softHSM = "/usr/lib/softhsm/libsofthsm2.so"
+	softHSM = keysvctest.Module
 	userPIN = "4-right-pin"
 	soPIN   = "4-so-pin"
 )
@@ -101,10 +102,7 @@ func newFixture(t testing.TB) *fixture {
 	_ = raw.Finalize()
 	dir := t.TempDir()
 	f := &fixture{t: t, module: softHSM, dir: filepath.Join(dir, "tokens"), pinFile: filepath.Join(dir, "pin"), control: filepath.Join(dir, "control")}
-	conf := filepath.Join(dir, "softhsm2.conf")
-	f.must(os.Mkdir(f.dir, 0o700))
-	f.must(os.WriteFile(conf, []byte("directories.tokendir = "+f.dir+"\nobjectstore.backend = file\nlog.level = ERROR\n"), 0o600))
-	f.must(os.Setenv("SOFTHSM2_CONF", conf))
+	f.must(keysvctest.UseSoftHSM(dir))
 	f.must(os.Setenv("SHIM_CONTROL", f.control))
 	f.setPIN(userPIN + "\n")
 	f.addToken("sidekey")

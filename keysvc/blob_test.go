@@ -21,6 +21,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/sidekey/sidekey/keysvc"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
@@ -235,13 +236,13 @@ func TestAgainstHSM(t *testing.T) {
 // importKey wraps a known key under the root key of the tests' token.
 func importKey(t testing.TB, key []byte) []byte {
 	t.Helper()
-	p := pkcs11.New(softHSM)
+	p := pkcs11.New(keysvctest.Module)
 	slots, err := p.GetSlotList(true)
 	must(t, err)
 	for _, slot := range slots {
 		info, err := p.GetTokenInfo(slot)
 		must(t, err)
-		if info.Label != "keysvc" {
+		if info.Label != keysvctest.Label {
 			continue
 		}
 		session, err := p.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)

@@ -6,11 +6,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -23,14 +21,13 @@ import (
 	"github.com/sidekey/sidekey/hsm"
 	"github.com/sidekey/sidekey/keysvc"
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 const (
 	region  = "eu-central-1"
 	account = "111122223333"
-	softHSM = "/usr/lib/softhsm/libsofthsm2.so"
-	userPIN = "4-right-pin"
 
 	adminID = "AKIAADMIN00000000001"
 	appID   = "AKIAAPP0000000000001"
@@ -41,40 +38,7 @@ const (
 // be initialized once in a process.
 var token *hsm.Token
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "keysvc-test")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if token, err = openToken(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer token.Close()
-	return m.Run()
-}
-
-func openToken(dir string) (*hsm.Token, error) {
-	tokens, conf, pin := filepath.Join(dir, "tokens"), filepath.Join(dir, "softhsm2.conf"), filepath.Join(dir, "pin")
-	err := errors.Join(
-		os.Mkdir(tokens, 0o700),
-		os.WriteFile(conf, []byte("directories.tokendir = "+tokens+"\nobjectstore.backend = file\nlog.level = ERROR\n"), 0o600),
-		os.WriteFile(pin, []byte(userPIN+"\n"), 0o600),
-		os.Setenv("SOFTHSM2_CONF", conf))
-	if err != nil {
-		return nil, err
-	}
-	out, err := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "keysvc", "--so-pin", "4-so-pin", "--pin", userPIN).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("softhsm2-util: %w: %s", err, out)
-	}
-	cfg := hsm.Config{URI: "pkcs11:token=keysvc;object=root?module-path=" + softHSM + "&pin-source=file:" + pin}
-	return hsm.Open(context.Background(), cfg, slog.New(slog.DiscardHandler))
-}
+func TestMain(m *testing.M) { os.Exit(keysvctest.Main(m, &token)) }
 
 // server is a running key service with a store and an audit log of its own.
 type server struct {

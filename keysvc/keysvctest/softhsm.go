@@ -16,7 +16,8 @@ import (
 // Module is the PKCS#11 module of SoftHSM.
 const Module = "/usr/lib/softhsm/libsofthsm2.so"
 
-const label = "keysvctest"
+// Label is that of the token of Main. Its root key has the label "root".
+const Label = "keysvctest"
 
 // Main runs the tests of a package with *token as its SoftHSM token, and returns
 // what TestMain passes to os.Exit:
@@ -59,10 +60,10 @@ func openToken(dir string) (*hsm.Token, error) {
 		return nil, err
 	}
 	ctx := context.Background()
-	if err := hsm.InitToken(ctx, Module, label, soPIN, pin); err != nil {
+	if err := hsm.InitToken(ctx, Module, Label, soPIN, pin); err != nil {
 		return nil, err
 	}
-	uri := "pkcs11:token=" + label + ";object=root?module-path=" + Module + "&pin-source=file:" + pin
+	uri := "pkcs11:token=" + Label + ";object=root?module-path=" + Module + "&pin-source=file:" + pin
 	return hsm.Open(ctx, hsm.Config{URI: uri}, slog.New(slog.DiscardHandler))
 }
 
