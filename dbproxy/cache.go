@@ -8,11 +8,12 @@ import (
 	"github.com/sidekey/sidekey/dbproxy/plan"
 )
 
-// Bounds of a plan cache: plans in each of two generations, and the longest
-// text that is kept.
+// Bounds of a plan cache: plans and bytes of text in each of two generations,
+// and the longest text that is kept.
 const (
 	cachedPlans = 4096
 	cachedText  = 16 << 10
+	cachedBytes = 16 << 20
 )
 
 type planKey struct{ path, sql string }
@@ -23,6 +24,7 @@ type planKey struct{ path, sql string }
 type planCache struct {
 	mu         sync.RWMutex
 	young, old map[planKey]*plan.Plan // guarded by mu
+	size       int                    // guarded by mu; of the texts in young
 }
 
 func newPlanCache() *planCache {
@@ -43,14 +45,26 @@ func (c *planCache) get(path, sql string) *plan.Plan {
 	return p
 }
 
+// getBytes is get without a copy of the text.
+func (c *planCache) getBytes(path string, sql []byte) *plan.Plan {
+	c.mu.RLock()
+	p := c.young[planKey{path, string(sql)}]
+	c.mu.RUnlock()
+	if p != nil {
+		return p
+	}
+	return c.get(path, string(sql))
+}
+
 func (c *planCache) put(path, sql string, p *plan.Plan) {
 	if len(sql) > cachedText || len(p.Literals) > 0 || p.Need != plan.NeedNothing || p.Refusal != nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.young) >= cachedPlans {
-		c.young, c.old = make(map[planKey]*plan.Plan), c.young
+	if len(c.young) >= cachedPlans || c.size > cachedBytes {
+		c.young, c.old, c.size = make(map[planKey]*plan.Plan), c.young, 0
 	}
+	c.size += len(sql)
 	c.young[planKey{path, sql}] = p
 }

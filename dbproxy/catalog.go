@@ -79,9 +79,9 @@ const pathQuery = `SELECT pg_catalog.current_schema(), pg_catalog.array_to_strin
 
 func parsePath(rows [][]string) *plan.Path {
 	if len(rows) != 1 || len(rows[0]) != 2 {
-		return &plan.Path{Search: []string{}}
+		return plan.NewPath("", []string{})
 	}
-	return &plan.Path{Create: rows[0][0], Search: strings.Split(rows[0][1], "\n")}
+	return plan.NewPath(rows[0][0], strings.Split(rows[0][1], "\n"))
 }
 
 // newSnapshot makes a catalog of the rows of catalogQuery.
@@ -105,7 +105,7 @@ func (p *Proxy) newSnapshot(rows [][]string) *snapshot {
 			p.addColumn(last, row)
 		}
 	}
-	return &snapshot{cat: plan.NewCatalog(p.rules, relations), plans: newPlanCache(), rows: rows}
+	return &snapshot{cat: plan.NewCatalog(p.rules, relations), plans: newPlanCache(), shapes: newPlanCache(), rows: rows}
 }
 
 func (p *Proxy) addColumn(rel *plan.Relation, row []string) {

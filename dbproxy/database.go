@@ -29,7 +29,9 @@ var errAway = errors.New("the database cannot be reached")
 type snapshot struct {
 	cat   *plan.Catalog
 	plans *planCache
-	rows  [][]string // as read, to see whether anything changed
+	// shapes are plans that many texts share, by their shape.
+	shapes *planCache
+	rows   [][]string // as read, to see whether anything changed
 }
 
 // database is what all sessions on one database share.

@@ -115,7 +115,7 @@ func (s *session) stillMeant(st *statement) error {
 	if err != nil {
 		return err
 	}
-	if !s.dirty && snap == st.snap && (!st.plan.Ambiguous || s.path != nil && st.path != nil && samePath(s.path, st.path)) {
+	if !s.dirty && snap == st.snap && (!st.plan.Ambiguous || s.path != nil && st.path != nil && s.path.Key() == st.path.Key()) {
 		return nil
 	}
 	p, err := s.plan(st.sql)
@@ -129,8 +129,6 @@ func (s *session) stillMeant(st *statement) error {
 	st.snap, st.path = s.catalog.Load(), s.path
 	return nil
 }
-
-func samePath(a, b *plan.Path) bool { return a.Create == b.Create && slices.Equal(a.Search, b.Search) }
 
 func sameOutputs(a, b plan.Statement) bool {
 	return slices.Equal(a.Outputs, b.Outputs) && slices.Equal(a.Touched, b.Touched)
@@ -224,16 +222,31 @@ func usesTables(p *plan.Plan) bool {
 	})
 }
 
+// makePlan finds or makes a plan: by the text, or by its shape, so that texts
+// which differ in their constants are parsed once.
 func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 	path := ""
 	if s.path != nil {
-		path = s.path.Create + "\n" + strings.Join(s.path.Search, "\n")
+		path = s.path.Key()
+	}
+	shaped := false
+	if len(sql) <= cachedText {
+		s.shape, shaped = plan.Shape(s.shape[:0], sql)
+	}
+	if shaped {
+		if p := snap.shapes.getBytes(path, s.shape); p != nil {
+			return p
+		}
 	}
 	if p := snap.plans.get(path, sql); p != nil {
 		return p
 	}
 	p := plan.Make(sql, snap.cat, plan.Options{Path: s.path, Fresh: fresh})
-	snap.plans.put(path, sql, p)
+	if shaped && p.Shared {
+		snap.shapes.put(path, string(s.shape), p)
+	} else {
+		snap.plans.put(path, sql, p)
+	}
 	return p
 }
 

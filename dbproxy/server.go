@@ -294,10 +294,7 @@ func (s *session) serverData(kind byte, length int) error {
 		// Should these rows leave before the statement is over, then not
 		// before its intent is on the record.
 		op.rows = true
-		s.waits = append(s.waits, func() error {
-			op.rows = false
-			return op.op.Durable(op.ctx)
-		})
+		s.unended = append(s.unended, op)
 	}
 	return s.down.full()
 }

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -42,9 +43,12 @@ type session struct {
 	batchOpen bool        // messages other than Query were sent since the last Sync
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	copying   bool        // the last message was CopyData
+	shape     []byte      // of the text that is being planned
+	attrs     map[*plan.Statement][]attribute.KeyValue
 
 	// Of fromServer only.
 	waits         []func() error // what has to be on disk before rows leave
+	unended       []*operation   // likewise their intents, unless they end before
 	swallow       *entry         // its rows failed: nothing passes until ReadyForQuery
 	swallowedMore bool           // more than that was done
 	skipping      bool           // the server skips until Sync
@@ -307,14 +311,27 @@ func (s *session) begin(st *statement, i int) *operation {
 	if st.trace != "" {
 		ctx = audit.WithTraceparent(ctx, st.trace)
 	}
-	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresQuery,
-		audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name), audit.DBUser.String(s.user),
-		audit.DBOperation.String(one.Command), audit.DBQueryFingerprint.String(st.plan.Fingerprint),
-		audit.Columns.StringSlice(columnNames(one)))
+	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresQuery, s.attributesOf(st.plan, one)...)
 	if one.Writes || len(one.Creates) > 0 {
 		s.writes = append(s.writes, op)
 	}
 	return &operation{ctx: ctx, op: op}
+}
+
+// attributesOf is what the record of every execution of a statement says.
+func (s *session) attributesOf(p *plan.Plan, one *plan.Statement) []attribute.KeyValue {
+	if attrs := s.attrs[one]; attrs != nil {
+		return attrs
+	}
+	if len(s.attrs) >= 256 {
+		clear(s.attrs)
+	}
+	s.attrs[one] = []attribute.KeyValue{
+		audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name), audit.DBUser.String(s.user),
+		audit.DBOperation.String(one.Command), audit.DBQueryFingerprint.String(p.Fingerprint),
+		audit.Columns.StringSlice(columnNames(one)),
+	}
+	return s.attrs[one]
 }
 
 func columnNames(one *plan.Statement) []string {
@@ -335,21 +352,35 @@ func (s *session) end(o *operation, code string, attrs ...attribute.KeyValue) {
 		return
 	}
 	o.ended = true
-	done := make(chan error, 1)
-	go func() { done <- o.op.End(code, attrs...) }()
-	s.waits = append(s.waits, func() error { return <-done })
+	s.waits = append(s.waits, func() error { return o.op.End(code, attrs...) })
 }
 
-// recorded waits until everything that is about to be told is on the record.
+// recorded waits until everything that is about to be told is on the record:
+// all at once, so that one write to the disk does.
 func (s *session) recorded() error {
-	var first error
-	for _, wait := range s.waits {
-		if err := wait(); err != nil && first == nil {
-			first = err
+	for _, o := range s.unended {
+		o.rows = false
+		if !o.ended { // the end waits for the intent too
+			s.waits = append(s.waits, func() error { return o.op.Durable(o.ctx) })
 		}
 	}
+	clear(s.unended)
+	s.unended = s.unended[:0]
+	if len(s.waits) == 1 {
+		err := s.waits[0]()
+		s.waits[0] = nil
+		s.waits = s.waits[:0]
+		return err
+	}
+	errs := make([]error, len(s.waits))
+	var all sync.WaitGroup
+	for i, wait := range s.waits {
+		all.Go(func() { errs[i] = wait() })
+	}
+	all.Wait()
+	clear(s.waits)
 	s.waits = s.waits[:0]
-	return first
+	return errors.Join(errs...)
 }
 
 // intended waits until every write that is about to be sent is on the record.

@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // Codes that stand where a startup message has its protocol version.
@@ -215,6 +217,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	}
 	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(conn), fromS: newFrames(server),
 		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
+		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
 	s.settings = settings{isoDates: true, conforming: true, utf8: true}
@@ -387,6 +390,7 @@ func (s *session) relay() {
 	}
 	s.over(err)
 	<-done
+	s.recorded()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.queue {

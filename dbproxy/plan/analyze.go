@@ -28,6 +28,8 @@ type analyzer struct {
 	err       *Refusal
 	resolves  []string
 	ambiguous bool
+	// positional says that a number names an output column.
+	positional bool
 }
 
 func (a *analyzer) refuse(loc int, message, hint string) {

@@ -19,7 +19,17 @@ type Path struct {
 	Create string
 	// Search is current_schemas(true).
 	Search []string
+
+	key string
 }
+
+// NewPath makes a path of current_schema() and current_schemas(true).
+func NewPath(create string, search []string) *Path {
+	return &Path{Create: create, Search: search, key: create + "\n" + strings.Join(search, "\n")}
+}
+
+// Key is equal for equal paths that NewPath made.
+func (p *Path) Key() string { return p.key }
 
 // Need says what the caller has to find out before it can plan the text.
 type Need int
@@ -55,6 +65,9 @@ type Plan struct {
 	// mean others under another search_path.
 	Resolves  []string
 	Ambiguous bool
+	// Shared says that the plan is that of every text with the same Shape: it
+	// changes nothing, and no constant decides what columns there are.
+	Shared bool
 	// Fingerprint of the text without its constants; only if Touched.
 	Fingerprint string
 }
@@ -228,10 +241,24 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	if len(a.params) > 0 {
 		p.Params = a.params
 	}
+	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)
 	}
 	return p
+}
+
+// onlyData says whether all statements read or change rows: in others, such as
+// SET, constants can mean anything.
+func onlyData(statements []Statement) bool {
+	for i := range statements {
+		switch statements[i].Command {
+		case "SELECT", "INSERT", "UPDATE", "DELETE":
+		default:
+			return false
+		}
+	}
+	return len(statements) > 0
 }
 
 func refused(r *Refusal) *Plan { return &Plan{Refusal: r} }

@@ -312,6 +312,7 @@ func (a *analyzer) groupItem(n *pg.Node, out *source, sc *scope) {
 // the number or the name of an output column. GROUP BY prefers input columns.
 func (a *analyzer) outputOr(n *pg.Node, out *source, sc *scope, outputFirst bool) value {
 	if k := n.GetAConst(); k != nil && k.GetIval() != nil {
+		a.positional = true
 		if i := int(k.GetIval().GetIval()); i >= 1 && !out.open && i <= len(out.fields) {
 			v := out.fields[i-1].value
 			v.loc = k.Location
