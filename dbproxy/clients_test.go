@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/smithy-go"
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/sidekey/sidekey/dbproxy"
@@ -170,12 +169,12 @@ func TestDatabaseSQL(t *testing.T) {
 
 func TestKeyDisabled(t *testing.T) {
 	f := start(t, shared, users(), func(_ *dbproxy.Config, k *datakey.Config) {
-		k.Lease, k.MaxAge = 50*time.Millisecond, time.Second
+		k.Lease, k.MaxAge = 500*time.Millisecond, 10*time.Second
 	})
 	conn := f.connect(t, pgx.QueryExecModeCacheStatement)
 	exec1(t, conn, usersDDL)
 	exec1(t, conn, "INSERT INTO users (email) VALUES ($1)", "x")
-	f.kms.fail(&smithy.GenericAPIError{Code: "DisabledException", Message: keyARN + " is disabled."})
+	f.kms.Disable(t, f.keyARN)
 	waitFor(t, func() bool {
 		_, err := conn.Exec(t.Context(), "INSERT INTO users (email) VALUES ($1)", fmt.Sprint(time.Now().UnixNano()))
 		return state(err) == "42501"
@@ -185,7 +184,7 @@ func TestKeyDisabled(t *testing.T) {
 		t.Errorf("got %q, %v; want 42501", email, err)
 	}
 	exec1(t, conn, "SELECT id FROM users")
-	f.kms.fail(nil)
+	f.kms.Enable(t, f.keyARN)
 	waitFor(t, func() bool {
 		return conn.QueryRow(t.Context(), "SELECT email FROM users WHERE email = 'x'").Scan(&email) == nil
 	})

@@ -5,10 +5,6 @@ package dbproxy_test
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -19,25 +15,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy"
+	"github.com/sidekey/sidekey/hsm"
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
-const (
-	pgBin  = "/usr/lib/postgresql/15/bin"
-	keyARN = "arn:aws:kms:us-east-1:000000000000:key/12345678-1234-1234-1234-123456789012"
-)
+const pgBin = "/usr/lib/postgresql/15/bin"
 
 // cluster is a PostgreSQL server of the tests' own.
 type cluster struct {
@@ -48,21 +39,28 @@ type cluster struct {
 
 var shared *cluster
 
-func TestMain(m *testing.M) {
+// token is that of all key services of the package.
+var token *hsm.Token
+
+func TestMain(m *testing.M) { os.Exit(keysvctest.Main(onCluster{m}, &token)) }
+
+// onCluster runs tests while the shared cluster runs.
+type onCluster struct{ tests *testing.M }
+
+func (o onCluster) Run() int {
 	dir, err := os.MkdirTemp("", "dbproxy")
 	if err != nil {
-		panic(err)
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
+	defer os.RemoveAll(dir)
 	shared, err = startCluster(dir, "log_statement = 'all'", "log_parameter_max_length = -1")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.RemoveAll(dir)
-		os.Exit(1)
+		return 1
 	}
-	code := m.Run()
-	shared.stop()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	defer shared.stop()
+	return o.tests.Run()
 }
 
 func postgresUser() (uid, gid int, err error) {
@@ -168,73 +166,14 @@ func (c *cluster) contains(t *testing.T, canary string) (files []string) {
 	return files
 }
 
-// testKMS stands at the seam datakey.KMS: data keys are wrapped by AES-256-GCM
-// with the encryption context as associated data.
-type testKMS struct {
-	aead cipher.AEAD
-	mu   sync.Mutex
-	err  error // guarded by mu
-}
-
-func newTestKMS(t testing.TB) *testKMS {
-	key := make([]byte, 32)
-	rand.Read(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &testKMS{aead: aead}
-}
-
-func (k *testKMS) fail(err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.err = err
-}
-
-func (k *testKMS) failure() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.err
-}
-
-func contextBytes(c map[string]string) []byte {
-	b, _ := json.Marshal(c)
-	return b
-}
-
-func (k *testKMS) GenerateDataKey(_ context.Context, in *kms.GenerateDataKeyInput, _ ...func(*kms.Options)) (*kms.GenerateDataKeyOutput, error) {
-	if err := k.failure(); err != nil {
-		return nil, err
-	}
-	key := make([]byte, 32)
-	rand.Read(key)
-	wrapped := k.aead.Seal(nil, nil, key, contextBytes(in.EncryptionContext))
-	return &kms.GenerateDataKeyOutput{KeyId: aws.String(keyARN), Plaintext: key, CiphertextBlob: wrapped}, nil
-}
-
-func (k *testKMS) Decrypt(_ context.Context, in *kms.DecryptInput, _ ...func(*kms.Options)) (*kms.DecryptOutput, error) {
-	if err := k.failure(); err != nil {
-		return nil, err
-	}
-	key, err := k.aead.Open(nil, nil, in.CiphertextBlob, contextBytes(in.EncryptionContext))
-	if err != nil {
-		return nil, &types.InvalidCiphertextException{}
-	}
-	return &kms.DecryptOutput{KeyId: aws.String(keyARN), Plaintext: key}, nil
-}
-
 // fixture is a proxy before a database of its own.
 type fixture struct {
 	cluster  *cluster
 	database string
 	addr     string
 	port     int
-	kms      *testKMS
+	kms      *keysvctest.Server
+	keyARN   string // of alias/test
 	auditDir string
 	audit    *audit.Log
 	columns  []proxy.ColumnRule
@@ -250,7 +189,8 @@ func column(table, name, typ, mode string) proxy.ColumnRule {
 func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(*dbproxy.Config, *datakey.Config)) *fixture {
 	t.Helper()
 	ctx := t.Context()
-	f := &fixture{cluster: c, database: fmt.Sprintf("d%d", time.Now().UnixNano()), kms: newTestKMS(t), auditDir: t.TempDir()}
+	f := &fixture{cluster: c, database: fmt.Sprintf("d%d", time.Now().UnixNano()), kms: keysvctest.Start(t, token), auditDir: t.TempDir()}
+	_, f.keyARN = f.kms.CreateKey(t, "alias/test")
 	admin, err := pgx.Connect(ctx, c.url("postgres", "postgres"))
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +213,7 @@ func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(
 	for _, ch := range change {
 		ch(&cfg, &keyCfg)
 	}
-	keys, err := datakey.NewCache(keyCfg, f.kms, log)
+	keys, err := datakey.NewCache(keyCfg, f.kms.Client(), log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +253,7 @@ func (f *fixture) replica(t testing.TB) *fixture {
 	t.Helper()
 	r := *f
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	keys, err := datakey.NewCache(datakey.Config{}, f.kms, log)
+	keys, err := datakey.NewCache(datakey.Config{}, f.kms.Client(), log)
 	if err != nil {
 		t.Fatal(err)
 	}
