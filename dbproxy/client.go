@@ -368,7 +368,8 @@ func (s *session) clientFunction(length int) error {
 // after notes what statements that are being sent mean for later ones.
 func (s *session) after(statements []plan.Statement) {
 	for i := range statements {
-		s.dirty = s.dirty || statements[i].DDL
+		// What the transaction made may be taken back.
+		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil

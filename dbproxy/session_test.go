@@ -192,3 +192,46 @@ func TestHidden(t *testing.T) {
 	exec1(t, conn, "ROLLBACK")
 	noCanary(t, f, "hdmark")
 }
+
+// TestRolledBackTables: what a transaction made and took back is not there.
+func TestRolledBackTables(t *testing.T) {
+	f := start(t, shared, users())
+	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, conn, usersDDL)
+	exec1(t, conn, "CREATE SCHEMA s")
+	exec1(t, conn, "SET search_path TO s, public")
+	for _, end := range []string{"ROLLBACK TO a", "ROLLBACK"} {
+		exec1(t, conn, "BEGIN")
+		exec1(t, conn, "SAVEPOINT a")
+		exec1(t, conn, "CREATE TABLE s.users (id serial, email text)")
+		exec1(t, conn, "INSERT INTO users (email) VALUES ('plain')")
+		exec1(t, conn, end)
+		if _, err := conn.Exec(t.Context(), "INSERT INTO users (email) VALUES ('rbmark-"+end+"')"); err != nil {
+			t.Errorf("after %s: %v", end, err)
+		}
+		if end != "ROLLBACK" {
+			exec1(t, conn, "COMMIT")
+		}
+	}
+	w := rawClient(t, f)
+	query := func(sql string) *pgproto3.Query { return &pgproto3.Query{String: sql} }
+	w.send(query("SET search_path TO s, public"), query("BEGIN"), query("CREATE TABLE s.users (email text)"), query("SELECT email FROM users"), query("ROLLBACK"), query("SELECT count(*) FROM users WHERE email = 'rbmark-x'")).
+		want("C Z C Z C Z T25 C Z C Z T20 D:0 C Z")
+	noCanary(t, f, "rbmark")
+}
+
+// TestNoRecordNoAnswer: without the audit log nothing is told.
+func TestNoRecordNoAnswer(t *testing.T) {
+	f := start(t, shared, users())
+	w, x := rawClient(t, f), rawClient(t, f)
+	w.send(&pgproto3.Query{String: usersDDL}).want("C Z")
+	w.send(&pgproto3.Query{String: "INSERT INTO users (email) VALUES ('e')"}).want("C Z")
+	x.send(&pgproto3.Parse{Name: "s", Query: "SELECT email FROM users"}, &pgproto3.Parse{Name: "i", Query: "INSERT INTO users (email) VALUES ($1)"}, &pgproto3.Sync{}).want("1 1 Z")
+	f.audit.Close()
+	w.send(&pgproto3.Query{String: "SELECT email FROM users"}).want("E58030")
+	x.send(&pgproto3.Bind{PreparedStatement: "i", Parameters: [][]byte{[]byte("f")}}, &pgproto3.Execute{}, &pgproto3.Sync{}).want("E58030")
+	var n int
+	if err := f.direct(t).QueryRow(t.Context(), "SELECT count(*) FROM users").Scan(&n); err != nil || n != 1 {
+		t.Errorf("got %d rows, %v; want that nothing is stored without a record", n, err)
+	}
+}
