@@ -28,7 +28,7 @@ func TestShape(t *testing.T) {
 	for sql, want := range map[string]bool{
 		"SELECT id, email FROM users WHERE id = 3": true, "SELECT 1": true, "SELECT x FROM t ORDER BY 1": true,
 		"SELECT id, email FROM users ORDER BY 1": false, "SELECT id, email FROM users WHERE email = '1'": false,
-		"SET search_path = 'x'": false, "SELECT email FROM users GROUP BY 1": false, "INSERT INTO users VALUES (1)": false,
+		"SET search_path = 'x'": false, "SELECT set_config('app.x', '1', true)": false, "SELECT email FROM users GROUP BY 1": false, "INSERT INTO users VALUES (1)": false,
 	} {
 		if got := plan.Make(sql, testCatalog(t), plan.Options{Fresh: true}).Shared; got != want {
 			t.Errorf("%s: shared %v, want %v", sql, got, want)

@@ -37,7 +37,7 @@ func (a *analyzer) classify(n *pg.Node) {
 		a.stmt.Names = x.FetchStmt.Portalname
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.stmt.Path = a.callsUnknown()
-		a.stmt.Settings = a.stmt.Path && a.names("set_config")
+		a.stmt.Settings = a.stmt.Path && a.setsConfig()
 	case *pg.Node_ExplainStmt:
 		a.stmt.Path, a.stmt.Names = true, executed(x.ExplainStmt.Query)
 	case *pg.Node_CreateTableAsStmt:
@@ -68,21 +68,26 @@ func executed(n *pg.Node) string {
 
 // changesValues says whether SET or RESET changes how values are read.
 func changesValues(s *pg.VariableSetStmt) bool {
-	switch lowerASCII(s.Name) {
-	case "timezone", "datestyle", "client_encoding", "standard_conforming_strings":
-		return true
-	}
-	return s.Kind == pg.VariableSetKind_VAR_RESET_ALL
+	return valueSettings[lowerASCII(s.Name)] || s.Kind == pg.VariableSetKind_VAR_RESET_ALL
 }
 
-// names says whether a word stands anywhere in the text.
-func (a *analyzer) names(word string) bool {
-	for _, t := range a.tokens {
-		if t.Token == pg.Token_IDENT && identifier(a.text(t)) == word {
-			return true
+// valueSettings change how values or texts are read.
+var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "client_encoding": true, "standard_conforming_strings": true}
+
+// setsConfig says whether set_config may be called for one of valueSettings:
+// for one of them, or one that is not a plain literal.
+func (a *analyzer) setsConfig() bool {
+	sets := false
+	for i, t := range a.tokens {
+		if t.Token != pg.Token_IDENT || identifier(a.text(t)) != "set_config" {
+			continue
 		}
+		a.positional = true // its constants matter
+		name := a.word(i + 2)
+		plain := a.word(i+1) == "(" && a.word(i+3) == "," && len(name) > 2 && name[0] == '\'' && !strings.Contains(name, `\`)
+		sets = sets || !plain || valueSettings[strings.Trim(name, "'")]
 	}
-	return false
+	return sets
 }
 
 // callsUnknown says whether the text may call a function that sets the

@@ -27,6 +27,10 @@ with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as db:
         assert got == (2**53 + 1,), got
     db.execute("update people set c_secret = null, c_int4 = %s where id = %s", [5, id])
     assert db.execute("select c_secret, c_int4 from people where id = %s", [id]).fetchone() == (None, 5)
+    with db.pipeline():
+        db.execute("select set_config('app.tenant', %s, false)", ["one"])
+        cursors = [db.execute("select c_text, c_numeric from people where id = %s", [id]) for _ in range(5)]
+    assert [c.fetchone() for c in cursors] == [(canary, decimal.Decimal("-1234.50"))] * 5
     try:
         db.execute("select id from people where c_secret = %s", [canary])
         raise SystemExit("equality on a random column was answered")
