@@ -30,6 +30,7 @@ type analyzer struct {
 	ambiguous bool
 	// positional says that a number names an output column.
 	positional bool
+	called     *struct{ unknown, setsConfig bool } // of the whole text, once asked for
 }
 
 func (a *analyzer) refuse(loc int, message, hint string) {

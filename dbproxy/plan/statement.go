@@ -36,8 +36,7 @@ func (a *analyzer) classify(n *pg.Node) {
 	case *pg.Node_FetchStmt:
 		a.stmt.Names = x.FetchStmt.Portalname
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
-		a.stmt.Path = a.callsUnknown()
-		a.stmt.Settings = a.stmt.Path && a.setsConfig()
+		a.stmt.Path, a.stmt.Settings = a.calls()
 	case *pg.Node_ExplainStmt:
 		a.stmt.Path, a.stmt.Names = true, executed(x.ExplainStmt.Query)
 	case *pg.Node_CreateTableAsStmt:
@@ -88,6 +87,16 @@ func (a *analyzer) setsConfig() bool {
 		sets = sets || !plain || valueSettings[strings.Trim(name, "'")]
 	}
 	return sets
+}
+
+// calls is callsUnknown and setsConfig, which are of the whole text and not of
+// a statement: a text of thousands of statements is looked through once.
+func (a *analyzer) calls() (unknown, setsConfig bool) {
+	if a.called == nil {
+		a.called = &struct{ unknown, setsConfig bool }{unknown: a.callsUnknown()}
+		a.called.setsConfig = a.called.unknown && a.setsConfig()
+	}
+	return a.called.unknown, a.called.setsConfig
 }
 
 // callsUnknown says whether the text may call a function that sets the
