@@ -187,6 +187,7 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 	p := &process{command: exec.Command(name, args...), logPath: logPath, exited: make(chan struct{})}
 	p.command.Env = append(os.Environ(), env...)
 	p.command.Stdout, p.command.Stderr = logFile, logFile
+	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // also when the tests are killed
 	if err := p.command.Start(); err != nil {
 		return nil, err
 	}
