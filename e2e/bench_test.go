@@ -64,7 +64,7 @@ func TestMeasure(t *testing.T) {
 	for _, r := range kmsRows(t, s) {
 		b.measure(t, r)
 	}
-	b.section("Sealing and opening", "Go benchmarks of proxy/envelope, one core.")
+	b.title("Sealing and opening", "Go benchmarks of proxy/envelope, one core.")
 	b.formats(t)
 	if path := os.Getenv("BENCH_RESULTS"); path != "" {
 		if err := os.WriteFile(path, b.out.Bytes(), 0o644); err != nil {
@@ -108,8 +108,12 @@ func (b *bench) header(t *testing.T) {
 }
 
 func (b *bench) section(title, note string) {
-	fmt.Fprintf(&b.out, "\n## %s\n\n%s\n\n", title, note)
+	b.title(title, note)
 	fmt.Fprintln(&b.out, "| workload | variant | ops/s | MiB/s | p99 ms | CPU µs/op | rate against direct |\n|---|---|--:|--:|--:|--:|--:|")
+}
+
+func (b *bench) title(title, note string) {
+	fmt.Fprintf(&b.out, "\n## %s\n\n%s\n\n", title, note)
 }
 
 func (b *bench) measure(t *testing.T, r row) {
