@@ -45,12 +45,13 @@ func run(m *testing.M) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	defer shared.stop()
 	code := m.Run()
-	if code != 0 {
+	shared.stop()
+	crash := shared.crashed()
+	if code != 0 || crash != nil {
 		shared.printLogs()
 	}
-	return code, nil
+	return code, crash
 }
 
 // buildAll builds the binaries. SIDEKEY_MINIO names a MinIO that is built already.

@@ -129,8 +129,26 @@ func (s *stack) stop() {
 	}
 }
 
+var logNames = []string{"dev.log", "keysvc.log", "proxy.log"}
+
+// crashed looks for panics and reports of the race detector in the logs.
+func (s *stack) crashed() error {
+	for _, name := range logNames {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			return err
+		}
+		for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:", "SIGSEGV"} {
+			if bytes.Contains(text, []byte(sign)) {
+				return fmt.Errorf("%s holds %q", name, sign)
+			}
+		}
+	}
+	return nil
+}
+
 func (s *stack) printLogs() {
-	for _, name := range []string{"dev.log", "keysvc.log", "proxy.log"} {
+	for _, name := range logNames {
 		text, _ := os.ReadFile(filepath.Join(s.dir, name))
 		if len(text) > 8000 {
 			text = text[len(text)-8000:]
