@@ -138,7 +138,7 @@ func (s *stack) crashed() error {
 		if err != nil {
 			return err
 		}
-		for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:", "SIGSEGV"} {
+		for _, sign := range []string{"WARNING: DATA RACE", "panic:", "panic serving", "fatal error:", "SIGSEGV"} {
 			if bytes.Contains(text, []byte(sign)) {
 				return fmt.Errorf("%s holds %q", name, sign)
 			}
