@@ -109,7 +109,7 @@ func appendValue(b []byte, v attribute.Value) []byte {
 	case attribute.STRINGSLICE:
 		return appendStrings(b, v.AsStringSlice())
 	default:
-		return appendString(b, v.Emit(), maxValue)
+		return appendString(b, v.String(), maxValue)
 	}
 }
 
