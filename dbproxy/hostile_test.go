@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,11 +141,12 @@ func hostile(t *testing.T, c *cluster, change func(m pgproto3.BackendMessage) []
 }
 
 func TestHostileServer(t *testing.T) {
-	var tamper func(pgproto3.BackendMessage) []pgproto3.BackendMessage
+	type tampering func(pgproto3.BackendMessage) []pgproto3.BackendMessage
+	var tamper atomic.Pointer[tampering] // of all connections; nil passes on
 	as := func(m ...pgproto3.BackendMessage) []pgproto3.BackendMessage { return m }
 	addr := hostile(t, shared, func(m pgproto3.BackendMessage) []pgproto3.BackendMessage {
-		if tamper != nil {
-			return tamper(m)
+		if change := tamper.Load(); change != nil {
+			return (*change)(m)
 		}
 		return as(m)
 	})
@@ -215,9 +217,10 @@ func TestHostileServer(t *testing.T) {
 		}, "SELECT 1"},
 	} {
 		for _, extended := range []bool{false, true} {
-			tamper = nil
+			tamper.Store(nil)
 			w := rawClient(t, f)
-			tamper = c.tamper
+			change := tampering(c.tamper)
+			tamper.Store(&change)
 			if extended {
 				w.send(&pgproto3.Parse{Query: c.sql}, &pgproto3.Describe{ObjectType: 'S'}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{})
 			} else {
@@ -245,6 +248,6 @@ func TestHostileServer(t *testing.T) {
 			}
 		}
 	}
-	tamper = nil
+	tamper.Store(nil)
 	rawClient(t, f).send(&pgproto3.Query{String: "SELECT email FROM users"}).want("T25 D:hoste C Z")
 }
