@@ -7,12 +7,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -58,16 +59,20 @@ func newDevStack(dir string, options devOptions) (*devStack, error) {
 		AppID: "AKIADEVAPP0000000000", UpstreamID: "AKIADEVUPSTREAM00000",
 		minio: options.minio,
 	}
+	taken := map[string]bool{}
 	for i, address := range []*string{&s.KMS, &s.S3, &s.Postgres, &s.Forward, &s.UpstreamS3, &s.UpstreamPostgres} {
 		port := 0
 		if options.portBase != 0 {
 			port = options.portBase + i
 		}
 		free, err := freeAddress(port)
+		for err == nil && port == 0 && taken[free] {
+			free, err = freeAddress(port)
+		}
 		if err != nil {
 			return nil, err
 		}
-		*address = free
+		*address, taken[free] = free, true
 	}
 	for _, name := range []string{"admin", "sidecar", "app", "upstream"} {
 		if err := s.makeSecret(name + ".secret"); err != nil {
@@ -94,8 +99,23 @@ func (s *devStack) readRules(path string) error {
 	return nil
 }
 
-// freeAddress finds out whether 127.0.0.1:port can be listened on.
+// freeAddress finds out whether 127.0.0.1:port can be listened on. Port 0 is a
+// free one, below those that Linux gives to outgoing connections, which could
+// take it before it is listened on.
 func freeAddress(port int) (string, error) {
+	if port != 0 {
+		return listenable(port)
+	}
+	address, err := "", error(nil)
+	for range 100 {
+		if address, err = listenable(10_000 + rand.IntN(22_000)); err == nil {
+			break
+		}
+	}
+	return address, err
+}
+
+func listenable(port int) (string, error) {
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return "", fmt.Errorf("%w; choose other ports with --port-base", err)
@@ -114,7 +134,7 @@ func (s *devStack) makeSecret(name string) error {
 		return nil
 	}
 	secret := make([]byte, 20)
-	rand.Read(secret)
+	cryptorand.Read(secret)
 	return os.WriteFile(s.path(name), []byte(hex.EncodeToString(secret)), 0o600)
 }
 

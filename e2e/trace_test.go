@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -73,12 +74,7 @@ func TestTraceReachesTheHSM(t *testing.T) {
 
 // A collector that is away at first gets every span in the end.
 func TestSpansAreExported(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close() // away
+	address := freeAddress(t) // of a collector that is away
 	dir := t.TempDir()
 	s3Address, pgAddress := freeAddress(t), freeAddress(t)
 	config := readFile(t, shared.path("proxy.yaml"))
@@ -122,14 +118,19 @@ func TestSpansAreExported(t *testing.T) {
 	}
 }
 
+// freeAddress is an address to listen on a little later: its port is below
+// those that Linux gives to outgoing connections.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			defer listener.Close()
+			return listener.Addr().String()
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("no free port found")
+	return ""
 }
 
 // A collector takes spans over OTLP/HTTP and keeps them by their IDs.

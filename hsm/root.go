@@ -98,6 +98,9 @@ func (c *conn) settledRoot() (pkcs11.ObjectHandle, error) {
 		return 0, err
 	}
 	id, err := s.mod.p11.GetAttributeValue(s.handle, h, []*pkcs11.Attribute{{Type: pkcs11.CKA_ID}})
+	if isCode(err, pkcs11.CKR_BUFFER_TOO_SMALL) {
+		return h, errUnsettled // it got one between the question for its length and that for itself
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reading CKA_ID of root key %q: %w", c.t.addr.object, err)
 	}
