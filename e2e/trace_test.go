@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -19,6 +18,8 @@ import (
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 )
 
 // One trace goes from the application through the gateway and the key service
@@ -118,19 +119,13 @@ func TestSpansAreExported(t *testing.T) {
 	}
 }
 
-// freeAddress is an address to listen on a little later: its port is below
-// those that Linux gives to outgoing connections.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
-		if err == nil {
-			defer listener.Close()
-			return listener.Addr().String()
-		}
+	address, err := keysvctest.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port found")
-	return ""
+	return address
 }
 
 // A collector takes spans over OTLP/HTTP and keeps them by their IDs.

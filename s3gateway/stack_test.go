@@ -7,7 +7,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -164,12 +163,10 @@ func minioBinary(t testing.TB) string {
 
 func startMinIO(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := keysvctest.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	listener.Close()
 	command := exec.Command(minioBinary(t), "server", "--address", address, t.TempDir())
 	command.Env = append(os.Environ(), "MINIO_ROOT_USER="+storeID, "MINIO_ROOT_PASSWORD="+storeKey,
 		"MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CI_CD=1", "MINIO_REGION_NAME="+region)

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/keysvctest"
 )
 
 // collector is a small OTLP receiver, over HTTP and gRPC.
@@ -216,12 +217,10 @@ func TestExportGRPC(t *testing.T) {
 
 func TestExportCatchesUp(t *testing.T) {
 	// An address where nothing listens yet.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := keysvctest.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := ln.Addr().String()
-	ln.Close()
 	cfg := audit.Config{Dir: t.TempDir(), SegmentBytes: 4 << 10, OTLP: audit.OTLPConfig{Endpoint: "http://" + addr}}
 	l := open(t, cfg)
 	operate(t, l, 20)
@@ -231,7 +230,8 @@ func TestExportCatchesUp(t *testing.T) {
 
 	c := newCollector()
 	c.refuse = 2
-	if ln, err = net.Listen("tcp", addr); err != nil {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: c}
