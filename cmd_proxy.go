@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,9 +57,35 @@ func (c *ProxyConfig) Validate() error {
 	}
 	if c.Postgres != nil {
 		problems = append(problems, validateGroup("postgres", c.Postgres))
+		if len(c.Rules.Columns) == 0 {
+			problems = append(problems, errors.New("rules.columns: missing; without rules postgres would protect nothing"))
+		}
 	}
 	if c.Forward != nil {
 		problems = append(problems, validateGroup("forward", c.Forward))
+	}
+	return errors.Join(append(problems, c.checkListeners())...)
+}
+
+// checkListeners refuses to take plaintext from other hosts.
+func (c *ProxyConfig) checkListeners() error {
+	var problems []error
+	check := func(key, address string, encrypted bool) {
+		host, _, err := net.SplitHostPort(address)
+		ip := net.ParseIP(host)
+		if err != nil || encrypted || host == "localhost" || ip != nil && ip.IsLoopback() {
+			return
+		}
+		problems = append(problems, fmt.Errorf("%s.listen: %s is reachable from other hosts and has no TLS: plaintext would cross the network", key, address))
+	}
+	if c.S3 != nil {
+		check("s3", c.S3.Listen, c.S3.TLS.CertFile != "")
+	}
+	if c.Postgres != nil {
+		check("postgres", c.Postgres.Listen, c.Postgres.TLS.CertFile != "")
+	}
+	if c.Forward != nil {
+		check("forward", c.Forward.Listen, false)
 	}
 	return errors.Join(problems...)
 }
