@@ -120,7 +120,7 @@ func (p *Proxy) addColumn(rel *plan.Relation, row []string) {
 		rel.Protected = true
 		if why := unguarded(col.Rule, row); why != "" {
 			rel.Refuse = "column " + col.Rule.Name() + " has a rule but cannot hold sealed values: " + why
-			rel.Hint = "Create the table or column through the encrypting proxy, or move the values with sidekey migrate."
+			rel.Hint = "Create the table or column through the encrypting proxy, and copy the values through it."
 		}
 	}
 	rel.Columns = append(rel.Columns, col)

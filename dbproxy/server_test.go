@@ -55,7 +55,7 @@ func (o onCluster) Run() int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	shared, err = startCluster(dir, "log_statement = 'all'", "log_parameter_max_length = -1")
+	shared, err = startCluster(dir, "log_statement = 'all'", "log_parameter_max_length = -1", "max_connections = 500")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -235,6 +235,9 @@ func readError(resp *http.Response, method string) *s3Error {
 	if !errorCode.MatchString(e.code) {
 		e.code, e.message = codeOf(resp.StatusCode), http.StatusText(resp.StatusCode)
 	}
+	if e.message == "" {
+		e.message = http.StatusText(resp.StatusCode)
+	}
 	for _, name := range []string{"X-Amz-Delete-Marker", "X-Amz-Version-Id", "Retry-After", "Etag", "Last-Modified"} {
 		if values := resp.Header[name]; values != nil {
 			e.header[name] = values
