@@ -168,7 +168,7 @@ func TestDrain(t *testing.T) {
 
 func TestManyHalfOpen(t *testing.T) {
 	f := start(t, shared, users())
-	for range 1000 {
+	for range 1100 {
 		conn, err := net.Dial("tcp", f.addr)
 		if err != nil {
 			t.Fatal(err)
