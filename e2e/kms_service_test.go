@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+)
+
+// What the key service of these tests answers for.
+const (
+	kmsRegion  = "us-east-1"
+	kmsAccount = "000000000000"
+)
+
+// A kmsService is a key service in a process of its own, with a key store of
+// its own, on the HSM of the shared stack. Its principal admin may do
+// everything, app nothing.
+type kmsService struct {
+	*process
+	address string
+	caFile  string         // "" for plain HTTP
+	roots   *x509.CertPool // nil for plain HTTP
+}
+
+// overHTTPAndTLS runs a test against a key service over plain HTTP and against
+// one whose certificate a test CA has signed.
+func overHTTPAndTLS(t *testing.T, test func(t *testing.T, s *kmsService)) {
+	t.Run("http", func(t *testing.T) { test(t, startKMS(t, raceBinary, false)) })
+	t.Run("tls", func(t *testing.T) { test(t, startKMS(t, raceBinary, true)) })
+}
+
+// startKMS starts a key service; edits are pairs for replaceIn on its configuration.
+func startKMS(t *testing.T, binary string, overTLS bool, edits ...string) *kmsService {
+	t.Helper()
+	dir := t.TempDir()
+	s := &kmsService{address: freeAddress(t)}
+	listen := "listen: " + s.address
+	if overTLS {
+		cert, key := s.writeCA(t, dir)
+		listen += "\n  tls: {cert_file: " + cert + ", key_file: " + key + "}"
+	}
+	config := replaceIn(t, readFile(t, shared.path("keysvc.yaml")),
+		"listen: "+hostOf(shared.env["KMS_ENDPOINT"]), listen,
+		shared.path("keys.db"), filepath.Join(dir, "keys.db"),
+		shared.path("audit-keysvc"), filepath.Join(dir, "audit"),
+		"  principals:\n", "  principals:\n    - name: app\n      access_key_id: AKIADEVAPP0000000000\n      secret_access_key_file: "+shared.path("app.secret")+"\n")
+	config = replaceIn(t, config, edits...)
+	p, err := startProcess(filepath.Join(dir, "keysvc.log"), []string{"SOFTHSM2_CONF=" + shared.env["SOFTHSM2_CONF"]},
+		binary, "keysvc", "--config", writeFile(t, config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.process = p
+	t.Cleanup(func() { s.end(t) })
+	if err := p.waitForAddress(s.address); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// end stops the service and looks for signs of a crash in its log.
+func (s *kmsService) end(t *testing.T) {
+	s.stop(syscall.SIGTERM)
+	log := readFile(t, s.logPath)
+	for _, sign := range []string{"WARNING: DATA RACE", "panic", "fatal error:", "SIGSEGV", `"level":"ERROR"`} {
+		if strings.Contains(log, sign) {
+			t.Errorf("the key service's log holds %q:\n%.4000s", sign, log[max(0, strings.Index(log, sign)-1000):])
+		}
+	}
+}
+
+func (s *kmsService) endpoint() string {
+	if s.caFile != "" {
+		return "https://" + s.address
+	}
+	return "http://" + s.address
+}
+
+// environment is what clients in processes of their own find the service with.
+func (s *kmsService) environment() []string {
+	env := []string{"KMS_ENDPOINT=" + s.endpoint()}
+	if s.caFile != "" {
+		env = append(env, "AWS_CA_BUNDLE="+s.caFile, "NODE_EXTRA_CA_CERTS="+s.caFile)
+	}
+	return env
+}
+
+// client is the SDK's client for admin or app, without retries.
+func (s *kmsService) client(t testing.TB, profile, region string) *kms.Client {
+	t.Helper()
+	ids := map[string]string{"admin": "AKIADEVADMIN00000000", "app": "AKIADEVAPP0000000000"}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots}, DialContext: (&net.Dialer{}).DialContext}
+	t.Cleanup(transport.CloseIdleConnections)
+	return kms.New(kms.Options{
+		Region: region, BaseEndpoint: aws.String(s.endpoint()), Retryer: aws.NopRetryer{},
+		HTTPClient:  &http.Client{Transport: transport, Timeout: time.Minute},
+		Credentials: credentials.NewStaticCredentialsProvider(ids[profile], shared.secret(t, profile), ""),
+	})
+}
+
+// createKey makes a key and returns its ID and ARN.
+func createKey(ctx context.Context, t testing.TB, client *kms.Client, in *kms.CreateKeyInput) (id, arn string) {
+	t.Helper()
+	out, err := client.CreateKey(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *out.KeyMetadata.KeyId, *out.KeyMetadata.Arn
+}
+
+// writeCA makes a CA and a certificate of it for 127.0.0.1, and has the
+// service's clients trust that CA alone.
+func (s *kmsService) writeCA(t *testing.T, dir string) (certFile, keyFile string) {
+	t.Helper()
+	now := time.Now()
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sidekey e2e CA"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "sidekey e2e key service"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	caKey, leafKey := newECDSAKey(t), newECDSAKey(t)
+	caPEM := signedPEM(t, ca, ca, &caKey.PublicKey, caKey)
+	private, err := x509.MarshalPKCS8PrivateKey(leafKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.caFile, certFile, keyFile = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeFileAt(t, s.caFile, caPEM)
+	writeFileAt(t, certFile, signedPEM(t, leaf, ca, &leafKey.PublicKey, caKey))
+	writeFileAt(t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	s.roots = x509.NewCertPool()
+	if !s.roots.AppendCertsFromPEM([]byte(caPEM)) {
+		t.Fatal("the CA's certificate does not parse")
+	}
+	return certFile, keyFile
+}
+
+func newECDSAKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func signedPEM(t *testing.T, certificate, issuer *x509.Certificate, public, private any) string {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, certificate, issuer, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func keyARN(region, id string) string {
+	return fmt.Sprintf("arn:aws:kms:%s:%s:key/%s", region, kmsAccount, id)
+}
