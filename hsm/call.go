@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // lease is a session lent for one call. The one who waits for the call ends
@@ -95,7 +96,12 @@ type attempt[T any] func(ctx context.Context, c *conn) (T, error)
 // was the token's and has been repaired. Each session of the pool may turn out
 // to be unusable by itself.
 func do[T any](ctx context.Context, t *Token, f attempt[T]) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	return doWithin(ctx, t, t.timeout, f)
+}
+
+// doWithin is do under another deadline.
+func doWithin[T any](ctx context.Context, t *Token, limit time.Duration, f attempt[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var zero T
 	repaired, replaced := 0, 0

@@ -34,19 +34,27 @@ type Config struct {
 
 // Validate checks the configuration without touching the token.
 func (c *Config) Validate() error {
+	_, err := c.parse(false)
+	return err
+}
+
+// parse validates, and gives the address. The URI has a pin-source, or the PIN
+// is given.
+func (c *Config) parse(pinGiven bool) (*address, error) {
 	if c.URI == "" {
-		return fmt.Errorf("hsm.uri: missing")
+		return nil, fmt.Errorf("hsm.uri: missing")
 	}
-	if _, err := parseURI(c.URI); err != nil {
-		return fmt.Errorf("hsm.uri: %w", err)
+	addr, err := parseURI(c.URI, pinGiven)
+	if err != nil {
+		return nil, fmt.Errorf("hsm.uri: %w", err)
 	}
 	if c.Sessions < 0 || c.Sessions > 1024 {
-		return fmt.Errorf("hsm.sessions: %d is not between 0 and 1024", c.Sessions)
+		return nil, fmt.Errorf("hsm.sessions: %d is not between 0 and 1024", c.Sessions)
 	}
 	if c.Timeout < 0 {
-		return fmt.Errorf("hsm.timeout: %v is negative", c.Timeout)
+		return nil, fmt.Errorf("hsm.timeout: %v is negative", c.Timeout)
 	}
-	return nil
+	return addr, nil
 }
 
 func (c *Config) sessions() int {

@@ -136,7 +136,7 @@ func (c *conn) authenticate() error {
 	case c.info.Flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0:
 		return fmt.Errorf("%w: token %q locks at the next wrong PIN: log in once by other means to prove the PIN", ErrPIN, c.info.Label)
 	}
-	pin, err := readPIN(c.t.addr.pin)
+	pin, err := c.t.readPIN()
 	if err != nil {
 		return err
 	}
@@ -148,21 +148,25 @@ func (c *conn) authenticate() error {
 	case isCode(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN):
 		return nil
 	case kindOf(err) == kindPIN:
-		return fmt.Errorf("%w by token %q (PIN from %s): %w", ErrPIN, c.info.Label, c.t.addr.pin, err)
+		return fmt.Errorf("%w by token %q (PIN from %s): %w", ErrPIN, c.info.Label, c.t.pinSource(), err)
 	case err != nil:
 		return fmt.Errorf("logging in to token %q: %w", c.info.Label, err)
 	}
 	return nil
 }
 
-// backing returns the unwrapped backing key.
+// backing returns the unwrapped backing key. The wrapped form is looked at even
+// if its object is there already: that may be of another spec.
 func (c *conn) backing(ctx context.Context, sum [32]byte, wrapped []byte) (*object, error) {
+	mech, blob, err := parseWrapped(wrapped)
+	if err != nil {
+		return nil, err
+	}
 	return c.objects.get(ctx, objectKey{sum: sum}, func() (recipe, error) {
-		mech, blob, err := parseWrapped(wrapped)
 		return recipe{
-			create: func(s *session) (pkcs11.ObjectHandle, error) { return s.unwrap(mech, c.root, blob) },
+			create: func(s *session) (pkcs11.ObjectHandle, error) { return s.unwrap(mech, c.root, blob, unwrapTemplate()) },
 			after:  func() {},
-		}, err
+		}, nil
 	})
 }
 

@@ -8,9 +8,55 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
 const maxPIN = 1024
+
+// givenPIN is a PIN that has no file.
+type givenPIN struct {
+	mu  sync.Mutex
+	pin []byte // guarded by mu; nil if there is a file, and once closed
+}
+
+func (g *givenPIN) set(pin []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pin = bytes.Clone(pin)
+}
+
+// get gives a copy. After wipe there is none: an attempt to log in that has
+// outlived Close must not try another.
+func (g *givenPIN) get() ([]byte, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pin == nil {
+		return nil, errClosed
+	}
+	return bytes.Clone(g.pin), nil
+}
+
+func (g *givenPIN) wipe() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.pin)
+	g.pin = nil
+}
+
+// readPIN gives a copy, which the caller clears.
+func (t *Token) readPIN() ([]byte, error) {
+	if t.addr.pin == "" {
+		return t.given.get()
+	}
+	return readPIN(t.addr.pin)
+}
+
+func (t *Token) pinSource() string {
+	if t.addr.pin == "" {
+		return "the caller"
+	}
+	return t.addr.pin
+}
 
 // readPIN reads the PIN; the caller clears it. The permissions are those of the
 // opened file, so a symbolic link (a mounted secret) is judged by its target.

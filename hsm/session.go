@@ -105,12 +105,12 @@ func (s *session) wrap(mech uint, root, key pkcs11.ObjectHandle) ([]byte, error)
 	return b, callError("C_WrapKey", mech, err)
 }
 
-func (s *session) unwrap(mech uint, root pkcs11.ObjectHandle, blob []byte) (pkcs11.ObjectHandle, error) {
+func (s *session) unwrap(mech uint, root pkcs11.ObjectHandle, blob []byte, template []*pkcs11.Attribute) (pkcs11.ObjectHandle, error) {
 	p, err := s.p11()
 	if err != nil {
 		return 0, err
 	}
-	h, err := p.UnwrapKey(s.handle, []*pkcs11.Mechanism{pkcs11.NewMechanism(mech, nil)}, root, blob, unwrapTemplate())
+	h, err := p.UnwrapKey(s.handle, []*pkcs11.Mechanism{pkcs11.NewMechanism(mech, nil)}, root, blob, template)
 	return h, callError("C_UnwrapKey", mech, err)
 }
 
@@ -246,4 +246,20 @@ var mechanismNames = map[uint]string{
 	pkcs11.CKM_AES_KEY_WRAP_PAD:     "CKM_AES_KEY_WRAP_PAD",
 	pkcs11.CKM_AES_ECB_ENCRYPT_DATA: "CKM_AES_ECB_ENCRYPT_DATA",
 	pkcs11.CKM_AES_GCM:              "CKM_AES_GCM",
+
+	pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN:  "CKM_RSA_PKCS_KEY_PAIR_GEN",
+	pkcs11.CKM_RSA_PKCS:               "CKM_RSA_PKCS",
+	pkcs11.CKM_RSA_PKCS_PSS:           "CKM_RSA_PKCS_PSS",
+	pkcs11.CKM_RSA_PKCS_OAEP:          "CKM_RSA_PKCS_OAEP",
+	pkcs11.CKM_RSA_X_509:              "CKM_RSA_X_509",
+	pkcs11.CKM_EC_KEY_PAIR_GEN:        "CKM_EC_KEY_PAIR_GEN",
+	pkcs11.CKM_ECDSA:                  "CKM_ECDSA",
+	pkcs11.CKM_ECDH1_DERIVE:           "CKM_ECDH1_DERIVE",
+	ckmECEdwardsKeyPairGen:            "CKM_EC_EDWARDS_KEY_PAIR_GEN",
+	ckmEdDSA:                          "CKM_EDDSA",
+	pkcs11.CKM_GENERIC_SECRET_KEY_GEN: "CKM_GENERIC_SECRET_KEY_GEN",
+	pkcs11.CKM_SHA224_HMAC:            "CKM_SHA224_HMAC",
+	pkcs11.CKM_SHA256_HMAC:            "CKM_SHA256_HMAC",
+	pkcs11.CKM_SHA384_HMAC:            "CKM_SHA384_HMAC",
+	pkcs11.CKM_SHA512_HMAC:            "CKM_SHA512_HMAC",
 }

@@ -17,11 +17,29 @@ import (
 //	  1   40  the wrapped key
 //
 // The form is part of it because a token may learn a better mechanism, and
-// keys wrapped before that must still unwrap.
+// keys wrapped before that must still unwrap. Any other wrapped key is
+//
+//	off  len  field
+//	  0    1  form: 3 = CKM_AES_KEY_WRAP_PAD, with a kind
+//	  1    1  kind: the id of its spec
+//	  2   16  of secret keys only: the check, see [checkOf]
+//	  .    n  the wrapped key: PKCS #8 of a private key, the value of a secret key
+//
+// The wrap does not cover the kind. What keeps a key of one kind from being
+// used as another is, for private keys, that the token refuses to unwrap what
+// is not PKCS #8 of the key type, and that modulus length or curve are compared
+// afterwards (fits); for secret keys, the check. A secret key of 32 bytes can
+// be passed off as a backing key, since form 1 has no room for a check: that
+// evaluates AES under a key made for HMAC, which tells of neither, and yields
+// ciphertexts that open under no other key.
 const (
 	formPad    = 1
 	formPlain  = 2
+	formKind   = 3
 	wrappedLen = 1 + keyLen + 8
+
+	checkLen   = 16
+	maxWrapped = 4096 // an RSA-4096 key has 2386 bytes
 )
 
 // forms in order of preference. Both are deterministic authenticated wraps.
@@ -53,6 +71,25 @@ func parseWrapped(wrapped []byte) (mech uint, blob []byte, err error) {
 	return mech, wrapped[1:], nil
 }
 
+var errWrapped = errors.New("not a wrapped key of its spec")
+
+// parseKind parses the form that has a kind, and refuses one of another spec.
+func parseKind(ks *keySpec, wrapped []byte) (check, blob []byte, err error) {
+	const least = 2 + 16
+	if len(wrapped) < least || len(wrapped) > maxWrapped || wrapped[0] != formKind || wrapped[1] != ks.id {
+		return nil, nil, fmt.Errorf("%w: %s", errWrapped, ks.name)
+	}
+	blob = wrapped[2:]
+	if ks.family == familyMAC {
+		want := checkLen + 8 + (ks.size+7)/8*8
+		if len(blob) != want {
+			return nil, nil, fmt.Errorf("%w: %s", errWrapped, ks.name)
+		}
+		check, blob = blob[:checkLen], blob[checkLen:]
+	}
+	return check, blob, nil
+}
+
 // probe decides the strategy by doing, never by the mechanism list: lists
 // promise what calls then refuse, and the reverse.
 func (c *conn) probe() (form byte, err error) {
@@ -82,43 +119,56 @@ var (
 	probeAAD   = []byte("sidekey probe aad")
 )
 
-// makeKey makes a backing key and wraps it, and proves before it is lost that
-// the wrapped form holds the same key: a wrapped key that does not unwrap is
-// lost data. The probe nonce is used once per key made, before any other use.
-func makeKey(s *session, root pkcs11.ObjectHandle, form byte) (wrapped []byte, err error) {
-	mech, _ := mechanismOf(form)
-	var made []pkcs11.ObjectHandle
-	defer func() {
-		for _, h := range made {
-			err = errors.Join(err, s.destroy(h))
-		}
-	}()
-	keep := func(h pkcs11.ObjectHandle, err error) (pkcs11.ObjectHandle, error) {
-		if err == nil {
-			made = append(made, h)
-		}
-		return h, err
+// made is what a call has made in the token and destroys at its end.
+type made struct {
+	s       *session
+	handles []pkcs11.ObjectHandle
+}
+
+func (m *made) keep(h pkcs11.ObjectHandle, err error) (pkcs11.ObjectHandle, error) {
+	if err == nil {
+		m.handles = append(m.handles, h)
 	}
-	fresh, err := keep(s.generate(newTemplate()))
+	return h, err
+}
+
+func (m *made) destroy(err *error) {
+	for _, h := range m.handles {
+		*err = errors.Join(*err, m.s.destroy(h))
+	}
+}
+
+func makeKey(s *session, root pkcs11.ObjectHandle, form byte) (wrapped []byte, err error) {
+	return bringKey(s, root, form, func() (pkcs11.ObjectHandle, error) { return s.generate(newTemplate()) })
+}
+
+// bringKey wraps a backing key that fresh makes, and proves before it is lost
+// that the wrapped form holds the same key: a wrapped key that does not unwrap
+// is lost data. The probe nonce is used for one text only of each key made.
+func bringKey(s *session, root pkcs11.ObjectHandle, form byte, fresh func() (pkcs11.ObjectHandle, error)) (wrapped []byte, err error) {
+	mech, _ := mechanismOf(form)
+	m := made{s: s}
+	defer m.destroy(&err)
+	key, err := m.keep(fresh())
 	if err != nil {
 		return nil, err
 	}
-	blob, err := s.wrap(mech, root, fresh)
+	blob, err := s.wrap(mech, root, key)
 	if err != nil {
 		return nil, err
 	}
 	if len(blob) != wrappedLen-1 {
 		return nil, fmt.Errorf("C_WrapKey with %s gave %d bytes, not %d", mechanismNames[mech], len(blob), wrappedLen-1)
 	}
-	back, err := keep(s.unwrap(mech, root, blob))
+	back, err := m.keep(s.unwrap(mech, root, blob, unwrapTemplate()))
 	if err != nil {
 		return nil, err
 	}
-	first, err := keep(s.derive(fresh, probeEpoch))
+	first, err := m.keep(s.derive(key, probeEpoch))
 	if err != nil {
 		return nil, err
 	}
-	second, err := keep(s.derive(back, probeEpoch))
+	second, err := m.keep(s.derive(back, probeEpoch))
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,12 @@ var attributeNames = map[uint]string{
 	pkcs11.CKA_EXTRACTABLE: "CKA_EXTRACTABLE",
 	pkcs11.CKA_WRAP:        "CKA_WRAP",
 	pkcs11.CKA_UNWRAP:      "CKA_UNWRAP",
+
+	pkcs11.CKA_VALUE:           "CKA_VALUE",
+	pkcs11.CKA_MODULUS:         "CKA_MODULUS",
+	pkcs11.CKA_PUBLIC_EXPONENT: "CKA_PUBLIC_EXPONENT",
+	pkcs11.CKA_EC_PARAMS:       "CKA_EC_PARAMS",
+	pkcs11.CKA_EC_POINT:        "CKA_EC_POINT",
 }
 
 // rootSearch matches every secret key of the label, of whatever type: a key
@@ -54,8 +60,16 @@ func rootRequired() []*pkcs11.Attribute {
 // newTemplate is a backing key while it is being made: extractable, because it
 // must be wrapped once, and destroyed right after.
 func newTemplate() []*pkcs11.Attribute {
+	return append(freshTemplate(), pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, keyLen))
+}
+
+// importTemplate is newTemplate for a value that is given.
+func importTemplate(value []byte) []*pkcs11.Attribute {
+	return append(freshTemplate(), pkcs11.NewAttribute(pkcs11.CKA_VALUE, value))
+}
+
+func freshTemplate() []*pkcs11.Attribute {
 	return append(sessionKey(),
-		pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, keyLen),
 		pkcs11.NewAttribute(pkcs11.CKA_EXTRACTABLE, true),
 		pkcs11.NewAttribute(pkcs11.CKA_DERIVE, true),
 		pkcs11.NewAttribute(pkcs11.CKA_ENCRYPT, false),

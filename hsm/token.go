@@ -30,6 +30,11 @@ type Token struct {
 	form   byte
 	known  known
 
+	features features
+	rawOAEP  [2]atomic.Bool // by oaep.index: the token leaves the padding to us
+
+	given givenPIN
+
 	supervisor
 }
 
@@ -45,18 +50,32 @@ type known struct {
 // none of that label, and probes what the token can do. Errors wrap [ErrPIN],
 // [ErrNoToken] or [ErrModule] where these are the cause.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Token, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
+	return open(ctx, cfg, nil, log)
+}
+
+// OpenWithPIN is Open with a PIN that is given rather than read from a file:
+// the URI has no pin-source. The PIN is copied, and cleared by Close.
+//
+// A module that the process is logged in to already does not look at the PIN:
+// see the limits of this package.
+func OpenWithPIN(ctx context.Context, cfg Config, pin []byte, log *slog.Logger) (*Token, error) {
+	if len(pin) == 0 || len(pin) > maxPIN {
+		return nil, fmt.Errorf("%w: it has %d bytes, not 1 to %d", ErrPIN, len(pin), maxPIN)
 	}
-	addr, err := parseURI(cfg.URI)
+	return open(ctx, cfg, pin, log)
+}
+
+func open(ctx context.Context, cfg Config, pin []byte, log *slog.Logger) (*Token, error) {
+	addr, err := cfg.parse(pin != nil)
 	if err != nil {
-		return nil, fmt.Errorf("hsm.uri: %w", err)
+		return nil, err
 	}
 	mod, err := loadModule(addr.module)
 	if err != nil {
 		return nil, err
 	}
 	t := &Token{addr: addr, log: log, sessions: cfg.sessions(), timeout: cfg.timeout(), mod: mod}
+	t.given.set(pin)
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	if _, err := t.current(ctx); err != nil {
@@ -74,6 +93,7 @@ func (t *Token) Close() error {
 		return nil
 	}
 	left := t.work.wait(ctx)
+	t.given.wipe()
 	if err := t.mod.release(ctx, left); err != nil {
 		return err
 	}
@@ -135,7 +155,7 @@ func (t *Token) Decrypt(ctx context.Context, wrapped []byte, epoch [16]byte, non
 	return o.plaintext, o.ok, wrapError("decrypting", err)
 }
 
-// Forget destroys the session objects of a backing key in the token: at once,
+// Forget destroys the session objects of a wrapped key in the token: at once,
 // or as soon as calls under way with them have ended.
 func (t *Token) Forget(wrapped []byte) {
 	if c := t.live(); c != nil {

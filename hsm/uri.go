@@ -31,7 +31,7 @@ var (
 
 // parseURI is strict: an attribute that would not be honoured is an error,
 // because a selector that is ignored selects the wrong token.
-func parseURI(s string) (*address, error) {
+func parseURI(s string, pinGiven bool) (*address, error) {
 	if err := checkNames(s); err != nil {
 		return nil, err
 	}
@@ -54,7 +54,13 @@ func parseURI(s string) (*address, error) {
 		slot := uint(n)
 		a.slot = &slot
 	}
-	source, _ := u.GetQueryAttribute("pin-source", false)
+	source, has := u.GetQueryAttribute("pin-source", false)
+	if pinGiven {
+		if has {
+			return nil, errors.New("pin-source= names a PIN file, but the PIN is given")
+		}
+		return a, a.complete()
+	}
 	pin, err := pinPath(source)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@
  *	C_Name fail CODE       calls return CODE (hexadecimal)
  *	C_Name mech MECH CODE  calls with this mechanism return CODE
  *	C_Name iv              C_EncryptInit uses a nonce of its own
+ *	C_Name flip            C_Sign changes a bit, each time another
  *	C_Name limit N         C_OpenSession gives at most N sessions
  *
  * and each call of a hooked function adds its name to SHIM_CONTROL.trace if
@@ -120,6 +121,25 @@ HOOK(C_WrapKey, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE w,
 HOOK(C_UnwrapKey, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE w, CK_BYTE_PTR p, CK_ULONG n, CK_ATTRIBUTE_PTR a, CK_ULONG c, CK_OBJECT_HANDLE_PTR k), (s, m, w, p, n, a, c, k))
 HOOK(C_DeriveKey, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE b, CK_ATTRIBUTE_PTR a, CK_ULONG c, CK_OBJECT_HANDLE_PTR k), (s, m, b, a, c, k))
 
+HOOK(C_SignInit, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k), (s, m, k))
+static CK_RV hook_C_Sign(CK_SESSION_HANDLE s, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR g, CK_ULONG_PTR l)
+{
+	static atomic_int flips;
+	unsigned long a, b;
+	CK_RV rv = before("C_Sign", NULL);
+	if (rv != CKR_OK)
+		return rv;
+	pthread_rwlock_rdlock(&inside);
+	rv = real->C_Sign(s, d, n, g, l);
+	pthread_rwlock_unlock(&inside);
+	if (rv == CKR_OK && g != NULL && *l > 0 && rule("C_Sign", "flip", &a, &b))
+		g[0] ^= 1 + atomic_fetch_add(&flips, 1) % 2;
+	return rv;
+}
+
+HOOK(C_CreateObject, NULL, (CK_SESSION_HANDLE s, CK_ATTRIBUTE_PTR a, CK_ULONG n, CK_OBJECT_HANDLE_PTR o), (s, a, n, o))
+HOOK(C_GenerateKeyPair, m, (CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_ATTRIBUTE_PTR a, CK_ULONG n, CK_ATTRIBUTE_PTR b, CK_ULONG c, CK_OBJECT_HANDLE_PTR p, CK_OBJECT_HANDLE_PTR k), (s, m, a, n, b, c, p, k))
+
 static CK_RV hook_C_EncryptInit(CK_SESSION_HANDLE s, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k)
 {
 	unsigned long a, b;
@@ -191,6 +211,10 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out)
 	shim.C_WrapKey = hook_C_WrapKey;
 	shim.C_UnwrapKey = hook_C_UnwrapKey;
 	shim.C_DeriveKey = hook_C_DeriveKey;
+	shim.C_SignInit = hook_C_SignInit;
+	shim.C_Sign = hook_C_Sign;
+	shim.C_CreateObject = hook_C_CreateObject;
+	shim.C_GenerateKeyPair = hook_C_GenerateKeyPair;
 	shim.C_OpenSession = hook_C_OpenSession;
 	shim.C_CloseSession = hook_C_CloseSession;
 	shim.C_Logout = hook_C_Logout;
