@@ -3,6 +3,7 @@ module github.com/sidekey/sidekey
 go 1.26.0
 
 require (
+	filippo.io/mldsa v1.0.0
 	github.com/agext/levenshtein v1.2.3
 	github.com/aws/aws-sdk-go-v2 v1.47.3
 	github.com/aws/aws-sdk-go-v2/credentials v1.19.0
