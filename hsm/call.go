@@ -26,32 +26,29 @@ const (
 	callOverrun
 )
 
-// run makes one call: f, in a goroutine, with the leased session, until ctx
+// run makes one call: f, in a worker, with the leased session, until ctx
 // ends. f must only use memory that stays its own if the caller has gone; drop
 // gets the result that nobody waits for any more. after runs exactly once,
 // when f has really ended or will never start.
 func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, error), drop func(T), after func()) (T, error) {
 	var zero T
-	if err := c.enter(ctx); err != nil {
+	err := c.enter(ctx)
+	if err != nil {
 		l.done(nil)
 		after()
 		return zero, err
 	}
-	type result struct {
-		v   T
-		err error
-	}
-	out := make(chan result, 1)
+	var v T // and err: the job's until it has given its token
 	var state atomic.Int32
-	c.t.work.start(func() {
-		s := l.session()
-		v, err := withSession(s, f)
+	k := c.t.work.hire()
+	k.jobs <- func() {
+		v, err = withSession(l.session(), f)
 		after()
 		if err != nil {
 			l.spoil(err)
 		}
 		if state.CompareAndSwap(callRunning, callEnded) {
-			out <- result{v, err}
+			k.done <- struct{}{}
 			return
 		}
 		if err == nil {
@@ -59,25 +56,24 @@ func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, erro
 		}
 		l.late()
 		c.t.hung.Add(-1)
-	})
+		c.t.work.dismiss(k)
+	}
 	select {
-	case r := <-out:
-		c.mod.gate.leave()
-		l.done(r.err)
-		return r.v, r.err
+	case <-k.done:
 	case <-ctx.Done():
+		if state.CompareAndSwap(callRunning, callOverrun) {
+			l.session().abandoned.Store(true)
+			c.t.hung.Add(1)
+			l.overrun()
+			c.mod.gate.leave()
+			return zero, fmt.Errorf("%w: %w", errAbandoned, ctx.Err())
+		}
+		<-k.done
 	}
-	if !state.CompareAndSwap(callRunning, callOverrun) {
-		r := <-out
-		c.mod.gate.leave()
-		l.done(r.err)
-		return r.v, r.err
-	}
-	l.session().abandoned.Store(true)
-	c.t.hung.Add(1)
-	l.overrun()
+	c.t.work.dismiss(k)
 	c.mod.gate.leave()
-	return zero, fmt.Errorf("%w: %w", errAbandoned, ctx.Err())
+	l.done(err)
+	return v, err
 }
 
 func withSession[T any](s *session, f func(*session) (T, error)) (T, error) {
@@ -101,8 +97,11 @@ func do[T any](ctx context.Context, t *Token, f attempt[T]) (T, error) {
 
 // doWithin is do under another deadline.
 func doWithin[T any](ctx context.Context, t *Token, limit time.Duration, f attempt[T]) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > limit {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	var zero T
 	repaired, replaced := 0, 0
 	for {

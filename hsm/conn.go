@@ -3,6 +3,7 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -158,7 +159,7 @@ func (c *conn) authenticate() error {
 // backing returns the unwrapped backing key. The wrapped form is looked at even
 // if its object is there already: that may be of another spec.
 func (c *conn) backing(ctx context.Context, sum [32]byte, wrapped []byte) (*object, error) {
-	mech, blob, err := parseWrapped(wrapped)
+	mech, blob, err := parseWrapped(bytes.Clone(wrapped)) // the call may outlive the caller
 	if err != nil {
 		return nil, err
 	}

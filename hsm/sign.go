@@ -8,10 +8,8 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
-	"encoding/asn1"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 
 	"github.com/miekg/pkcs11"
@@ -157,9 +155,26 @@ func (ks *keySpec) signature(raw []byte) ([]byte, error) {
 	if ks.family != familyEC {
 		return raw, nil
 	}
-	r, s := new(big.Int).SetBytes(raw[:ks.size]), new(big.Int).SetBytes(raw[ks.size:])
-	if r.Sign() == 0 || s.Sign() == 0 {
+	der := appendInteger(make([]byte, 0, 2*(ks.size+3)), raw[:ks.size])
+	der = appendInteger(der, raw[ks.size:])
+	if der == nil {
 		return nil, fmt.Errorf("%w: an ECDSA signature with a zero", errProof)
 	}
-	return asn1.Marshal(ecdsaSignature{r, s})
+	if len(der) < 0x80 {
+		return append([]byte{0x30, byte(len(der))}, der...), nil
+	}
+	return append([]byte{0x30, 0x81, byte(len(der))}, der...), nil
+}
+
+// appendInteger appends a big-endian number as a DER INTEGER of less than 128
+// bytes, or gives nil if the number, or one before it, is 0.
+func appendInteger(der, number []byte) []byte {
+	number = bytes.TrimLeft(number, "\x00")
+	if der == nil || len(number) == 0 {
+		return nil
+	}
+	if number[0] < 0x80 {
+		return append(append(der, 2, byte(len(number))), number...)
+	}
+	return append(append(der, 2, byte(len(number)+1), 0), number...)
 }

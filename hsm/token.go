@@ -93,6 +93,7 @@ func (t *Token) Close() error {
 		return nil
 	}
 	left := t.work.wait(ctx)
+	t.work.end()
 	t.given.wipe()
 	if err := t.mod.release(ctx, left); err != nil {
 		return err
@@ -209,7 +210,7 @@ func pooled[T any](ctx context.Context, c *conn, f func(*session) (T, error), dr
 
 // seal copies the plaintext, since the call may outlive its caller.
 func (c *conn) seal(ctx context.Context, wrapped []byte, epoch [16]byte, nonce [nonceLen]byte, plaintext, aad []byte) (sealed, error) {
-	key, err := c.subkey(ctx, bytes.Clone(wrapped), epoch)
+	key, err := c.subkey(ctx, wrapped, epoch)
 	if err != nil {
 		return sealed{}, err
 	}
@@ -224,7 +225,7 @@ func (c *conn) seal(ctx context.Context, wrapped []byte, epoch [16]byte, nonce [
 }
 
 func (c *conn) unseal(ctx context.Context, wrapped []byte, epoch [16]byte, nonce [nonceLen]byte, ciphertext, aad []byte) ([]byte, error) {
-	key, err := c.subkey(ctx, bytes.Clone(wrapped), epoch)
+	key, err := c.subkey(ctx, wrapped, epoch)
 	if err != nil {
 		return nil, err
 	}
