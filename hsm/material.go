@@ -18,8 +18,7 @@ import (
 // components are the attributes of C_CreateObject that hold a key in clear.
 type components struct {
 	attributes []*pkcs11.Attribute
-	public     []byte // SubjectPublicKeyInfo; nil of secp256k1
-	point      []byte // of secp256k1, if the material tells it
+	public     []byte // SubjectPublicKeyInfo
 }
 
 func (p *components) add(attribute uint, value []byte) {
@@ -41,7 +40,7 @@ func (p *components) value(attribute uint) []byte {
 }
 
 func (p *components) clone() *components {
-	own := &components{public: p.public, point: p.point}
+	own := &components{public: p.public}
 	for _, a := range p.attributes {
 		own.add(a.Type, bytes.Clone(a.Value))
 	}
@@ -58,18 +57,7 @@ func (p *components) wipe() {
 func (p *components) source(ks *keySpec) source {
 	return func(s *session, m *made) (fresh, error) {
 		key, err := m.keep(s.create(ks.fresh(p.attributes...)))
-		if err != nil || ks.curve == nil || p.public != nil {
-			return fresh{key, p.public}, err
-		}
-		point, err := s.publicK1(ks, key)
-		if err != nil {
-			return fresh{}, err
-		}
-		if len(p.point) > 0 && !sameK1(point, p.point) {
-			return fresh{}, ks.badMaterial()
-		}
-		public, err := marshalK1(ks, point)
-		return fresh{key, public}, err
+		return fresh{key, p.public}, err
 	}
 }
 
@@ -85,6 +73,7 @@ func (ks *keySpec) parse(material []byte) (*components, error) {
 		return p, nil
 	}
 	inner, err := ks.parsePKCS8(material)
+	defer clear(inner)
 	if err != nil {
 		return nil, err
 	}
@@ -111,20 +100,21 @@ func (ks *keySpec) parsePKCS8(material []byte) (inner []byte, err error) {
 	if rest, err := asn1.Unmarshal(material, &info); err != nil || len(rest) > 0 || info.Version != 0 {
 		return nil, ks.badMaterial()
 	}
+	inner = info.PrivateKey // a copy, which the caller clears
 	var one asn1.RawValue
-	if rest, err := asn1.Unmarshal(info.PrivateKey, &one); err != nil || len(rest) > 0 {
-		return nil, ks.badMaterial()
+	if rest, err := asn1.Unmarshal(inner, &one); err != nil || len(rest) > 0 {
+		return inner, ks.badMaterial()
 	}
 	if ks.family == familyEC && (!info.Algorithm.Algorithm.Equal(oidECPublicKey) || !bytes.Equal(info.Algorithm.Parameters.FullBytes, ks.params())) {
-		return nil, ks.badMaterial()
+		return inner, ks.badMaterial()
 	}
-	return info.PrivateKey, nil
+	return inner, nil
 }
 
 func (ks *keySpec) takeApart(key any, p *components) (err error) {
 	switch k := key.(type) {
 	case *rsa.PrivateKey:
-		if ks.family != familyRSA || k.N.BitLen() != ks.size*8 || len(k.Primes) != 2 {
+		if ks.family != familyRSA || k.N.BitLen() != ks.size*8 || len(k.Primes) != 2 || k.Precomputed.Dp == nil {
 			return ks.badMaterial()
 		}
 		p.public, err = x509.MarshalPKIXPublicKey(&k.PublicKey)
@@ -184,12 +174,13 @@ func (ks *keySpec) parseK1(inner []byte, p *components) error {
 	if key.Curve != nil && !key.Curve.Equal(ks.curve.oid) {
 		return ks.badMaterial()
 	}
-	d := new(big.Int).SetBytes(key.PrivateKey)
-	defer func() { clear(d.Bits()) }()
-	if d.Sign() == 0 || d.Cmp(newK1().n) >= 0 {
+	point, ok := publicK1(key.PrivateKey, key.PublicKey.Bytes)
+	if !ok {
+		clear(key.PrivateKey)
 		return ks.badMaterial()
 	}
 	p.addScalar(ks, key.PrivateKey)
-	p.point = key.PublicKey.Bytes
-	return nil
+	var err error
+	p.public, err = marshalK1(ks, point)
+	return err
 }

@@ -5,6 +5,7 @@ package hsm
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/miekg/pkcs11"
@@ -355,8 +356,9 @@ func (o *objects) retire() {
 	}
 }
 
-// keeperLease is the turn in the keeper's session. An error does not spoil it:
-// making and destroying objects leaves no operation active in a session.
+// keeperLease is the turn in the keeper's session. Few errors spoil it: making
+// and destroying objects leaves no operation active in a session, but the check
+// of a secret key may, and then another keeper takes over.
 type keeperLease struct {
 	o *objects
 	k *keeper
@@ -366,8 +368,13 @@ func (l *keeperLease) session() *session { return l.k.s }
 
 func (l *keeperLease) spoil(error) {}
 
-func (l *keeperLease) done(error) {
-	l.k.turn <- struct{}{}
+func (l *keeperLease) done(err error) {
+	var active activeError
+	if errors.As(err, &active) || kindOf(err) == kindSession {
+		l.overrun()
+	} else {
+		l.k.turn <- struct{}{}
+	}
 	l.giveBack()
 }
 

@@ -103,7 +103,7 @@ type publicKeyInfo struct {
 var oidECPublicKey = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
 
 func marshalK1(ks *keySpec, point []byte) ([]byte, error) {
-	if _, ok := newK1().parse(point); !ok {
+	if !onK1(point) {
 		return nil, fmt.Errorf("%w: CKA_EC_POINT is no point of %s", errAttribute, ks.name)
 	}
 	return asn1.Marshal(publicKeyInfo{
@@ -117,8 +117,7 @@ func (ks *keySpec) verify(public, digest []byte, opts crypto.SignerOpts, signatu
 	if ks.family == familyEC && ks.curve.nist == nil {
 		var info publicKeyInfo
 		_, err := asn1.Unmarshal(public, &info)
-		q, ok := newK1().parse(info.PublicKey.Bytes)
-		return err == nil && ok && newK1().verify(q, digest, signature)
+		return err == nil && verifyK1(info.PublicKey.Bytes, digest, signature)
 	}
 	parsed, err := x509.ParsePKIXPublicKey(public)
 	if err != nil {

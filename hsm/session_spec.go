@@ -69,8 +69,17 @@ func (s *session) sign(key pkcs11.ObjectHandle, mech uint, param, data []byte) (
 		return nil, err
 	}
 	signature, err := p.Sign(s.handle, data)
-	return signature, callError("C_Sign", mech, err)
+	if err != nil {
+		return nil, activeError{callError("C_Sign", mech, err)}
+	}
+	return signature, nil
 }
+
+// activeError marks an error that may leave an operation active in the session,
+// which is then good for nothing.
+type activeError struct{ error }
+
+func (e activeError) Unwrap() error { return e.error }
 
 func (s *session) decrypt(key pkcs11.ObjectHandle, mech *pkcs11.Mechanism, ciphertext []byte) ([]byte, error) {
 	p, err := s.p11()

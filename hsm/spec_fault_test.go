@@ -124,6 +124,25 @@ func TestOAEPBroken(t *testing.T) {
 	use(t, tok, "RSA_2048", wrapped, public, nil)
 }
 
+// A check that fails may leave its operation active in the session that holds
+// the objects; it is not used again.
+func TestFailedCheck(t *testing.T) {
+	f := shimmed(t)
+	tok, wrapped, ciphertext := ready(f)
+	keys := specKeys(t, tok, cheap...)
+	useAll(t, tok, keys[1:])
+	f.misbehave("C_Sign fail 5")
+	if _, err := tok.MAC(ctx, "HMAC_256", keys[0].wrapped, text1); err == nil {
+		t.Error("MAC: no error")
+	}
+	f.misbehave("")
+	useAll(t, tok, keys)
+	decrypts(t, tok, wrapped, ciphertext)
+	if strings.Contains(f.log.String(), "token lost") {
+		t.Error("a healthy token was dropped")
+	}
+}
+
 // Where a token refuses OAEP altogether, its padding is undone outside.
 func TestOAEPRaw(t *testing.T) {
 	f := shimmed(t)
