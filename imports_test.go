@@ -18,14 +18,16 @@ const testService = "keysvc/keysvctest"
 // arrows point one way, toward the root of trust.
 var allowed = map[string][]string{
 	"hsm":            {},
-	"keysvc":         {"keysvc/policy", "keysvc/store", "keysvc/audit", "keysvc/sigv4"},
+	"keysvc":         {"keysvc/policy", "keysvc/store", "keysvc/audit", "keysvc/sigv4", "keysvc/memkey", "keysvc/locked"},
+	"keysvc/memkey":  {},
+	"keysvc/locked":  {},
 	"keysvc/policy":  {},
 	"keysvc/store":   {},
 	"keysvc/audit":   {},
 	"keysvc/sigv4":   {},
 	testService:      {"hsm", "keysvc", "keysvc/store", "keysvc/audit"},
 	"proxy":          {"proxy/datakey", "proxy/envelope", "keysvc/audit"},
-	"proxy/datakey":  {"keysvc/audit"},
+	"proxy/datakey":  {"keysvc/audit", "keysvc/locked"},
 	"proxy/envelope": {},
 	"proxy/forward":  {"proxy", "keysvc/audit"},
 	"s3gateway":      {"proxy", "proxy/datakey", "proxy/envelope", "keysvc/audit", "keysvc/sigv4"},
