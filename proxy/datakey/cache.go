@@ -14,6 +14,8 @@ import (
 
 	"github.com/dgraph-io/ristretto/v2"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/sidekey/sidekey/keysvc/locked"
 )
 
 // graceTime is how long a data key that was just loaded stays for those who
@@ -30,7 +32,7 @@ type Cache struct {
 	source source
 	log    *slog.Logger
 	base   time.Time // monotonic; leases are durations since then
-	arena  *arena
+	arena  *locked.Arena
 	index  *ristretto.Cache[uint64, *entry]
 	loads  singleflight.Group
 	serial atomic.Uint64 // of the last entry
@@ -53,7 +55,7 @@ func NewCache(cfg Config, kms KMS, log *slog.Logger) (*Cache, error) {
 		source: source{kms},
 		log:    log,
 		base:   time.Now(),
-		arena:  &arena{log: log},
+		arena:  locked.New(log),
 		scopes: map[string]*entry{},
 		live:   map[*entry]struct{}{},
 	}
@@ -95,7 +97,7 @@ func (c *Cache) Close() error {
 	c.closing.Lock()
 	c.index.Close()
 	c.closing.Unlock()
-	c.arena.close()
+	c.arena.Close()
 	return nil
 }
 
@@ -322,11 +324,11 @@ func (c *Cache) setScope(name string, e *entry) {
 
 // admit puts a secret into the arena and an entry for it into the index.
 func (c *Cache) admit(id keyID, ref Ref, plaintext []byte, asked time.Duration) (*entry, error) {
-	slot, err := c.arena.put(plaintext)
+	slot, err := c.arena.Put(plaintext)
 	if err != nil {
-		return nil, err
+		return nil, arenaError(err)
 	}
-	e := &entry{arena: c.arena, id: id, ref: ref, ages: asked + c.cfg.MaxAge, secret: slot,
+	e := &entry{id: id, ref: ref, ages: asked + c.cfg.MaxAge, slot: slot, secret: slot.Bytes(),
 		retire: asked + c.cfg.MaxAge - min(c.cfg.Lease/2, c.cfg.MaxAge/4),
 		gone:   c.forget, serial: c.serial.Add(1)}
 	e.renewed(asked, &c.cfg)

@@ -25,6 +25,9 @@ import (
 	"time"
 )
 
+// maxKeys keeps the arena within what can be locked.
+const maxKeys = 16384
+
 // Config bounds the use of cached data keys. Every zero field means its default.
 type Config struct {
 	// MaxAge is how long a data key seals, and how long an opened one stays in
@@ -60,8 +63,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("lease: %v is negative", c.Lease)
 	case d.Lease > d.MaxAge:
 		return fmt.Errorf("lease: %v is longer than max_age %v", d.Lease, d.MaxAge)
-	case c.MaxKeys < 0 || c.MaxKeys > maxSlots/2:
-		return fmt.Errorf("max_keys: %d is not in 0..%d", c.MaxKeys, maxSlots/2)
+	case c.MaxKeys < 0 || c.MaxKeys > maxKeys:
+		return fmt.Errorf("max_keys: %d is not in 0..%d", c.MaxKeys, maxKeys)
 	}
 	return nil
 }

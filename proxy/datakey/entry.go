@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sidekey/sidekey/keysvc/locked"
 )
 
 // keyID identifies a data key by wrapped key and encryption context.
@@ -50,7 +52,6 @@ const (
 
 // entry is one data key in memory: used by reference, and zeroed with the last.
 type entry struct {
-	arena  *arena
 	id     keyID
 	ref    Ref           // KeyARN is the key service's
 	ages   time.Duration // when no use goes on, as time since the cache began
@@ -66,12 +67,13 @@ type entry struct {
 	refused  atomic.Bool // uses that have started stop, too
 
 	mu     sync.Mutex
-	refs   int           // guarded by mu
-	held   [holders]bool // guarded by mu; each is one of refs
-	onEnd  []func()      // guarded by mu
-	secret []byte        // slot of the arena; written under mu, at refs 0 only
-	expiry *time.Timer   // guarded by mu
-	gone   func(*entry)  // called once the secret is zeroed
+	refs   int            // guarded by mu
+	held   [holders]bool  // guarded by mu; each is one of refs
+	onEnd  []func()       // guarded by mu
+	slot   *locked.Secret // wiped under mu, at refs 0 only
+	secret []byte         // its bytes; written under mu, at refs 0 only
+	expiry *time.Timer    // guarded by mu
+	gone   func(*entry)   // called once the secret is zeroed
 }
 
 // acquire takes a reference, unless the entry is dead or gone.
@@ -101,7 +103,7 @@ func (e *entry) releaseLocked() {
 	if e.expiry != nil {
 		e.expiry.Stop()
 	}
-	e.arena.wipe(e.secret)
+	e.slot.Wipe()
 	e.secret = nil
 	e.gone(e)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 
 	"github.com/aws/smithy-go"
+
+	"github.com/sidekey/sidekey/keysvc/locked"
 )
 
 // Kind says what a caller can do about an Error.
@@ -68,6 +70,15 @@ func mapError(err error) error {
 		return &Error{Kind: Unavailable, Message: "calling the key service: " + err.Error(), cause: err}
 	}
 	return &Error{Kind: kindOf(api.ErrorCode()), KMSCode: api.ErrorCode(), Message: api.ErrorMessage(), cause: err}
+}
+
+// arenaError is about the memory for secrets.
+func arenaError(err error) error {
+	message := err.Error()
+	if errors.Is(err, locked.ErrClosed) {
+		message = "the cache is closed"
+	}
+	return &Error{Kind: Internal, Message: message, cause: err}
 }
 
 func kindOf(code string) Kind {
