@@ -17,14 +17,14 @@ import (
 // the AWS SDK for JavaScript, in programs of testers' own under kmsclients, and
 // the SDK for Go in the tests beside this one.
 func TestClientsOfTheKeyService(t *testing.T) {
-	runKMSClients(t, "symmetric", "aliases", "states", "lists", "errors")
+	runKMSClients(t, nil, "symmetric", "aliases", "states", "lists", "errors")
 }
 
 // runKMSClients has every client run the sections that its program knows.
-func runKMSClients(t *testing.T, sections ...string) {
+func runKMSClients(t *testing.T, edits []string, sections ...string) {
 	t.Helper()
 	modules := javaScriptSDK(t)
-	overHTTPAndTLS(t, func(t *testing.T, s *kmsService) {
+	overHTTPAndTLS(t, edits, func(t *testing.T, s *kmsService) {
 		for name, program := range map[string][]string{
 			"boto3":      {"/usr/bin/python3", "lifecycle.py"},
 			"aws":        {"/bin/sh", "lifecycle.sh"},

@@ -43,10 +43,10 @@ type kmsService struct {
 }
 
 // overHTTPAndTLS runs a test against a key service over plain HTTP and against
-// one whose certificate a test CA has signed.
-func overHTTPAndTLS(t *testing.T, test func(t *testing.T, s *kmsService)) {
-	t.Run("http", func(t *testing.T) { test(t, startKMS(t, raceBinary, false)) })
-	t.Run("tls", func(t *testing.T) { test(t, startKMS(t, raceBinary, true)) })
+// one whose certificate a test CA has signed, both configured with edits.
+func overHTTPAndTLS(t *testing.T, edits []string, test func(t *testing.T, s *kmsService)) {
+	t.Run("http", func(t *testing.T) { test(t, startKMS(t, raceBinary, false, edits...)) })
+	t.Run("tls", func(t *testing.T) { test(t, startKMS(t, raceBinary, true, edits...)) })
 }
 
 // startKMS starts a key service; edits are pairs for replaceIn on its configuration.
