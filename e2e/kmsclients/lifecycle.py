@@ -40,10 +40,11 @@ def members(answer, *names):
 
 
 def fails(kind, message, call, **arguments):
-    """The call fails with an exception of the client's own class."""
+    """The call fails with an exception of its client's own class."""
+    own = getattr(call, "__self__", kms).exceptions
     try:
         call(**arguments)
-    except getattr(kms.exceptions, kind, kms.exceptions.ClientError) as error:
+    except getattr(own, kind, own.ClientError) as error:
         got = error.response["Error"]
         assert got["Code"] == kind, (got, kind)
         assert message is None or got.get("Message", "") == message, (got, message)
@@ -332,7 +333,7 @@ def wrapped(algorithm, public, material):
 
 
 def bring(key, algorithm, material, **arguments):
-    parameters = kms.get_parameters_for_import(KeyId=key, WrappingAlgorithm=algorithm, WrappingKeySpec="RSA_4096")
+    parameters = kms.get_parameters_for_import(KeyId=key, WrappingAlgorithm=algorithm, WrappingKeySpec="RSA_2048")
     members(parameters, "KeyId", "ImportToken", "PublicKey", "ParametersValidTo")
     arguments.setdefault("ExpirationModel", "KEY_MATERIAL_DOES_NOT_EXPIRE")
     return kms.import_key_material(KeyId=key, ImportToken=parameters["ImportToken"],

@@ -121,10 +121,11 @@ tags() {
 
 policies() {
 	key=$(new_key)
+	account=$(kms describe-key --key-id "$key" --query KeyMetadata.AWSAccountId)
 	kms get-key-policy --key-id "$key" --policy-name default --query Policy >policy
 	kms put-key-policy --key-id "$key" --policy-name default --policy file://policy
 	fails "The new key policy will not allow you to update the key policy in the future." \
-		put-key-policy --key-id "$key" --policy-name default --policy '{"Version":"2012-10-17","Statement":[]}'
+		put-key-policy --key-id "$key" --policy-name default --policy "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"arn:aws:iam::$account:user/app\"},\"Action\":\"kms:*\",\"Resource\":\"*\"}]}"
 }
 
 rotation() {
