@@ -2,7 +2,11 @@
 
 package e2e
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // answerCases are AWS's answers, operation by operation. One line a case.
 func answerCases() []answerCase {
@@ -86,6 +90,17 @@ var createKeyAnswers = []answerCase{
 	{known: recorded, op: "CreateKey", in: `{"Tags":[{"TagKey":"AWS:x","TagValue":"1"}]}`, want: "TagException: Tags beginning with aws: are reserved"},
 	{known: recorded, op: "CreateKey", in: `{"Tags":[{"TagKey":"{text 129}","TagValue":"1"}]}`, want: oneError + "Value '{text 129}' at 'tags.1.member.tagKey'" + tooLong + "128"},
 	{known: recorded, op: "CreateKey", in: `{"Tags":[{"TagKey":"a","TagValue":"1"},{"TagKey":"b","TagValue":"{text 257}"}]}`, want: oneError + "Value '{text 257}' at 'tags.2.member.tagValue'" + tooLong + "256"},
+	{known: recorded, op: "CreateKey", in: `{"Tags":` + manyTags(51) + `}`, want: "TagException: Too many tags"},
+	{known: documented, op: "CreateKey", in: `{"Tags":` + manyTags(50) + `}`, want: `{"KeyMetadata":"*"}`},
+}
+
+// manyTags is a JSON list of n tags.
+func manyTags(n int) string {
+	tags := make([]string, n)
+	for i := range tags {
+		tags[i] = fmt.Sprintf(`{"TagKey":"k%d","TagValue":""}`, i)
+	}
+	return "[" + strings.Join(tags, ",") + "]"
 }
 
 var aliasAnswers = []answerCase{
