@@ -56,10 +56,11 @@ func (k *rsaKey) balanced() bool {
 	return len(p) == 2 && p[0].BitLen() == k.ks.size*4 && p[1].BitLen() == k.ks.size*4
 }
 
-// prime takes milliseconds, so it is for imports alone. 20 rounds and the test
-// of Baillie and PSW leave composites that were made to deceive no chance.
+// prime takes many milliseconds, so it is for imports alone. No composite is
+// known that deceives the test of Baillie and PSW, which is one part of it; one
+// that did would still pass the five random rounds once in 2^10 times only.
 func (k *rsaKey) prime() bool {
-	return k.key.Primes[0].ProbablyPrime(20) && k.key.Primes[1].ProbablyPrime(20)
+	return k.key.Primes[0].ProbablyPrime(5) && k.key.Primes[1].ProbablyPrime(5)
 }
 
 func (k *rsaKey) sign(m message) ([]byte, error) {
