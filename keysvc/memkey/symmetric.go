@@ -67,7 +67,7 @@ func subkeyOf(material []byte, epoch [16]byte) (cipher.AEAD, error) {
 }
 
 // UnwrapAESKWP undoes AES key wrap with padding (RFC 5649) under a KEK of 16 or
-// 32 bytes, for keys of 16 bytes and more. The error is ErrUnwrap, whatever is
+// 32 bytes, for keys of more than 8 bytes. The error is ErrUnwrap, whatever is
 // wrong.
 func UnwrapAESKWP(kek, wrapped []byte) ([]byte, error) {
 	w, err := kwp.NewKWP(kek)
