@@ -71,10 +71,10 @@ func FuzzVerify(f *testing.F) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			f.Add(byte(i), opts == memkey.ExternalMu, key.public, digest, signature)
+			f.Add(byte(i), key.public, digest, signature)
 		}
 	}
-	f.Fuzz(func(t *testing.T, i byte, second bool, public, digest, signature []byte) {
+	f.Fuzz(func(t *testing.T, i byte, public, digest, signature []byte) {
 		spec := pick(specs, i)
 		for _, opts := range []crypto.SignerOpts{
 			crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.Hash(0), pss(crypto.SHA256), pss(crypto.SHA512),

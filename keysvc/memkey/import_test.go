@@ -4,6 +4,7 @@ package memkey_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -227,9 +228,11 @@ func TestImportRSA(t *testing.T) {
 	const spec = "RSA_2048"
 	p, q := primeOf(t, 1024), primeOf(t, 1024)
 	n, e, d := rsaOf(65537, p, q)
-	for d == nil || n.BitLen() != 2048 { // p-1 or q-1 is a multiple of e
+	_, _, d17 := rsaOf(17, p, q)
+	for d == nil || d17 == nil || n.BitLen() != 2048 { // p-1 or q-1 is a multiple of e
 		p, q = primeOf(t, 1024), primeOf(t, 1024)
 		n, e, d = rsaOf(65537, p, q)
+		_, _, d17 = rsaOf(17, p, q)
 	}
 	good := rsaMaterial(t, n, e, d, p, q)
 	if _, err := memkey.Public(spec, good); err != nil {
@@ -379,5 +382,17 @@ func TestPublicKeysAreStrict(t *testing.T) {
 	}](t, p256.public).A, asn1.BitString{Bytes: point, BitLength: 8 * len(point)}})
 	if _, err := memkey.Agree("ECC_NIST_P256", p256.material, compressed); !errors.Is(err, memkey.ErrPeer) {
 		t.Errorf("a compressed peer: got %v, want %v", err, memkey.ErrPeer)
+	}
+
+	k1 := keyOf(t, "ECC_SECG_P256K1")
+	digest := digestFor(crypto.SHA256)
+	signature, err := memkey.Sign("ECC_SECG_P256K1", k1.material, digest, crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hybrid := bytes.Clone(k1.public) // the point is the last 65 bytes
+	hybrid[len(hybrid)-65] = 6 | hybrid[len(hybrid)-1]&1
+	if memkey.Verify("ECC_SECG_P256K1", hybrid, digest, crypto.SHA256, signature) {
+		t.Error("verified with a hybrid point")
 	}
 }

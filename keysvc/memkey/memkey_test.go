@@ -190,6 +190,35 @@ func TestExternalMuIsPure(t *testing.T) {
 	}
 }
 
+// FIPS 204, algorithm 8, step 13: the norm of z is below gamma1 - beta.
+func TestBoundOfZ(t *testing.T) {
+	for spec, want := range map[string]int{"ML_DSA_44": 1<<17 - 78, "ML_DSA_65": 1<<19 - 196, "ML_DSA_87": 1<<19 - 120} {
+		for z, fits := range map[int]bool{0: true, want - 1: true, 1 - want: true, want: false, -want: false} {
+			if bound, ok := memkey.Bound(spec, z); bound != want || ok != fits {
+				t.Errorf("%s, z = %d: bound %d, %v; want %d, %v", spec, z, bound, ok, want, fits)
+			}
+		}
+	}
+}
+
+// FIPS 204, algorithms 36 and 40, where they turn.
+func TestUseHint(t *testing.T) {
+	const q = 8380417
+	for spec, m := range map[string]uint32{"ML_DSA_44": 44, "ML_DSA_65": 16, "ML_DSA_87": 16} {
+		_, gamma2 := memkey.UseHint(spec, 0, false)
+		for _, test := range []struct{ r, plain, hinted uint32 }{
+			{0, 0, m - 1}, {1, 0, 1}, {gamma2, 0, 1}, {gamma2 + 1, 1, 0}, {2 * gamma2, 1, 0}, {2*gamma2 + 1, 1, 2},
+			{q - 1, 0, m - 1}, {q - 2, 0, m - 1}, {q - 1 - gamma2, m - 1, 0}, {q - gamma2, 0, m - 1},
+		} {
+			plain, _ := memkey.UseHint(spec, test.r, false)
+			hinted, _ := memkey.UseHint(spec, test.r, true)
+			if plain != test.plain || hinted != test.hinted {
+				t.Errorf("%s, r = %d: %d, with hint %d; want %d, %d", spec, test.r, plain, hinted, test.plain, test.hinted)
+			}
+		}
+	}
+}
+
 func TestOptionsAreRefused(t *testing.T) {
 	for _, test := range []struct {
 		spec string
@@ -281,6 +310,24 @@ func TestOAEP(t *testing.T) {
 		if _, _, err := memkey.DecryptOAEP(spec, key.material, crypto.SHA512, nil); !errors.Is(err, memkey.ErrOptions) {
 			t.Errorf("%s SHA-512: got %v, want %v", spec, err, memkey.ErrOptions)
 		}
+	}
+}
+
+// A ciphertext that begins with a zero is not the one without it.
+func TestOAEPKeepsLeadingZeros(t *testing.T) {
+	key := keyOf(t, "RSA_2048")
+	ciphertext := []byte{1}
+	for ciphertext[0] != 0 {
+		var err error
+		if ciphertext, err = memkey.EncryptOAEP("RSA_2048", key.public, crypto.SHA256, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok, err := memkey.DecryptOAEP("RSA_2048", key.material, crypto.SHA256, ciphertext); !ok || err != nil {
+		t.Errorf("whole: %v, %v", ok, err)
+	}
+	if _, ok, err := memkey.DecryptOAEP("RSA_2048", key.material, crypto.SHA256, ciphertext[1:]); ok || err != nil {
+		t.Errorf("without its zero: %v, %v", ok, err)
 	}
 }
 

@@ -443,7 +443,7 @@ def mldsa_cases(spec):
                       ("hints: more than omega", put(hints[:-1] + bytes([omega + 1]))), ("hints: an end before the last", put(hints[:omega] + bytes([255]) + hints[omega + 1:])), ("hints: none", put(bytes(omega + k))),
                       ("hints: one fewer", put(hints[:-1] + bytes([max(used - 1, 0)])))] + (
                      [("hints: positions exchanged", put(bytes([hints[1], hints[0]]) + hints[2:])), ("hints: a position twice", put(bytes([hints[0], hints[0]]) + hints[2:]))] if hints[omega] >= 2 else []) + (
-                     [("hints: bytes that are not used", put(hints[: omega - 1] + b"\1" + hints[omega:]))] if used < omega else []):
+                     [("hints: a position twice, else the same", put(bytes([hints[0]]) + hints[: omega - 1] + bytes(e + 1 for e in hints[omega:]))), ("hints: more than omega, all in order", put(bytes(range(omega)) + bytes([omega + 1]) * k)), ("hints: bytes that are not used", put(hints[: omega - 1] + b"\1" + hints[omega:]))] if used < omega else []):
         both(name, bad)
     try:
         key.public_key().verify(good, message)
