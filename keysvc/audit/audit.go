@@ -107,6 +107,9 @@ type Log struct {
 	done chan struct{} // closed when the writer has ended
 	lazy *time.Timer   // writes intents that nobody waits for
 
+	patience *time.Timer   // of the writer goroutine: ends the wait for company
+	took     time.Duration // of the writer goroutine: the last write
+
 	mu       sync.Mutex
 	pending  []byte    // guarded by mu: encoded bodies, one per line
 	spare    []byte    // guarded by mu: the other buffer
@@ -115,6 +118,7 @@ type Log struct {
 	durable  uint64    // guarded by mu: of these, records on disk
 	filling  *commit   // guarded by mu: the commit that takes new records
 	writing  *commit   // guarded by mu: the commit being written, or nil
+	expected int       // guarded by mu: operations that are likely to wait for the next one
 	lastErr  error     // guarded by mu: of the last write, nil if it worked
 	tail     position  // guarded by mu: end of what is on disk
 	closed   bool      // guarded by mu
@@ -148,7 +152,10 @@ func Open(cfg Config, service string, log *slog.Logger) (*Log, error) {
 		done:    make(chan struct{}),
 		filling: newCommit(),
 		tail:    files.tail(),
+
+		patience: time.NewTimer(time.Hour),
 	}
+	l.patience.Stop()
 	l.lazy = time.AfterFunc(time.Hour, l.kick)
 	l.lazy.Stop()
 	if cfg.OTLP.Endpoint != "" {

@@ -187,6 +187,30 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
+// TestCompanyMayStayAway has ever fewer operations wait than the commit before
+// had: nobody may wait for those that do not come again.
+func TestCompanyMayStayAway(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, audit.Config{Dir: dir})
+	records := uint64(0)
+	for _, company := range []int{32, 5, 1, 1, 8, 0, 1} {
+		var wg sync.WaitGroup
+		for range company {
+			wg.Go(func() {
+				_, op := l.Begin(t.Context(), audit.SpanKMS("Decrypt"))
+				if err := op.End(""); err != nil {
+					t.Errorf("End: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		records += uint64(2 * company)
+		if got := verify(t, dir); got != records {
+			t.Errorf("records after %d more operations = %d, want %d", company, got, records)
+		}
+	}
+}
+
 func TestChainContinuesOverReopen(t *testing.T) {
 	dir := t.TempDir()
 	for range 4 {

@@ -24,6 +24,8 @@ const (
 	// attempts that nobody asks for.
 	failPause  = 50 * time.Millisecond
 	retryDelay = time.Second
+	// maxGather bounds how long a commit waits for company.
+	maxGather = 2 * time.Millisecond
 )
 
 // commit is one write to disk, on which any number of operations wait.
@@ -31,6 +33,7 @@ type commit struct {
 	done     chan struct{}
 	err      error // set before done is closed
 	finished bool  // guarded by Log.mu
+	waiters  int   // guarded by Log.mu: operations that have begun to wait
 	upto     uint64
 }
 
@@ -91,18 +94,29 @@ func (l *Log) wait(ctx context.Context, ticket uint64) error {
 		l.mu.Unlock()
 		return l.waitClosed(ticket)
 	}
-	c := l.filling
-	if l.writing != nil && ticket <= l.writing.upto {
-		c = l.writing
-	}
+	c := l.join(ticket)
 	l.mu.Unlock()
-	l.kick()
 	select {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
+}
+
+// join returns the commit that holds the ticket. The writer is woken by the first
+// that waits and by the last that it expects. The caller holds mu.
+func (l *Log) join(ticket uint64) *commit {
+	if l.writing != nil && ticket <= l.writing.upto {
+		l.writing.waiters++
+		return l.writing
+	}
+	c := l.filling
+	c.waiters++
+	if c.waiters == 1 || c.waiters == l.expected {
+		l.kick()
+	}
+	return c
 }
 
 // waitClosed waits for the writer's last write.
@@ -129,6 +143,7 @@ func (l *Log) write() {
 	for {
 		select {
 		case <-l.wake:
+			l.gather()
 		case <-l.quit:
 			l.flush()
 			return
@@ -144,6 +159,45 @@ func (l *Log) write() {
 			return
 		}
 	}
+}
+
+// gather waits until all operations wait that did so for the last commit or when
+// it ended, but not for long: a sync costs the same for one as for many, and those
+// just answered are likely to come again. One alone is not kept waiting.
+func (l *Log) gather() {
+	if l.complete() {
+		return
+	}
+	l.patience.Reset(l.window())
+	defer l.patience.Stop()
+	for {
+		select {
+		case <-l.wake:
+			if l.complete() {
+				return
+			}
+		case <-l.patience.C:
+			return
+		case <-l.quit:
+			return
+		}
+	}
+}
+
+// complete reports whether nobody else is expected to join the next commit.
+func (l *Log) complete() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.filling.waiters
+	return n == 0 || n >= l.expected || l.lastErr != nil
+}
+
+// window is how long to wait for company. Each operation that is expected is worth
+// a part of what a sync of its own would take.
+func (l *Log) window() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return min(l.took*time.Duration(l.expected)/4, maxGather)
 }
 
 // flush writes everything that is enqueued with one fdatasync. What a write
@@ -165,7 +219,9 @@ func (l *Log) flush() error {
 	first := l.chain.next - l.chain.held
 	l.chainLines(bodies)
 	watchdog := l.watch(c)
+	began := time.Now()
 	err := l.files.append(l.out, first)
+	l.took = time.Since(began)
 	watchdog.Stop()
 	if err != nil {
 		err = unavailable(err)
@@ -189,6 +245,7 @@ func (l *Log) finish(c *commit, bodies []byte, err error) {
 	failed := l.lastErr != nil
 	l.lastErr = err
 	l.writing = nil
+	l.expected = c.waiters + l.filling.waiters
 	if err == nil {
 		l.durable = c.upto
 		l.retained = 0
