@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // param is one decoded parameter of a query string.
@@ -16,6 +17,9 @@ type param struct{ name, value string }
 // parseQuery decodes a raw query. Unlike [url.ParseQuery] it keeps the order,
 // takes ";" as a character, and refuses what it cannot decode.
 func parseQuery(raw string) ([]param, error) {
+	if raw == "" {
+		return nil, nil
+	}
 	var out []param
 	for field := range strings.SplitSeq(raw, "&") {
 		if field == "" {
@@ -34,9 +38,12 @@ func parseQuery(raw string) ([]param, error) {
 	return out, nil
 }
 
-// canonicalQuery encodes all parameters, sorted by encoded name and then value,
-// without the signature itself.
-func canonicalQuery(query []param, presigned bool) string {
+// appendQuery appends all parameters encoded, sorted by encoded name and then
+// value, without the signature itself.
+func appendQuery(b []byte, query []param, presigned bool) []byte {
+	if len(query) == 0 {
+		return b
+	}
 	encoded := make([]param, 0, len(query))
 	for _, p := range query {
 		if presigned && p.name == "X-Amz-Signature" {
@@ -50,39 +57,42 @@ func canonicalQuery(query []param, presigned bool) string {
 		}
 		return strings.Compare(a.value, b.value)
 	})
-	var b strings.Builder
 	for i, p := range encoded {
 		if i > 0 {
-			b.WriteByte('&')
+			b = append(b, '&')
 		}
-		b.WriteString(p.name)
-		b.WriteByte('=')
-		b.WriteString(p.value)
+		b = append(b, p.name...)
+		b = append(b, '=')
+		b = append(b, p.value...)
 	}
-	return b.String()
+	return b
 }
 
-// canonicalPaths returns the spellings of the path that may have been signed.
+// canonicalPaths returns the n spellings of the path that may have been signed.
 //
 // S3 encodes once and normalises nothing: what is on the request line, or its
 // bytes encoded afresh, which differ when the client (or a library below it)
 // sent a character bare that it signed encoded. All other services encode the
 // encoded path again, with or without dot segments removed before.
-func canonicalPaths(r *http.Request, service string) []string {
+func canonicalPaths(r *http.Request, service string) (paths [2]string, n int) {
 	raw := rawPath(r)
+	if raw == "/" { // all that a JSON service has
+		return [2]string{raw}, 1
+	}
 	if service == "s3" {
-		if decoded, err := unescape(raw); err == nil {
-			if again := encode(decoded, true); again != raw {
-				return []string{raw, again}
-			}
+		paths[0] = raw
+		decoded, err := unescape(raw)
+		if err != nil {
+			return paths, 1
 		}
-		return []string{raw}
+		paths[1] = encode(decoded, true)
+	} else {
+		paths[0], paths[1] = encode(raw, true), encode(removeDotSegments(raw), true)
 	}
-	paths := []string{encode(raw, true)}
-	if clean := encode(removeDotSegments(raw), true); clean != paths[0] {
-		paths = append(paths, clean)
+	if paths[0] == paths[1] {
+		return paths, 1
 	}
-	return paths
+	return paths, 2
 }
 
 // rawPath is the path as it stands on the request line, provided that it is the
@@ -144,16 +154,15 @@ func encode(s string, keepSlash bool) string {
 	return b.String()
 }
 
-func canonicalHeaders(r *http.Request, signed []string) string {
-	var b strings.Builder
+func appendHeaders(b []byte, r *http.Request, signed []string) []byte {
 	for _, name := range signed {
 		value, _ := headerValue(r, name)
-		b.WriteString(name)
-		b.WriteByte(':')
-		b.WriteString(value)
-		b.WriteByte('\n')
+		b = append(b, name...)
+		b = append(b, ':')
+		b = append(b, value...)
+		b = append(b, '\n')
 	}
-	return b.String()
+	return b
 }
 
 // headerValue returns the canonical value of a header, also of those that
@@ -162,7 +171,9 @@ func headerValue(r *http.Request, name string) (string, bool) {
 	if name == "host" {
 		return foldSpaces(r.Host), true
 	}
-	if values, ok := r.Header[http.CanonicalHeaderKey(name)]; ok {
+	if values, ok := valuesOf(r.Header, name); len(values) == 1 {
+		return foldSpaces(values[0]), true
+	} else if ok {
 		folded := make([]string, len(values))
 		for i, v := range values {
 			folded[i] = foldSpaces(v)
@@ -192,6 +203,41 @@ func headerValue(r *http.Request, name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// valuesOf looks up a header by its lower-case name, without making its other form
+// if that is as plain as those of AWS.
+func valuesOf(h http.Header, name string) ([]string, bool) {
+	var buf [64]byte
+	key := buf[:0]
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case len(name) > len(buf) || c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9'):
+			values, ok := h[http.CanonicalHeaderKey(name)]
+			return values, ok
+		case 'a' <= c && c <= 'z' && (i == 0 || name[i-1] == '-'):
+			c -= 'a' - 'A'
+		}
+		key = append(key, c)
+	}
+	values, ok := h[string(key)]
+	return values, ok
+}
+
+// appendLower appends s as strings.ToLower makes it.
+func appendLower(b []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			return append(b[:len(b)-i], strings.ToLower(s)...)
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return b
 }
 
 // foldSpaces trims and makes runs of spaces one. White space is that of HTTP:

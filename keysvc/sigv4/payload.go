@@ -92,13 +92,15 @@ func (v *Verified) setPayload(r *http.Request, c *claim, service string) error {
 
 func (v *Verified) setPayloadOf(body []byte, stated string) error {
 	sum := sha256.Sum256(body)
-	v.Payload, v.payloadHash = PayloadSHA256, hex.EncodeToString(sum[:])
-	if stated != "" && !strings.EqualFold(stated, v.payloadHash) {
+	v.Payload = PayloadSHA256
+	if stated == "" {
+		v.payloadHash = hex.EncodeToString(sum[:])
+		return nil
+	}
+	if want, ok := decodeSum(stated); !ok || want != sum {
 		return refuse(ContentSHA256Mismatch, "X-Amz-Content-Sha256 is not the hash of the body")
 	}
-	if stated != "" {
-		v.payloadHash = stated
-	}
+	v.payloadHash = stated
 	return nil
 }
 

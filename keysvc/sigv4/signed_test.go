@@ -380,3 +380,20 @@ func TestSpacesAtTheEnds(t *testing.T) {
 		wantCode(t, err, want)
 	}
 }
+
+// BenchmarkVerifyBody is what a JSON service does for each request.
+func BenchmarkVerifyBody(b *testing.B) {
+	body := strings.Repeat("x", 250)
+	r := newRequest(b, "POST", "http://h/", body)
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("X-Amz-Target", "TrentService.Decrypt")
+	sign(b, r, "kms", hashOf(body))
+	r = overWire(b, r)
+	v := verifier("kms")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := v.VerifyBody(r, []byte(body)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -86,8 +87,8 @@ func (v *Verifier) verify(r *http.Request, body []byte, whole bool) (*Verified, 
 	if err != nil {
 		return nil, err
 	}
-	c, err := readClaim(r, query)
-	if err != nil {
+	c := &claim{}
+	if err := c.read(r, query); err != nil {
 		return nil, err
 	}
 	if err := v.checkScope(c); err != nil {
@@ -102,7 +103,7 @@ func (v *Verifier) verify(r *http.Request, body []byte, whole bool) (*Verified, 
 	out := &Verified{
 		AccessKeyID: c.accessKeyID, Region: c.region, Presigned: c.presigned,
 		SignedAt: c.time, SignedHeaders: c.signedHeaders, SecurityToken: c.securityToken,
-		date: c.date, scope: c.scope(), signature: c.signature,
+		date: c.date, scope: c.scope, signature: c.signature,
 	}
 	if whole {
 		err = out.setPayloadOf(body, c.payloadHash)
@@ -163,8 +164,8 @@ func (v *Verifier) checkSignature(r *http.Request, query []param, c *claim, out 
 	if !ok || secret == "" {
 		return refuse(InvalidAccessKeyID, "the access key ID is not known here")
 	}
-	got, err := hex.DecodeString(c.signature)
-	if err != nil || len(got) != sha256.Size {
+	got, ok := decodeSum(c.signature)
+	if !ok {
 		return refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex")
 	}
 	id := keyID{secret: secret, date: c.scopeDate, region: c.region}
@@ -172,30 +173,66 @@ func (v *Verifier) checkSignature(r *http.Request, query []param, c *claim, out 
 	if !cached {
 		key = deriveKey(secret, c.scopeDate, c.region, v.Service)
 	}
-	canonicalQuery := canonicalQuery(query, c.presigned)
-	headers := canonicalHeaders(r, c.signedHeaders)
-	for _, path := range canonicalPaths(r, v.Service) {
-		request := strings.Join([]string{
-			r.Method, path, canonicalQuery, headers, strings.Join(c.signedHeaders, ";"), out.payloadHash,
-		}, "\n")
-		sum := sha256.Sum256([]byte(request))
-		want := mac(key, algorithm+"\n"+c.date+"\n"+out.scope+"\n"+hex.EncodeToString(sum[:]))
-		if hmac.Equal(got, want) {
-			// Kept only now: nobody without the secret can fill the cache.
-			if !cached {
-				v.keys.put(id, key)
-			}
-			out.key = key
-			return nil
+	paths, n := canonicalPaths(r, v.Service)
+	for _, path := range paths[:n] {
+		if !hmac.Equal(got[:], signatureOf(r, path, query, c, out.payloadHash, key)) {
+			continue
 		}
+		// Kept only now: nobody without the secret can fill the cache.
+		if !cached {
+			v.keys.put(id, key)
+		}
+		out.key = key
+		return nil
 	}
 	return refuse(SignatureDoesNotMatch, "the signature calculated from the request does not match the one provided")
+}
+
+// signatureOf is the signature that the claim ought to have.
+func signatureOf(r *http.Request, path string, query []param, c *claim, payloadHash string, key []byte) []byte {
+	sum := sumOf(r, path, query, c, payloadHash)
+	b := make([]byte, 0, 256)
+	b = append(append(b, algorithm...), '\n')
+	b = append(append(b, c.date...), '\n')
+	b = append(append(b, c.scope...), '\n')
+	h := hmac.New(sha256.New, key)
+	h.Write(hex.AppendEncode(b, sum[:]))
+	return h.Sum(b[:0])
+}
+
+// sumOf is the hash of the canonical request, which is made on the stack unless it
+// is long.
+func sumOf(r *http.Request, path string, query []param, c *claim, payloadHash string) [sha256.Size]byte {
+	b := make([]byte, 0, 1<<10)
+	b = append(append(b, r.Method...), '\n')
+	b = append(append(b, path...), '\n')
+	b = append(appendQuery(b, query, c.presigned), '\n')
+	b = append(appendHeaders(b, r, c.signedHeaders), '\n')
+	for i, name := range c.signedHeaders {
+		if i > 0 {
+			b = append(b, ';')
+		}
+		b = append(b, name...)
+	}
+	return sha256.Sum256(append(append(b, '\n'), payloadHash...))
+}
+
+// decodeSum decodes a SHA-256 in hex.
+func decodeSum(s string) (sum [sha256.Size]byte, ok bool) {
+	var text [2 * sha256.Size]byte
+	if len(s) != len(text) {
+		return sum, false
+	}
+	copy(text[:], s)
+	_, err := hex.Decode(sum[:], text[:])
+	return sum, err == nil
 }
 
 // claim is what a request says about its own signature.
 type claim struct {
 	presigned     bool
 	accessKeyID   string
+	scope         string // date/region/service/terminator
 	scopeDate     string
 	region        string
 	service       string
@@ -209,74 +246,86 @@ type claim struct {
 	securityToken string
 }
 
-func (c *claim) scope() string {
-	return c.scopeDate + "/" + c.region + "/" + c.service + "/" + c.terminator
-}
-
-func readClaim(r *http.Request, query []param) (*claim, error) {
+// read fills a new claim in.
+func (c *claim) read(r *http.Request, query []param) error {
 	auth := r.Header["Authorization"]
 	presigned := hasParam(query, "X-Amz-Algorithm") || hasParam(query, "X-Amz-Signature") || hasParam(query, "X-Amz-Credential")
 	switch {
 	case len(auth) > 1 || len(auth) == 1 && presigned:
-		return nil, refuse(AuthorizationHeaderMalformed, "only one signature is allowed")
+		return refuse(AuthorizationHeaderMalformed, "only one signature is allowed")
 	case len(auth) == 1:
-		return readHeaderClaim(r, auth[0])
+		return c.readHeader(r, auth[0])
 	case presigned:
-		return readQueryClaim(r, query)
+		return c.readQuery(r, query)
 	case hasParam(query, "Signature") && hasParam(query, "AWSAccessKeyId"):
-		return nil, refuse(UnsupportedAlgorithm, "signature version 2 is not supported; use AWS4-HMAC-SHA256")
+		return refuse(UnsupportedAlgorithm, "signature version 2 is not supported; use AWS4-HMAC-SHA256")
 	}
-	return nil, refuse(MissingAuthentication, "the request is not signed")
+	return refuse(MissingAuthentication, "the request is not signed")
 }
 
-func readHeaderClaim(r *http.Request, auth string) (*claim, error) {
+func (c *claim) readHeader(r *http.Request, auth string) error {
 	if len(auth) > maxAuthorization {
-		return nil, refuse(AuthorizationHeaderMalformed, "the Authorization header is too long")
+		return refuse(AuthorizationHeaderMalformed, "the Authorization header is too long")
 	}
 	name, rest, _ := strings.Cut(auth, " ")
 	if name != algorithm {
 		if strings.HasPrefix(name, "AWS") {
-			return nil, refuse(UnsupportedAlgorithm, "the algorithm is not supported; use AWS4-HMAC-SHA256")
+			return refuse(UnsupportedAlgorithm, "the algorithm is not supported; use AWS4-HMAC-SHA256")
 		}
-		return nil, refuse(AuthorizationHeaderMalformed, "the Authorization header must begin with AWS4-HMAC-SHA256")
+		return refuse(AuthorizationHeaderMalformed, "the Authorization header must begin with AWS4-HMAC-SHA256")
 	}
-	c := &claim{}
-	seen := map[string]bool{}
-	for field := range strings.SplitSeq(rest, ",") {
-		key, value, ok := strings.Cut(strings.TrimSpace(field), "=")
-		if !ok || seen[key] {
-			return nil, refuse(IncompleteSignature, "the Authorization header cannot be read")
-		}
-		seen[key] = true
-		if err := c.setField(key, value, AuthorizationHeaderMalformed); err != nil {
-			return nil, err
-		}
-	}
-	if !seen["Credential"] || !seen["SignedHeaders"] || !seen["Signature"] {
-		return nil, refuse(IncompleteSignature, "the Authorization header requires Credential, SignedHeaders and Signature")
+	if err := c.readFields(rest); err != nil {
+		return err
 	}
 	if err := c.setHeaderTime(r); err != nil {
-		return nil, err
+		return err
 	}
 	if len(r.Header["X-Amz-Content-Sha256"]) > 1 || len(r.Header["X-Amz-Security-Token"]) > 1 {
-		return nil, refuse(IncompleteSignature, "a header of the signature is given more than once")
+		return refuse(IncompleteSignature, "a header of the signature is given more than once")
 	}
-	c.payloadHash = r.Header.Get("X-Amz-Content-Sha256")
-	c.securityToken = r.Header.Get("X-Amz-Security-Token")
-	return c, nil
+	c.payloadHash = only(r.Header["X-Amz-Content-Sha256"])
+	c.securityToken = only(r.Header["X-Amz-Security-Token"])
+	return nil
 }
+
+// readFields reads the fields of the Authorization header, each of which is there
+// once.
+func (c *claim) readFields(list string) error {
+	var seen [len(fieldNames)]bool
+	for field := range strings.SplitSeq(list, ",") {
+		key, value, ok := strings.Cut(strings.TrimSpace(field), "=")
+		i := slices.Index(fieldNames[:], key)
+		if !ok || i >= 0 && seen[i] {
+			return refuse(IncompleteSignature, "the Authorization header cannot be read")
+		}
+		if err := c.setField(key, value, AuthorizationHeaderMalformed); err != nil {
+			return err
+		}
+		seen[i] = true
+	}
+	if slices.Contains(seen[:], false) {
+		return refuse(IncompleteSignature, "the Authorization header requires Credential, SignedHeaders and Signature")
+	}
+	return nil
+}
+
+// only is the one value of a header, "" if it has none.
+func only(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+// fieldNames are the fields that setField knows.
+var fieldNames = [...]string{"Credential", "SignedHeaders", "Signature"}
 
 func (c *claim) setField(key, value string, malformed ErrorCode) error {
 	switch key {
 	case "Credential":
-		// The access key may contain slashes, the scope has exactly four.
-		parts := strings.Split(value, "/")
-		n := len(parts)
-		if n < 5 {
+		if !c.setCredential(value) {
 			return refuse(malformed, "the credential must be ACCESS-KEY-ID/DATE/REGION/SERVICE/aws4_request")
 		}
-		c.accessKeyID = strings.Join(parts[:n-4], "/")
-		c.scopeDate, c.region, c.service, c.terminator = parts[n-4], parts[n-3], parts[n-2], parts[n-1]
 		if c.accessKeyID == "" {
 			return refuse(malformed, "the credential has no access key ID")
 		}
@@ -290,11 +339,26 @@ func (c *claim) setField(key, value string, malformed ErrorCode) error {
 	return nil
 }
 
+// setCredential takes a credential apart from its end: the access key may contain
+// slashes, the scope has exactly three.
+func (c *claim) setCredential(value string) bool {
+	end := len(value)
+	for _, part := range [...]*string{&c.terminator, &c.service, &c.region, &c.scopeDate} {
+		slash := strings.LastIndexByte(value[:end], '/')
+		if slash < 0 {
+			return false
+		}
+		*part, end = value[slash+1:end], slash
+	}
+	c.accessKeyID, c.scope = value[:end], value[end+1:]
+	return true
+}
+
 func (c *claim) setHeaderTime(r *http.Request) error {
 	if len(r.Header["X-Amz-Date"]) > 1 || len(r.Header["Date"]) > 1 {
 		return refuse(IncompleteSignature, "the date is given more than once")
 	}
-	if date := r.Header.Get("X-Amz-Date"); date != "" {
+	if date := only(r.Header["X-Amz-Date"]); date != "" {
 		return c.setTime(date)
 	}
 	date := r.Header.Get("Date")
@@ -318,8 +382,8 @@ func (c *claim) setTime(date string) error {
 	return nil
 }
 
-func readQueryClaim(r *http.Request, query []param) (*claim, error) {
-	c := &claim{presigned: true}
+func (c *claim) readQuery(r *http.Request, query []param) error {
+	c.presigned = true
 	values := map[string]string{}
 	for _, p := range query {
 		name := p.name
@@ -327,69 +391,61 @@ func readQueryClaim(r *http.Request, query []param) (*claim, error) {
 			continue
 		}
 		if _, twice := values[name]; twice {
-			return nil, refuse(AuthorizationQueryMalformed, "%s is given more than once", name)
+			return refuse(AuthorizationQueryMalformed, "%s is given more than once", name)
 		}
 		values[name] = p.value
 	}
 	for _, name := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"} {
 		if values[name] == "" {
-			return nil, refuse(AuthorizationQueryMalformed, "a presigned request requires %s", name)
+			return refuse(AuthorizationQueryMalformed, "a presigned request requires %s", name)
 		}
 	}
 	if values["X-Amz-Algorithm"] != algorithm {
-		return nil, refuse(UnsupportedAlgorithm, "X-Amz-Algorithm only supports AWS4-HMAC-SHA256")
+		return refuse(UnsupportedAlgorithm, "X-Amz-Algorithm only supports AWS4-HMAC-SHA256")
 	}
 	if err := c.setField("Credential", values["X-Amz-Credential"], AuthorizationQueryMalformed); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.setTime(values["X-Amz-Date"]); err != nil {
-		return nil, err
+		return err
 	}
 	seconds, err := strconv.ParseUint(values["X-Amz-Expires"], 10, 32)
 	if c.expires = time.Duration(seconds) * time.Second; err != nil || seconds < 1 || c.expires > maxExpires {
-		return nil, refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be between 1 and 604800 seconds")
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be between 1 and 604800 seconds")
 	}
 	c.signedHeaders = strings.Split(values["X-Amz-SignedHeaders"], ";")
 	c.signature = values["X-Amz-Signature"]
 	c.securityToken = values["X-Amz-Security-Token"]
 	c.payloadHash = values["X-Amz-Content-Sha256"]
 	if header := r.Header["X-Amz-Content-Sha256"]; len(header) > 1 || len(header) == 1 && c.payloadHash != "" && c.payloadHash != header[0] {
-		return nil, refuse(AuthorizationQueryMalformed, "X-Amz-Content-Sha256 is given more than once")
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Content-Sha256 is given more than once")
 	} else if len(header) == 1 {
 		c.payloadHash = header[0]
 	}
-	return c, nil
+	return nil
 }
 
 // checkSignedHeaders makes sure that every header that may change what the
 // request means is covered: the host, the date, and all x-amz-*, so that
 // nobody on the way can add, say, x-amz-copy-source.
 func checkSignedHeaders(r *http.Request, c *claim) error {
-	signed := make(map[string]bool, len(c.signedHeaders))
-	for _, name := range c.signedHeaders {
-		if name == "" || signed[name] || strings.ToLower(name) != name {
-			return refuse(IncompleteSignature, "SignedHeaders must be distinct lower-case names")
-		}
-		signed[name] = true
+	if err := checkNames(c.signedHeaders); err != nil {
+		return err
 	}
-	if !slices.IsSorted(c.signedHeaders) {
-		return refuse(IncompleteSignature, "SignedHeaders must be sorted")
-	}
-	if !signed["host"] {
+	if !c.signed("host") {
 		return refuse(UnsignedHeaders, "the host header must be signed")
 	}
-	if !c.presigned && r.Header.Get("X-Amz-Date") == "" && !signed["date"] {
+	if !c.presigned && only(r.Header["X-Amz-Date"]) == "" && !c.signed("date") {
 		return refuse(UnsignedHeaders, "the date must be signed")
 	}
 	for name := range r.Header {
-		lower := strings.ToLower(name)
-		if !strings.HasPrefix(lower, "x-amz-") || signed[lower] {
+		if len(name) < len("x-amz-") || !strings.EqualFold(name[:len("x-amz-")], "x-amz-") {
 			continue
 		}
-		if lower == "x-amz-content-sha256" && c.presigned {
-			continue // it is the canonical request's last line
+		if c.signed(name) || c.presigned && strings.ToLower(name) == "x-amz-content-sha256" {
+			continue // the latter is the canonical request's last line
 		}
-		return refuse(UnsignedHeaders, "the header %s is present but not signed", lower)
+		return refuse(UnsignedHeaders, "the header %s is present but not signed", strings.ToLower(name))
 	}
 	for _, name := range c.signedHeaders {
 		if _, ok := headerValue(r, name); !ok {
@@ -397,6 +453,33 @@ func checkSignedHeaders(r *http.Request, c *claim) error {
 		}
 	}
 	return nil
+}
+
+// checkNames returns nil only for a list that can be searched: ascending, and so
+// without any name twice.
+func checkNames(names []string) error {
+	ascending := true
+	for i, name := range names {
+		if name == "" || strings.ToLower(name) != name {
+			return refuse(IncompleteSignature, "SignedHeaders must be distinct lower-case names")
+		}
+		ascending = ascending && (i == 0 || names[i-1] < name)
+	}
+	if ascending {
+		return nil
+	}
+	if len(slices.Compact(slices.Sorted(slices.Values(names)))) < len(names) {
+		return refuse(IncompleteSignature, "SignedHeaders must be distinct lower-case names")
+	}
+	return refuse(IncompleteSignature, "SignedHeaders must be sorted")
+}
+
+// signed reports whether the header, in any case, is covered.
+func (c *claim) signed(header string) bool {
+	var buf [64]byte
+	lower := appendLower(buf[:0], header)
+	i := sort.Search(len(c.signedHeaders), func(i int) bool { return c.signedHeaders[i] >= string(lower) })
+	return i < len(c.signedHeaders) && c.signedHeaders[i] == string(lower)
 }
 
 func hasParam(query []param, name string) bool {
