@@ -18,6 +18,10 @@ import (
 // The wire is AWS JSON 1.1: members by their exact names, blobs in standard
 // base64, times as epoch seconds with a fraction, absent members left out.
 
+// inputForm is made once because it remembers how each type is parsed.
+var inputForm = json.WithUnmarshalers(json.JoinUnmarshalers(
+	json.UnmarshalFromFunc(unmarshalEpoch), json.UnmarshalFromFunc(refuseNull)))
+
 // decodeInput parses the JSON object in body into in, a pointer to one of the
 // SDK's inputs. Members it does not know are ignored, as AWS does; duplicate
 // names, invalid UTF-8 and wrong types are refused.
@@ -25,8 +29,7 @@ func decodeInput(body []byte, in any) error {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return apiError(codeSerialization, "The request body is not a JSON object")
 	}
-	err := json.Unmarshal(body, in, json.WithUnmarshalers(json.JoinUnmarshalers(
-		json.UnmarshalFromFunc(unmarshalEpoch), json.UnmarshalFromFunc(refuseNull))))
+	err := json.Unmarshal(body, in, inputForm)
 	var wrong *json.SemanticError
 	switch {
 	case err == nil:
