@@ -69,12 +69,12 @@ func runKeysvc(ctx context.Context, cfg *KeysvcConfig, log *slog.Logger, ready f
 		return fmt.Errorf("opening the HSM: %w", err)
 	}
 	defer token.Close()
-	keys, err := store.Open(ctx, cfg.Service.Store)
+	keys, err := store.Open(ctx, cfg.Service.Store, cfg.Service.StorePasswordFile)
 	if err != nil {
 		return fmt.Errorf("opening the key store: %w", err)
 	}
 	defer keys.Close()
-	service, err := keysvc.New(ctx, cfg.Service, keys, token, records, log)
+	service, err := keysvc.New(ctx, cfg.Service, keys, token, nil, records, log)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func checkAliasName(name string) error {
 // decideAlias decides about an action on the alias itself, which is a resource
 // of its own beside its key.
 func (s *Service) decideAlias(ctx context.Context, r *request, action, alias string) error {
-	arn := s.aliasARN(alias)
+	arn := s.aliasARN(r.region, alias)
 	r.about(arn)
 	return s.decide(ctx, r, action, policy.Resource{Names: []string{alias, arn}}, arn)
 }
@@ -47,7 +47,7 @@ func (s *Service) createAlias(ctx context.Context, r *request, in *kms.CreateAli
 	if err != nil {
 		return err
 	}
-	return s.aliasError(s.store.CreateAlias(ctx, *in.AliasName, k.ID, time.Now()), *in.AliasName)
+	return s.aliasError(s.store.CreateAlias(ctx, k.Ref, *in.AliasName, time.Now()), r.region, *in.AliasName)
 }
 
 func (s *Service) updateAlias(ctx context.Context, r *request, in *kms.UpdateAliasInput) error {
@@ -55,11 +55,11 @@ func (s *Service) updateAlias(ctx context.Context, r *request, in *kms.UpdateAli
 	if err != nil {
 		return err
 	}
-	from, err := s.key(ctx, r, "kms:UpdateAlias", keyName{alias: *in.AliasName})
+	from, err := s.key(ctx, r, "kms:UpdateAlias", aliasName(r, *in.AliasName), nil)
 	if err != nil {
 		return err
 	}
-	return s.aliasError(s.store.UpdateAlias(ctx, *in.AliasName, from.ID, k.ID, time.Now()), *in.AliasName)
+	return s.aliasError(s.store.UpdateAlias(ctx, *in.AliasName, from.Ref, k.Ref, time.Now()), r.region, *in.AliasName)
 }
 
 // aliasTarget checks the name, decides about the alias and the key it is to
@@ -68,7 +68,7 @@ func (s *Service) aliasTarget(ctx context.Context, r *request, action, alias, ta
 	if err := checkAliasName(alias); err != nil {
 		return nil, err
 	}
-	name, err := s.parseKeyName(target)
+	name, err := s.parseKeyName(r.region, target)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (s *Service) aliasTarget(ctx context.Context, r *request, action, alias, ta
 	if err := s.decideAlias(ctx, r, action, alias); err != nil {
 		return nil, err
 	}
-	k, err := s.key(ctx, r, action, name)
+	k, err := s.key(ctx, r, action, name, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -93,21 +93,25 @@ func (s *Service) deleteAlias(ctx context.Context, r *request, in *kms.DeleteAli
 	if err := s.decideAlias(ctx, r, "kms:DeleteAlias", *in.AliasName); err != nil {
 		return err
 	}
-	k, err := s.key(ctx, r, "kms:DeleteAlias", keyName{alias: *in.AliasName})
+	k, err := s.key(ctx, r, "kms:DeleteAlias", aliasName(r, *in.AliasName), nil)
 	if err != nil {
 		return err
 	}
-	return s.aliasError(s.store.DeleteAlias(ctx, *in.AliasName, k.ID), *in.AliasName)
+	return s.aliasError(s.store.DeleteAlias(ctx, k.Ref, *in.AliasName), r.region, *in.AliasName)
 }
 
-func (s *Service) aliasError(err error, alias string) error {
+func aliasName(r *request, alias string) keyName {
+	return keyName{Ref: store.Ref{Region: r.region}, alias: alias}
+}
+
+func (s *Service) aliasError(err error, region, alias string) error {
 	switch {
 	case errors.Is(err, store.ErrAliasExists):
-		return &types.AlreadyExistsException{Message: text("An alias with the name %s already exists", s.aliasARN(alias))}
+		return &types.AlreadyExistsException{Message: text("An alias with the name %s already exists", s.aliasARN(region, alias))}
 	case errors.Is(err, store.ErrAliasLimit):
 		return &types.LimitExceededException{Message: text("The key has the maximum number of aliases.")}
 	case errors.Is(err, store.ErrNotFound):
-		return s.noSuchKey(keyName{alias: alias})
+		return s.noSuchKey(keyName{Ref: store.Ref{Region: region}, alias: alias})
 	}
 	return err
 }
@@ -116,7 +120,7 @@ func (s *Service) listAliases(ctx context.Context, r *request, in *kms.ListAlias
 	if err := s.allowed(ctx, r, "kms:ListAliases"); err != nil {
 		return nil, err
 	}
-	id, err := s.aliasFilter(ctx, in.KeyId)
+	id, err := s.aliasFilter(ctx, r, in.KeyId)
 	if err != nil {
 		return nil, err
 	}
@@ -126,14 +130,14 @@ func (s *Service) listAliases(ctx context.Context, r *request, in *kms.ListAlias
 			return nil, err
 		}
 	}
-	list, more, err := s.store.ListAliases(ctx, id, string(after), limit(in.Limit, aliasPage))
+	list, more, err := s.store.ListAliases(ctx, r.region, id, string(after), limit(in.Limit, aliasPage))
 	if err != nil {
 		return nil, err
 	}
 	out := &kms.ListAliasesOutput{Aliases: make([]types.AliasListEntry, len(list)), Truncated: more}
 	for i, a := range list {
 		out.Aliases[i] = types.AliasListEntry{
-			AliasName: &list[i].Name, AliasArn: text("%s", s.aliasARN(a.Name)), TargetKeyId: text("%s", a.KeyID),
+			AliasName: &list[i].Name, AliasArn: text("%s", s.aliasARN(r.region, a.Name)), TargetKeyId: text("%s", formatID(a.ID)),
 			CreationDate: &list[i].Created, LastUpdatedDate: &list[i].Updated,
 		}
 	}
@@ -144,11 +148,11 @@ func (s *Service) listAliases(ctx context.Context, r *request, in *kms.ListAlias
 }
 
 // aliasFilter is the key whose aliases are listed, or uuid.Nil for all.
-func (s *Service) aliasFilter(ctx context.Context, keyID *string) (uuid.UUID, error) {
+func (s *Service) aliasFilter(ctx context.Context, r *request, keyID *string) (uuid.UUID, error) {
 	if keyID == nil {
 		return uuid.Nil, nil
 	}
-	name, err := s.parseKeyID(*keyID)
+	name, err := s.parseKeyID(r.region, *keyID)
 	if err != nil {
 		return uuid.Nil, err
 	}
@@ -158,5 +162,5 @@ func (s *Service) aliasFilter(ctx context.Context, keyID *string) (uuid.UUID, er
 		}
 		return uuid.Nil, err
 	}
-	return name.id, nil
+	return name.ID, nil
 }

@@ -319,7 +319,7 @@ func TestErrorTexts(t *testing.T) {
 	}{
 		{"no such key", describe(absent), "NotFoundException", "Key '" + prefix + "key/" + absent + "' does not exist"},
 		{"no key ID", describe("what"), "NotFoundException", "Invalid keyId 'what'"},
-		{"upper case key ID", describe(strings.ToUpper(absent[:1]) + "AAAAAAA" + absent[8:]), "NotFoundException", "Invalid keyId '1AAAAAAA" + absent[8:] + "'"},
+		{"upper case key ID", describe(strings.ToUpper(absent[:1]) + "AAAAAAA" + absent[8:]), "NotFoundException", "Key '" + prefix + "key/1AAAAAAA" + absent[8:] + "' does not exist"},
 		{"no such alias", describe("alias/none"), "NotFoundException", "Alias " + prefix + "alias/none is not found."},
 		{"other account", describe("arn:aws:kms:" + region + ":999999999999:key/" + id), "NotFoundException", "Invalid arn " + region},
 		{"other region", describe("arn:aws:kms:us-east-1:" + account + ":key/" + id), "NotFoundException", "Invalid arn " + region},
@@ -351,7 +351,6 @@ func TestErrorTexts(t *testing.T) {
 		{"RSA", createKey(kms.CreateKeyInput{KeySpec: "RSA_2048", KeyUsage: "SIGN_VERIFY"}), "UnsupportedOperationException", "KeySpec RSA_2048 is not supported by this key service."},
 		{"spec twice", createKey(kms.CreateKeyInput{KeySpec: "SYMMETRIC_DEFAULT", CustomerMasterKeySpec: "SYMMETRIC_DEFAULT"}), "ValidationException", "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated."},
 		{"usage", createKey(kms.CreateKeyInput{KeyUsage: "SIGN_VERIFY"}), "ValidationException", "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
-		{"external", createKey(kms.CreateKeyInput{Origin: "EXTERNAL"}), "UnsupportedOperationException", "Origin EXTERNAL is not supported by this key service."},
 		{"policy", createKey(kms.CreateKeyInput{Policy: ptr("{}")}), "UnsupportedOperationException", "Policy is not supported by this key service: key policies are not enforced."},
 		{"tag twice", createKey(kms.CreateKeyInput{Tags: []types.Tag{{TagKey: ptr("a"), TagValue: ptr("")}, {TagKey: ptr("a"), TagValue: ptr("")}}}), "TagException", "Duplicate tag keys"},
 		{"reserved tag", createKey(kms.CreateKeyInput{Tags: []types.Tag{{TagKey: ptr("aws:a"), TagValue: ptr("")}}}), "TagException", "Tags beginning with aws: are reserved"},

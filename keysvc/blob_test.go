@@ -208,9 +208,10 @@ func TestAgainstHSM(t *testing.T) {
 			if len(blob) > 17 && v.Result != "malformed" {
 				id = uuid.UUID(blob[1:17])
 			}
-			err := s.store.CreateKey(ctx, store.Key{ID: id, Spec: "SYMMETRIC_DEFAULT", Usage: "ENCRYPT_DECRYPT", Created: time.Now()}, importKey(t, backing))
-			must(t, err)
-			defer s.store.Discard(ctx, id)
+			ref := store.Ref{Region: region, ID: id}
+			must(t, s.store.CreateKey(ctx, store.Key{Ref: ref, State: store.Enabled, Spec: "SYMMETRIC_DEFAULT", Usage: "ENCRYPT_DECRYPT", Origin: "AWS_KMS",
+				Protection: "hsm", Created: time.Now(), Version: 1, Versions: 1}, store.Material{Version: 1, Wrapped: importKey(t, backing), Created: time.Now()}))
+			defer s.store.Discard(ctx, ref)
 			out, err := c.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: blob, EncryptionContext: v.EncryptionContext})
 			switch {
 			case len(blob) == 0:

@@ -30,6 +30,12 @@ type Config struct {
 	// key ARN and of every request's signature.
 	Region string `yaml:"region"`
 
+	// Regions are all regions that the service answers for at its one address,
+	// each request for the one that it is signed for; Region must be among
+	// them. Multi-Region keys can be replicated between them. Empty means
+	// Region alone.
+	Regions []string `yaml:"regions"`
+
 	// Account is the AWS account ID, 12 digits, that owns the keys. It is part
 	// of every key ARN.
 	Account string `yaml:"account"`
@@ -37,8 +43,19 @@ type Config struct {
 	// TLS is the server's certificate. Empty means plain HTTP.
 	TLS TLSConfig `yaml:"tls"`
 
-	// Store is the URL of the key store: sqlite:///absolute/path/keys.db.
+	// Store is the URL of the key store: sqlite:///absolute/path/keys.db, or
+	// postgres://user@host:port/database?sslmode=verify-full, which replicas of
+	// the service can share.
 	Store string `yaml:"store"`
+
+	// StorePasswordFile is the file that holds the password of a PostgreSQL
+	// store; white space around it is ignored.
+	StorePasswordFile string `yaml:"store_password_file"`
+
+	// RefuseMemoryKeys refuses keys whose material the HSM cannot use itself,
+	// or was asked not to: they would be unwrapped into locked memory of the
+	// service. Such keys that are there already are not used either.
+	RefuseMemoryKeys bool `yaml:"refuse_memory_keys"`
 
 	// Principals are the callers and what each may do. Whoever is not named
 	// here is refused.
@@ -53,8 +70,8 @@ type Config struct {
 	// service stops. 0 means 10s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
-	// SweepInterval is how often the service looks for keys whose deletion
-	// date has come. 0 means 1m.
+	// SweepInterval is how often the service looks for keys that are to be
+	// deleted or rotated, and for imported material that expires. 0 means 1m.
 	SweepInterval time.Duration `yaml:"sweep_interval"`
 }
 
@@ -104,6 +121,11 @@ func (c *Config) Validate() error {
 	var p problems
 	p.check(c.Region != "", "keysvc.region: missing")
 	p.check(c.Region == "" || regionForm.MatchString(c.Region), "keysvc.region: %q is not a region name such as eu-central-1", c.Region)
+	for i, region := range c.Regions {
+		p.check(regionForm.MatchString(region), "keysvc.regions[%d]: %q is not a region name such as eu-central-1", i, region)
+		p.check(!slices.Contains(c.Regions[:i], region), "keysvc.regions[%d]: the same as an earlier one", i)
+	}
+	p.check(len(c.Regions) == 0 || slices.Contains(c.Regions, c.Region), "keysvc.regions: %s, which is keysvc.region, is not among them", c.Region)
 	p.check(c.Account != "", "keysvc.account: missing")
 	p.check(c.Account == "" || accountForm.MatchString(c.Account), "keysvc.account: %q is not 12 digits", c.Account)
 	if c.Store == "" {
@@ -111,6 +133,7 @@ func (c *Config) Validate() error {
 	} else if err := store.CheckURL(c.Store); err != nil {
 		p.add("keysvc.store: %s", strings.TrimPrefix(err.Error(), "store: "))
 	}
+	p.check(c.StorePasswordFile == "" || !strings.HasPrefix(c.Store, "sqlite:"), "keysvc.store_password_file: an SQLite store has no password")
 	p.check(c.MaxConnections >= 0, "keysvc.max_connections: must not be negative")
 	p.check(c.DrainTimeout >= 0, "keysvc.drain_timeout: must not be negative")
 	p.check(c.SweepInterval >= 0, "keysvc.sweep_interval: must not be negative")
@@ -168,7 +191,7 @@ func (a *Allow) validate(p *problems, at string) {
 	}
 }
 
-var keyPatternForm = regexp.MustCompile(`^(\*|arn:[A-Za-z0-9:/_*?.-]+|alias/[A-Za-z0-9/_*?-]+|[0-9a-f*?-]+)$`)
+var keyPatternForm = regexp.MustCompile(`^(\*|arn:[A-Za-z0-9:/_*?.-]+|alias/[A-Za-z0-9/_*?-]+|(mrk-)?[0-9a-f*?-]+)$`)
 
 func keyPattern(s string) bool { return keyPatternForm.MatchString(s) }
 
@@ -206,6 +229,9 @@ func common(a, b string) int {
 }
 
 func (c Config) withDefaults() Config {
+	if len(c.Regions) == 0 {
+		c.Regions = []string{c.Region}
+	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 4096
 	}

@@ -24,7 +24,7 @@ func TestConfigValidate(t *testing.T) {
 		"no account":     {func(c *keysvc.Config) { c.Account = "" }, "keysvc.account: missing"},
 		"account":        {func(c *keysvc.Config) { c.Account = "12" }, `keysvc.account: "12" is not 12 digits`},
 		"no store":       {func(c *keysvc.Config) { c.Store = "" }, "keysvc.store: missing (for example sqlite:///var/lib/sidekey/keys.db)"},
-		"store scheme":   {func(c *keysvc.Config) { c.Store = "mysql://x" }, `keysvc.store: unknown scheme "mysql" (known: sqlite)`},
+		"store scheme":   {func(c *keysvc.Config) { c.Store = "mysql://x" }, `keysvc.store: unknown scheme "mysql" (known: sqlite, postgres)`},
 		"store path":     {func(c *keysvc.Config) { c.Store = "sqlite://x" }, "keysvc.store: sqlite://x: want sqlite:///absolute/path"},
 		"no listen":      {func(c *keysvc.Config) { c.Listen = "" }, "keysvc.listen: missing (for example 127.0.0.1:8443)"},
 		"listen":         {func(c *keysvc.Config) { c.Listen = "x" }, `keysvc.listen: "x" is not host:port`},
@@ -70,7 +70,7 @@ func TestSecretFiles(t *testing.T) {
 			if tc.content != "" {
 				must(t, os.WriteFile(cfg.Principals[0].SecretAccessKeyFile, []byte(tc.content), 0o600))
 			}
-			_, err := keysvc.New(ctx, cfg, s.store, token, s.audit, nil)
+			_, err := keysvc.New(ctx, cfg, s.store, token, nil, s.audit, nil)
 			if err == nil || !strings.Contains(err.Error(), tc.want) || tc.content != "" && strings.Contains(err.Error(), "abc") {
 				t.Errorf("New: %v", err)
 			}

@@ -4,15 +4,11 @@ package keysvc
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
@@ -50,59 +46,9 @@ func dryRun(asked *bool) error {
 	return nil
 }
 
-// seal encrypts in the HSM and returns the ciphertext blob.
-func (s *Service) seal(ctx context.Context, r *request, k *store.Key, plaintext []byte, context map[string]string) ([]byte, error) {
-	backing := k.Current()
-	b := &blob{keyID: k.ID, version: backing.Version, epoch: s.epochs.take(k.ID, backing.Version)}
-	rand.Read(b.nonce[:])
-	start := time.Now()
-	nonce, sealed, err := s.token.Encrypt(ctx, backing.Wrapped, b.epoch, b.nonce, plaintext, b.aad(context))
-	s.recordUse(ctx, r, audit.SpanHSMEncrypt, start, k, b.version, hsmCode(err, true))
-	if err != nil {
-		return nil, fmt.Errorf("encrypting under %s: %w", s.keyARN(k.ID), err)
-	}
-	b.nonce, b.sealed = nonce, sealed
-	return b.append(nil), nil
-}
-
-// open decrypts in the HSM. The plaintext is zeroed after the answer.
-func (s *Service) open(ctx context.Context, r *request, k *store.Key, b *blob, context map[string]string) ([]byte, error) {
-	backing, ok := k.Version(b.version)
-	if !ok {
-		return nil, invalidCiphertext()
-	}
-	start := time.Now()
-	plaintext, ok, err := s.token.Decrypt(ctx, backing.Wrapped, b.epoch, b.nonce, b.sealed, b.aad(context))
-	r.wipe(plaintext)
-	s.recordUse(ctx, r, audit.SpanHSMDecrypt, start, k, b.version, hsmCode(err, ok))
-	if err != nil {
-		return nil, fmt.Errorf("decrypting under %s: %w", s.keyARN(k.ID), err)
-	}
-	if !ok {
-		return nil, invalidCiphertext()
-	}
-	return plaintext, nil
-}
-
-func (s *Service) recordUse(ctx context.Context, r *request, span string, start time.Time, k *store.Key, version uint32, code string) {
-	r.audit.Child(ctx, span, start, code, audit.KeyARN.String(s.keyARN(k.ID)), audit.KeyVersion.Int64(int64(version)))
-	r.audit.Set(audit.KeyVersion.Int64(int64(version)))
-}
-
-// hsmCode is the outcome of a call to the HSM as the record has it.
-func hsmCode(err error, authentic bool) string {
-	switch {
-	case err != nil:
-		return "Failed"
-	case !authentic:
-		return "NotAuthentic"
-	}
-	return ""
-}
-
 func (s *Service) encrypt(ctx context.Context, r *request, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
 	r.wipe(in.Plaintext)
-	k, err := s.cryptoKey(ctx, r, "kms:Encrypt", *in.KeyId)
+	k, err := s.cryptoKey(ctx, r, "kms:Encrypt", *in.KeyId, in.EncryptionContext)
 	if err != nil {
 		return nil, err
 	}
@@ -112,20 +58,11 @@ func (s *Service) encrypt(ctx context.Context, r *request, in *kms.EncryptInput)
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	sealed, err := s.seal(ctx, r, k, in.Plaintext, in.EncryptionContext)
+	sealed, _, err := s.seal(ctx, r, k, in.Plaintext, in.EncryptionContext)
 	if err != nil {
 		return nil, err
 	}
-	return &kms.EncryptOutput{CiphertextBlob: sealed, KeyId: text("%s", s.keyARN(k.ID)), EncryptionAlgorithm: symmetric}, nil
-}
-
-// cryptoKey decides about the key that a cryptographic operation names.
-func (s *Service) cryptoKey(ctx context.Context, r *request, action, keyID string) (*store.Key, error) {
-	name, err := s.parseKeyName(keyID)
-	if err != nil {
-		return nil, err
-	}
-	return s.key(ctx, r, action, name)
+	return &kms.EncryptOutput{CiphertextBlob: sealed, KeyId: text("%s", s.keyARN(k.Ref)), EncryptionAlgorithm: symmetric}, nil
 }
 
 func (s *Service) decrypt(ctx context.Context, r *request, in *kms.DecryptInput) (*kms.DecryptOutput, error) {
@@ -150,8 +87,8 @@ func (s *Service) decrypt(ctx context.Context, r *request, in *kms.DecryptInput)
 		return nil, err
 	}
 	return &kms.DecryptOutput{
-		Plaintext: plaintext, KeyId: text("%s", s.keyARN(k.ID)), EncryptionAlgorithm: symmetric,
-		KeyMaterialId: materialID(k.ID, b.version),
+		Plaintext: plaintext, KeyId: text("%s", s.keyARN(k.Ref)), EncryptionAlgorithm: symmetric,
+		KeyMaterialId: materialIDOf(k, b.version),
 	}, nil
 }
 
@@ -183,7 +120,7 @@ func (s *Service) source(ctx context.Context, r *request, action string, src sou
 	if !ignored {
 		b, malformed = parseBlob(src.blob)
 	}
-	k, err := s.sourceKey(ctx, r, action, src.keyID, b)
+	k, err := s.sourceKey(ctx, r, action, src, b)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -201,14 +138,14 @@ func (s *Service) source(ctx context.Context, r *request, action string, src sou
 
 // sourceKey decides about the key that the caller names or, if none is named,
 // the one that the blob names.
-func (s *Service) sourceKey(ctx context.Context, r *request, action string, keyID *string, b *blob) (*store.Key, error) {
-	if keyID != nil {
-		return s.cryptoKey(ctx, r, action, *keyID)
+func (s *Service) sourceKey(ctx context.Context, r *request, action string, src source, b *blob) (*store.Key, error) {
+	if src.keyID != nil {
+		return s.cryptoKey(ctx, r, action, *src.keyID, src.context)
 	}
 	if b == nil {
 		return nil, invalidCiphertext()
 	}
-	k, err := s.key(ctx, r, action, keyName{id: b.keyID})
+	k, err := s.key(ctx, r, action, keyName{Ref: store.Ref{Region: r.region, ID: b.keyID}}, src.context)
 	var missing *types.NotFoundException
 	if errors.As(err, &missing) {
 		return nil, apiError(codeAccessDenied, "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
@@ -224,7 +161,7 @@ func (s *Service) reEncrypt(ctx context.Context, r *request, in *kms.ReEncryptIn
 	if err != nil {
 		return nil, err
 	}
-	to, err := s.cryptoKey(ctx, r, "kms:ReEncryptTo", *in.DestinationKeyId)
+	to, err := s.cryptoKey(ctx, r, "kms:ReEncryptTo", *in.DestinationKeyId, in.DestinationEncryptionContext)
 	if err != nil {
 		return nil, err
 	}
@@ -241,15 +178,15 @@ func (s *Service) reEncrypt(ctx context.Context, r *request, in *kms.ReEncryptIn
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	sealed, err := s.seal(ctx, r, to, plaintext, in.DestinationEncryptionContext)
+	sealed, version, err := s.seal(ctx, r, to, plaintext, in.DestinationEncryptionContext)
 	if err != nil {
 		return nil, err
 	}
 	return &kms.ReEncryptOutput{
 		CiphertextBlob: sealed,
-		KeyId:          text("%s", s.keyARN(to.ID)), DestinationEncryptionAlgorithm: symmetric,
-		DestinationKeyMaterialId: materialID(to.ID, to.Current().Version),
-		SourceKeyId:              text("%s", s.keyARN(from.ID)), SourceEncryptionAlgorithm: symmetric,
-		SourceKeyMaterialId: materialID(from.ID, b.version),
+		KeyId:          text("%s", s.keyARN(to.Ref)), DestinationEncryptionAlgorithm: symmetric,
+		DestinationKeyMaterialId: materialIDOf(to, version),
+		SourceKeyId:              text("%s", s.keyARN(from.Ref)), SourceEncryptionAlgorithm: symmetric,
+		SourceKeyMaterialId: materialIDOf(from, b.version),
 	}, nil
 }

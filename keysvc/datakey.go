@@ -4,13 +4,10 @@ package keysvc
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
@@ -33,8 +30,8 @@ func (s *Service) generateDataKey(ctx context.Context, r *request, in *kms.Gener
 		return nil, err
 	}
 	return &kms.GenerateDataKeyOutput{
-		CiphertextBlob: sealed, Plaintext: plaintext, KeyId: text("%s", s.keyARN(k.ID)),
-		KeyMaterialId: materialID(k.ID, k.Current().Version),
+		CiphertextBlob: sealed, Plaintext: plaintext, KeyId: text("%s", s.keyARN(k.Ref)),
+		KeyMaterialId: materialIDOf(k, k.Version),
 	}, nil
 }
 
@@ -45,7 +42,7 @@ func (s *Service) generateDataKeyWithoutPlaintext(ctx context.Context, r *reques
 		return nil, err
 	}
 	return &kms.GenerateDataKeyWithoutPlaintextOutput{
-		CiphertextBlob: sealed, KeyId: text("%s", s.keyARN(k.ID)), KeyMaterialId: materialID(k.ID, k.Current().Version),
+		CiphertextBlob: sealed, KeyId: text("%s", s.keyARN(k.Ref)), KeyMaterialId: materialIDOf(k, k.Version),
 	}, nil
 }
 
@@ -54,7 +51,7 @@ func (s *Service) newDataKey(ctx context.Context, r *request, action string, wan
 	if (want.spec == "") == (want.bytes == nil) {
 		return nil, nil, nil, validationError("Please specify either number of bytes or key spec.")
 	}
-	if k, err = s.cryptoKey(ctx, r, action, want.keyID); err != nil {
+	if k, err = s.cryptoKey(ctx, r, action, want.keyID, want.context); err != nil {
 		return nil, nil, nil, err
 	}
 	if err := s.ready(k, "", want.context); err != nil {
@@ -63,10 +60,10 @@ func (s *Service) newDataKey(ctx context.Context, r *request, action string, wan
 	if err := dryRun(want.dryRun); err != nil {
 		return nil, nil, nil, err
 	}
-	if plaintext, err = s.random(ctx, r, want.size()); err != nil {
+	if plaintext, err = s.random(ctx, r, s.token, want.size()); err != nil {
 		return nil, nil, nil, err
 	}
-	if sealed, err = s.seal(ctx, r, k, plaintext, want.context); err != nil {
+	if sealed, _, err = s.seal(ctx, r, k, plaintext, want.context); err != nil {
 		return nil, nil, nil, err
 	}
 	return k, plaintext, sealed, nil
@@ -95,24 +92,9 @@ func (s *Service) generateRandom(ctx context.Context, r *request, in *kms.Genera
 	if err := s.allowed(ctx, r, "kms:GenerateRandom"); err != nil {
 		return nil, err
 	}
-	b, err := s.random(ctx, r, int(*in.NumberOfBytes))
+	b, err := s.random(ctx, r, s.token, int(*in.NumberOfBytes))
 	if err != nil {
 		return nil, err
 	}
 	return &kms.GenerateRandomOutput{Plaintext: b}, nil
-}
-
-// random draws n bytes from the HSM. They are zeroed after the answer.
-func (s *Service) random(ctx context.Context, r *request, n int) ([]byte, error) {
-	start := time.Now()
-	b, err := s.token.Random(ctx, n)
-	r.wipe(b)
-	if err == nil && len(b) != n {
-		err = fmt.Errorf("got %d bytes", len(b))
-	}
-	r.audit.Child(ctx, audit.SpanHSMRandom, start, hsmCode(err, true), audit.Bytes.Int(n))
-	if err != nil {
-		return nil, fmt.Errorf("drawing %d random bytes: %w", n, err)
-	}
-	return b, nil
 }

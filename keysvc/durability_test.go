@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
@@ -51,9 +50,9 @@ func TestDeletionErases(t *testing.T) {
 	var wrapped [2][]byte
 	var blob []byte
 	for i, id := range []string{first, second} {
-		var err error
-		wrapped[i], err = s.store.StoredBackingKey(ctx, uuid.MustParse(id), 1)
+		m, err := s.store.StoredMaterial(ctx, refOf(id), 1)
 		must(t, err)
+		wrapped[i] = m.Wrapped
 		must2(t)(c.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: ptr(fmt.Sprintf("alias/gone-%d", i)), TargetKeyId: &id}))
 		enc, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: &id, Plaintext: []byte("x")})
 		must(t, err)
@@ -101,7 +100,7 @@ func TestDeletionErases(t *testing.T) {
 // expire sets a key's deletion date to a second ago.
 func (s *server) expire(id string) {
 	s.t.Helper()
-	_, err := s.store.Transition(ctx, uuid.MustParse(id), func(k *store.Key) error {
+	_, err := s.store.Update(ctx, refOf(id), func(_ *store.Tx, k *store.Key) error {
 		k.DeletionDate = time.Now().Add(-time.Second)
 		return nil
 	})

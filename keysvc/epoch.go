@@ -75,8 +75,13 @@ func (e *epochs) take(id uuid.UUID, version uint32) [epochSize]byte {
 	return current.salt
 }
 
-func (e *epochs) forget(id uuid.UUID, version uint32) {
+// forget drops the epochs of all versions of a key.
+func (e *epochs) forget(id uuid.UUID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.all, epochKey{id, version})
+	for key := range e.all {
+		if key.id == id {
+			delete(e.all, key)
+		}
+	}
 }

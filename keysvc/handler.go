@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 const (
@@ -43,15 +44,25 @@ type request struct {
 	id        string
 	op        *operation
 	principal *principal
+	region    string // that the request was signed for
 	peer      string
-	audit     *audit.Op // nil until the body was parsed
-	keys      []string  // ARNs of keys and aliases that decisions were about
-	secrets   [][]byte  // zeroed when the answer was written
-	large     bool      // holds one of the places for large bodies
+	audit     *audit.Op   // nil until the body was parsed
+	keys      []string    // ARNs of keys and aliases that decisions were about
+	tokens    []string    // grant tokens
+	used      []store.Ref // keys that a cryptographic operation has used
+	secrets   [][]byte    // zeroed when the answer was written
+	large     bool        // holds one of the places for large bodies
 }
 
 // wipe has b zeroed when the answer was written.
 func (r *request) wipe(b []byte) { r.secrets = append(r.secrets, b) }
+
+// use remembers a key that the operation has used.
+func (r *request) use(k *store.Key) {
+	if !slices.Contains(r.used, k.Ref) {
+		r.used = append(r.used, k.Ref)
+	}
+}
 
 // about puts a key or alias that a decision is about on the record.
 func (r *request) about(arn string) {
@@ -95,6 +106,7 @@ func (s *Service) serveAPI(w http.ResponseWriter, hr *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
+	s.noteUses(r)
 	w.Header().Set("Content-Length", strconv.Itoa(len(out)))
 	w.WriteHeader(http.StatusOK)
 	w.Write(out) // a failure is the peer's: it has gone away

@@ -4,34 +4,47 @@ package keysvc
 
 import (
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/store"
 )
 
-const aliasPrefix = "alias/"
+const (
+	aliasPrefix = "alias/"
+	multiPrefix = "mrk-"
+
+	// multiVersion is the UUID version of the IDs of multi-Region keys, which
+	// AWS writes as mrk- and 32 digits. Other keys have version 4.
+	multiVersion = 8
+)
 
 // keyName is how a caller named a key: by its ID or by an alias.
 type keyName struct {
-	id    uuid.UUID
+	store.Ref
 	alias string // with its prefix; "" if by ID
 }
 
-// parseKeyName understands a key ID, a key ARN, an alias name and an alias ARN.
-func (s *Service) parseKeyName(name string) (keyName, error) {
+// parseKeyName understands a key ID, a key ARN, an alias name and an alias ARN
+// of the region that the request is for.
+func (s *Service) parseKeyName(region, name string) (keyName, error) {
 	resource := name
 	if strings.HasPrefix(name, "arn:") {
-		rest, ours := strings.CutPrefix(name, s.arnPrefix)
+		rest, ours := strings.CutPrefix(name, s.arnPrefix(region))
 		id, isKey := strings.CutPrefix(rest, "key/")
 		switch {
 		case !ours || !isKey && !strings.HasPrefix(rest, aliasPrefix):
-			return keyName{}, notFoundError("Invalid arn %s", s.cfg.Region)
+			return keyName{}, notFoundError("Invalid arn %s", region)
 		case isKey:
 			resource = id
 		default:
@@ -39,31 +52,73 @@ func (s *Service) parseKeyName(name string) (keyName, error) {
 		}
 	}
 	if strings.HasPrefix(resource, aliasPrefix) {
-		return keyName{alias: resource}, nil
+		return keyName{Ref: store.Ref{Region: region}, alias: resource}, nil
 	}
-	id, ok := parseID(resource)
-	if !ok {
+	id, err := parseID(resource)
+	if errors.Is(err, errNoKey) {
+		return keyName{}, notFoundError("Key '%skey/%s' does not exist", s.arnPrefix(region), resource)
+	}
+	if err != nil {
 		return keyName{}, notFoundError("Invalid keyId '%s'", name)
 	}
-	return keyName{id: id}, nil
+	return keyName{Ref: store.Ref{Region: region, ID: id}}, nil
 }
 
 // parseKeyID understands a key ID and a key ARN: what control operations take.
-func (s *Service) parseKeyID(name string) (keyName, error) {
-	n, err := s.parseKeyName(name)
-	if err == nil && n.alias != "" {
+func (s *Service) parseKeyID(region, name string) (keyName, error) {
+	n, err := s.parseKeyName(region, name)
+	switch {
+	case err != nil || n.alias == "":
+	case strings.HasPrefix(name, "arn:"):
+		err = &types.InvalidArnException{Message: text("Key Aliases are not supported for this operation.")}
+	default:
 		err = notFoundError("Invalid keyId '%s'", name)
 	}
 	return n, err
 }
 
-// parseID accepts the one spelling of a UUID that the service uses itself.
-func parseID(s string) (uuid.UUID, bool) {
-	id, err := uuid.Parse(s)
-	if err != nil || len(s) != 36 || id.String() != s || id == uuid.Nil {
-		return uuid.Nil, false
+var (
+	// errNoKey is of names that have the form of an ID, but not that of any
+	// that this service gives.
+	errNoKey  = errors.New("no key has this ID")
+	errKeyID  = errors.New("not a key ID")
+	allZeroes uuid.UUID
+)
+
+// formatID is the ID of a key as callers see it.
+func formatID(id uuid.UUID) string {
+	if id.Version() == multiVersion {
+		return multiPrefix + hex.EncodeToString(id[:])
 	}
-	return id, true
+	return id.String()
+}
+
+// parseID is the inverse of formatID.
+func parseID(s string) (uuid.UUID, error) {
+	digits, multi := strings.CutPrefix(s, multiPrefix)
+	if len(s) != 36 { // of both forms
+		return uuid.Nil, errKeyID
+	}
+	id, err := uuid.Parse(digits)
+	if err != nil || multi != (len(digits) == 32) {
+		return uuid.Nil, errKeyID
+	}
+	if id == allZeroes || formatID(id) != s {
+		return uuid.Nil, errNoKey
+	}
+	return id, nil
+}
+
+// newID draws the ID of a new key.
+func newID(multiRegion bool) (uuid.UUID, error) {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return id, fmt.Errorf("making a key ID: %w", err)
+	}
+	if multiRegion {
+		id[6] = id[6]&0x0f | multiVersion<<4
+	}
+	return id, nil
 }
 
 // subject is what a request is about, as far as its input tells before
@@ -99,7 +154,7 @@ func keyAttr(arns []string) attribute.KeyValue {
 }
 
 // subjectOf returns a function that reads the subject of an input of type t.
-func subjectOf(t reflect.Type) func(s *Service, in reflect.Value) subject {
+func subjectOf(t reflect.Type) func(s *Service, region string, in reflect.Value) subject {
 	indexes := func(names ...string) (all []int) {
 		for _, name := range names {
 			if f, ok := t.FieldByName(name); ok {
@@ -112,14 +167,14 @@ func subjectOf(t reflect.Type) func(s *Service, in reflect.Value) subject {
 	others := indexes("AliasName", "TargetKeyId", "DestinationKeyId")
 	blob := indexes("CiphertextBlob")
 	context := indexes("EncryptionContext", "SourceEncryptionContext")
-	return func(s *Service, in reflect.Value) subject {
+	return func(s *Service, region string, in reflect.Value) subject {
 		var sub subject
 		for _, i := range context {
 			sub.context, _ = in.Field(i).Interface().(map[string]string)
 		}
 		name := func(i int) {
 			if name, _ := in.Field(i).Interface().(*string); name != nil {
-				sub.keys = append(sub.keys, s.fullName(*name))
+				sub.keys = append(sub.keys, s.fullName(region, *name))
 			}
 		}
 		for _, i := range source {
@@ -127,7 +182,7 @@ func subjectOf(t reflect.Type) func(s *Service, in reflect.Value) subject {
 		}
 		if len(blob) > 0 && len(sub.keys) == 0 {
 			if b, err := parseBlob(in.Field(blob[0]).Bytes()); err == nil {
-				sub.keys = append(sub.keys, s.keyARN(b.keyID))
+				sub.keys = append(sub.keys, s.keyARN(store.Ref{Region: region, ID: b.keyID}))
 			}
 		}
 		for _, i := range others {
@@ -137,18 +192,62 @@ func subjectOf(t reflect.Type) func(s *Service, in reflect.Value) subject {
 	}
 }
 
+// grantTokensOf returns a function that reads the grant tokens of an input of
+// type t.
+func grantTokensOf(t reflect.Type) func(in reflect.Value) []string {
+	f, ok := t.FieldByName("GrantTokens")
+	if !ok {
+		return func(reflect.Value) []string { return nil }
+	}
+	return func(in reflect.Value) []string {
+		tokens, _ := in.Field(f.Index[0]).Interface().([]string)
+		return tokens
+	}
+}
+
 // fullName is the ARN that a name stands for, or the name as it was sent.
-func (s *Service) fullName(name string) string {
-	n, err := s.parseKeyName(name)
+func (s *Service) fullName(region, name string) string {
+	n, err := s.parseKeyName(region, name)
 	if err != nil {
 		return name
 	}
 	return s.arnOf(n)
 }
 
+func (s *Service) arnOf(name keyName) string {
+	if name.alias != "" {
+		return s.aliasARN(name.Region, name.alias)
+	}
+	return s.keyARN(name.Ref)
+}
+
+// arnPrefix begins the ARNs of keys and aliases of a region.
+func (s *Service) arnPrefix(region string) string {
+	if prefix, ok := s.prefixes[region]; ok {
+		return prefix
+	}
+	return "arn:aws:kms:" + region + ":" + s.cfg.Account + ":"
+}
+
+func (s *Service) keyARN(ref store.Ref) string {
+	return s.arnPrefix(ref.Region) + "key/" + formatID(ref.ID)
+}
+
+func (s *Service) aliasARN(region, alias string) string { return s.arnPrefix(region) + alias }
+
 // materialID names one version of a key's material, in AWS's form of 64
 // hexadecimal digits. It is an identifier, not derived from the material.
 func materialID(id uuid.UUID, version uint32) *string {
 	b := append([]byte("sidekey key material ID"), id[:]...)
 	return hexSum(binary.BigEndian.AppendUint32(b, version))
+}
+
+// materialIDOf is materialID, or what imported material is called.
+func materialIDOf(k *store.Key, version uint32) *string {
+	for i := range k.Imports {
+		if k.Imports[i].Version == version {
+			return &k.Imports[i].MaterialID
+		}
+	}
+	return materialID(k.ID, version)
 }

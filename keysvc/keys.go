@@ -3,193 +3,64 @@
 package keysvc
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/google/uuid"
 
-	"github.com/sidekey/sidekey/keysvc/audit"
-	"github.com/sidekey/sidekey/keysvc/policy"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 const (
 	keyPage   = 100 // ListKeys without Limit
 	aliasPage = 50  // ListAliases and ListResourceTags without Limit
-	maxTags   = 50
 )
 
-func (s *Service) createKey(ctx context.Context, r *request, in *kms.CreateKeyInput) (*kms.CreateKeyOutput, error) {
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return nil, fmt.Errorf("making a key ID: %w", err)
-	}
-	tags, err := checkTags(in.Tags)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.allowed(ctx, r, "kms:CreateKey"); err != nil {
-		return nil, err
-	}
-	if len(tags) > 0 {
-		if err := s.decide(ctx, r, "kms:TagResource", policy.Resource{Names: []string{s.keyARN(id)}}, s.keyARN(id)); err != nil {
-			return nil, err
-		}
-	}
-	if err := checkKeyRequest(in); err != nil {
-		return nil, err
-	}
-	r.about(s.keyARN(id))
-	k := store.Key{
-		ID: id, Spec: string(types.KeySpecSymmetricDefault), Usage: string(types.KeyUsageTypeEncryptDecrypt),
-		Description: value(in.Description), Created: time.Now(), Tags: tags,
-	}
-	if err := s.makeKey(ctx, r, k); err != nil {
-		return nil, err
-	}
-	created, err := s.store.Key(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return &kms.CreateKeyOutput{KeyMetadata: s.metadata(created)}, nil
-}
-
-// checkKeyRequest refuses what would be a key of another kind, by name.
-func checkKeyRequest(in *kms.CreateKeyInput) error {
-	if in.KeySpec != "" && in.CustomerMasterKeySpec != "" {
-		return validationError("You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.")
-	}
-	spec := string(in.KeySpec) + string(in.CustomerMasterKeySpec)
-	if spec == "" {
-		spec = string(types.KeySpecSymmetricDefault)
-	}
-	switch {
-	case spec != string(types.KeySpecSymmetricDefault):
-		return unsupported("KeySpec %s is not supported by this key service.", spec)
-	case in.KeyUsage != "" && in.KeyUsage != types.KeyUsageTypeEncryptDecrypt:
-		return validationError("KeyUsage %s is not compatible with KeySpec %s", in.KeyUsage, spec)
-	case in.Origin != "" && in.Origin != types.OriginTypeAwsKms:
-		return unsupported("Origin %s is not supported by this key service.", in.Origin)
-	case in.MultiRegion != nil && *in.MultiRegion:
-		return unsupported("MultiRegion keys are not supported by this key service.")
-	case in.CustomKeyStoreId != nil:
-		return unsupported("CustomKeyStoreId is not supported by this key service.")
-	case in.XksKeyId != nil:
-		return unsupported("XksKeyId is not supported by this key service.")
-	case in.Policy != nil:
-		return unsupported("Policy is not supported by this key service: key policies are not enforced.")
-	}
-	return nil
-}
-
-func checkTags(list []types.Tag) (map[string]string, error) {
-	if len(list) > maxTags {
-		return nil, &types.TagException{Message: text("Too many tags")}
-	}
-	tags := make(map[string]string, len(list))
-	for _, t := range list {
-		name := value(t.TagKey)
-		if strings.HasPrefix(strings.ToLower(name), "aws:") {
-			return nil, &types.TagException{Message: text("Tags beginning with aws: are reserved")}
-		}
-		if _, ok := tags[name]; ok {
-			return nil, &types.TagException{Message: text("Duplicate tag keys")}
-		}
-		tags[name] = value(t.TagValue)
-	}
-	return tags, nil
-}
-
-// makeKey makes the material and stores it. A wrapped key that is lost or
-// damaged is customer data lost, so the key counts as made only when what was
-// read back from the file is what the HSM gave, and the HSM can use it.
-func (s *Service) makeKey(ctx context.Context, r *request, k store.Key) error {
-	start := time.Now()
-	wrapped, err := s.token.GenerateKey(ctx)
-	r.audit.Child(ctx, audit.SpanHSMGenerateKey, start, hsmCode(err, true), audit.KeyARN.String(s.keyARN(k.ID)))
-	if err != nil {
-		return fmt.Errorf("generating a backing key: %w", err)
-	}
-	if err := s.store.CreateKey(ctx, k, wrapped); err != nil {
-		return err
-	}
-	if err := s.verifyStored(ctx, k.ID, wrapped); err != nil {
-		discarded := s.store.Discard(context.WithoutCancel(ctx), k.ID)
-		return errors.Join(fmt.Errorf("verifying new key %s: %w", k.ID, err), discarded)
-	}
-	return nil
-}
-
-func (s *Service) verifyStored(ctx context.Context, id uuid.UUID, wrapped []byte) error {
-	stored, err := s.store.StoredBackingKey(ctx, id, 1)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(stored, wrapped) {
-		return errors.New("the wrapped key read back is not the one written")
-	}
-	probe, aad := []byte("probe of a new backing key"), id[:]
-	var epoch [epochSize]byte
-	nonce, sealed, err := s.token.Encrypt(ctx, stored, epoch, [nonceSize]byte{}, probe, aad)
-	if err != nil {
-		return err
-	}
-	opened, ok, err := s.token.Decrypt(ctx, stored, epoch, nonce, sealed, aad)
-	if err != nil {
-		return err
-	}
-	if !ok || !bytes.Equal(opened, probe) {
-		return errors.New("the HSM does not open what it sealed under the new key")
-	}
-	return nil
-}
-
 func (s *Service) describeKey(ctx context.Context, r *request, in *kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
-	name, err := s.parseKeyName(*in.KeyId)
+	k, err := s.cryptoKey(ctx, r, "kms:DescribeKey", *in.KeyId, nil)
 	if err != nil {
 		return nil, err
 	}
-	k, err := s.key(ctx, r, "kms:DescribeKey", name)
-	if err != nil {
-		return nil, err
-	}
-	return &kms.DescribeKeyOutput{KeyMetadata: s.metadata(k)}, nil
+	m, err := s.metadata(ctx, k)
+	return &kms.DescribeKeyOutput{KeyMetadata: m}, err
 }
 
-func (s *Service) metadata(k *store.Key) *types.KeyMetadata {
-	multiRegion := false
+func (s *Service) metadata(ctx context.Context, k *store.Key) (*types.KeyMetadata, error) {
+	multi := k.MultiRegion()
 	m := &types.KeyMetadata{
 		AWSAccountId:          &s.cfg.Account,
-		KeyId:                 text("%s", k.ID),
-		Arn:                   text("%s", s.keyARN(k.ID)),
+		KeyId:                 text("%s", formatID(k.ID)),
+		Arn:                   text("%s", s.keyARN(k.Ref)),
 		CreationDate:          &k.Created,
-		CurrentKeyMaterialId:  materialID(k.ID, k.Current().Version),
 		CustomerMasterKeySpec: types.CustomerMasterKeySpec(k.Spec),
 		KeySpec:               types.KeySpec(k.Spec),
 		KeyUsage:              types.KeyUsageType(k.Usage),
 		Description:           &k.Description,
 		Enabled:               k.State == store.Enabled,
-		EncryptionAlgorithms:  []types.EncryptionAlgorithmSpec{types.EncryptionAlgorithmSpecSymmetricDefault},
 		KeyManager:            types.KeyManagerTypeCustomer,
 		KeyState:              types.KeyState(k.State),
-		MultiRegion:           &multiRegion,
-		Origin:                types.OriginTypeAwsKms,
+		MultiRegion:           &multi,
+		Origin:                types.OriginType(k.Origin),
+	}
+	describeAlgorithms(m, k.Spec, k.Usage)
+	if k.Spec == specSymmetric && k.Version != 0 && k.KeyStore == "" {
+		m.CurrentKeyMaterialId = materialIDOf(k, k.Version)
 	}
 	if !k.DeletionDate.IsZero() {
 		m.DeletionDate = &k.DeletionDate
 	}
-	return m
+	if k.State == store.PendingReplicaDeletion {
+		m.PendingDeletionWindowInDays = &k.PendingWindow
+	}
+	s.describeImport(m, k)
+	if err := s.describeKeyStore(ctx, m, k); err != nil {
+		return nil, err
+	}
+	return m, s.describeRegions(ctx, m, k)
 }
 
 func (s *Service) listKeys(ctx context.Context, r *request, in *kms.ListKeysInput) (*kms.ListKeysOutput, error) {
@@ -204,44 +75,16 @@ func (s *Service) listKeys(ctx context.Context, r *request, in *kms.ListKeysInpu
 		}
 		after = uuid.UUID(raw)
 	}
-	ids, more, err := s.store.ListKeys(ctx, after, limit(in.Limit, keyPage))
+	ids, more, err := s.store.ListKeys(ctx, r.region, after, limit(in.Limit, keyPage))
 	if err != nil {
 		return nil, err
 	}
 	out := &kms.ListKeysOutput{Keys: make([]types.KeyListEntry, len(ids)), Truncated: more}
 	for i, id := range ids {
-		out.Keys[i] = types.KeyListEntry{KeyId: text("%s", id), KeyArn: text("%s", s.keyARN(id))}
+		out.Keys[i] = types.KeyListEntry{KeyId: text("%s", formatID(id)), KeyArn: text("%s", s.keyARN(store.Ref{Region: r.region, ID: id}))}
 	}
 	if more {
 		out.NextMarker = marker(markKeys, ids[len(ids)-1][:])
-	}
-	return out, nil
-}
-
-func (s *Service) listResourceTags(ctx context.Context, r *request, in *kms.ListResourceTagsInput) (*kms.ListResourceTagsOutput, error) {
-	name, err := s.parseKeyID(*in.KeyId)
-	if err != nil {
-		return nil, err
-	}
-	k, err := s.key(ctx, r, "kms:ListResourceTags", name)
-	if err != nil {
-		return nil, err
-	}
-	names := slices.Sorted(maps.Keys(k.Tags))
-	if in.Marker != nil {
-		after, err := parseMarker(markTags, *in.Marker)
-		if err != nil {
-			return nil, invalidMarker()
-		}
-		names = slices.DeleteFunc(names, func(name string) bool { return name <= string(after) })
-	}
-	out := &kms.ListResourceTagsOutput{Tags: []types.Tag{}}
-	if n := limit(in.Limit, aliasPage); len(names) > n {
-		names = names[:n]
-		out.Truncated, out.NextMarker = true, marker(markTags, []byte(names[n-1]))
-	}
-	for _, name := range names {
-		out.Tags = append(out.Tags, types.Tag{TagKey: text("%s", name), TagValue: text("%s", k.Tags[name])})
 	}
 	return out, nil
 }

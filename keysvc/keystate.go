@@ -4,7 +4,7 @@ package keysvc
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -22,40 +22,54 @@ func (s *Service) usable(k *store.Key) error {
 	case store.Enabled:
 		return nil
 	case store.Disabled:
-		return &types.DisabledException{Message: text("%s is disabled.", s.keyARN(k.ID))}
+		return &types.DisabledException{Message: text("%s is disabled.", s.keyARN(k.Ref))}
+	case store.PendingImport:
+		return s.invalidState(k, "is pending import.")
 	}
 	return s.notPending(k)
 }
 
 // notPending refuses a key that waits for its deletion.
 func (s *Service) notPending(k *store.Key) error {
-	if k.State == store.PendingDeletion {
+	switch k.State {
+	case store.PendingDeletion:
 		return s.invalidState(k, "is pending deletion.")
+	case store.PendingReplicaDeletion:
+		return s.invalidState(k, "is pending replica deletion.")
 	}
 	return nil
 }
 
 func (s *Service) invalidState(k *store.Key, is string) error {
-	return &types.KMSInvalidStateException{Message: text("%s %s", s.keyARN(k.ID), is)}
+	return &types.KMSInvalidStateException{Message: text("%s %s", s.keyARN(k.Ref), is)}
+}
+
+// notImporting refuses a key that has no material yet.
+func (s *Service) notImporting(k *store.Key) error {
+	if k.State == store.PendingImport {
+		return s.invalidState(k, "is pending import.")
+	}
+	return s.notPending(k)
 }
 
 func (s *Service) enableKey(ctx context.Context, r *request, in *kms.EnableKeyInput) error {
-	_, err := s.transition(ctx, r, "kms:EnableKey", *in.KeyId, func(k *store.Key) error {
-		if err := s.notPending(k); err != nil {
-			return err
-		}
-		k.State = store.Enabled
-		return nil
-	})
-	return err
+	return s.switchKey(ctx, r, "kms:EnableKey", *in.KeyId, store.Enabled)
 }
 
 func (s *Service) disableKey(ctx context.Context, r *request, in *kms.DisableKeyInput) error {
-	_, err := s.transition(ctx, r, "kms:DisableKey", *in.KeyId, func(k *store.Key) error {
-		if err := s.notPending(k); err != nil {
+	return s.switchKey(ctx, r, "kms:DisableKey", *in.KeyId, store.Disabled)
+}
+
+func (s *Service) switchKey(ctx context.Context, r *request, action, keyID string, state store.State) error {
+	k, err := s.controlKey(ctx, r, action, keyID)
+	if err != nil {
+		return err
+	}
+	_, err = s.update(ctx, k, func(_ *store.Tx, k *store.Key) error {
+		if err := s.notImporting(k); err != nil {
 			return err
 		}
-		k.State = store.Disabled
+		k.State = state
 		return nil
 	})
 	return err
@@ -66,66 +80,68 @@ func (s *Service) scheduleKeyDeletion(ctx context.Context, r *request, in *kms.S
 	if in.PendingWindowInDays != nil {
 		days = *in.PendingWindowInDays
 	}
-	k, err := s.transition(ctx, r, "kms:ScheduleKeyDeletion", *in.KeyId, func(k *store.Key) error {
+	k, err := s.controlKey(ctx, r, "kms:ScheduleKeyDeletion", *in.KeyId)
+	if err != nil {
+		return nil, err
+	}
+	k, err = s.update(ctx, k, func(tx *store.Tx, k *store.Key) error {
 		if err := s.notPending(k); err != nil {
 			return err
 		}
-		k.State = store.PendingDeletion
-		k.DeletionDate = time.Now().AddDate(0, 0, int(days)).Truncate(time.Millisecond)
+		related, err := tx.Group(k.ID)
+		if err != nil {
+			return err
+		}
+		if k.MultiRegion() && k.Primary() && len(related) > 1 {
+			k.State, k.PendingWindow = store.PendingReplicaDeletion, days
+			return nil
+		}
+		beginDeletion(k, days)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &kms.ScheduleKeyDeletionOutput{
-		KeyId:               text("%s", s.keyARN(k.ID)),
-		DeletionDate:        &k.DeletionDate,
-		KeyState:            types.KeyState(k.State),
-		PendingWindowInDays: &days,
-	}, nil
+	out := &kms.ScheduleKeyDeletionOutput{KeyId: text("%s", s.keyARN(k.Ref)), KeyState: types.KeyState(k.State), PendingWindowInDays: &days}
+	if !k.DeletionDate.IsZero() {
+		out.DeletionDate = &k.DeletionDate
+	}
+	return out, nil
 }
 
-// cancelKeyDeletion leaves the key disabled, as AWS does.
+func beginDeletion(k *store.Key, days int32) {
+	k.State, k.PendingWindow = store.PendingDeletion, 0
+	k.DeletionDate = time.Now().AddDate(0, 0, int(days)).Truncate(time.Millisecond)
+}
+
+// cancelKeyDeletion leaves the key disabled, or without material if it has
+// none, as AWS does.
 func (s *Service) cancelKeyDeletion(ctx context.Context, r *request, in *kms.CancelKeyDeletionInput) (*kms.CancelKeyDeletionOutput, error) {
-	k, err := s.transition(ctx, r, "kms:CancelKeyDeletion", *in.KeyId, func(k *store.Key) error {
-		if k.State != store.PendingDeletion {
+	k, err := s.controlKey(ctx, r, "kms:CancelKeyDeletion", *in.KeyId)
+	if err != nil {
+		return nil, err
+	}
+	k, err = s.update(ctx, k, func(_ *store.Tx, k *store.Key) error {
+		if k.State != store.PendingDeletion && k.State != store.PendingReplicaDeletion {
 			return s.invalidState(k, "is not pending deletion.")
 		}
-		k.State, k.DeletionDate = store.Disabled, time.Time{}
+		k.State, k.DeletionDate, k.PendingWindow = store.Disabled, time.Time{}, 0
+		if !hasMaterial(k) {
+			k.State = store.PendingImport
+		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &kms.CancelKeyDeletionOutput{KeyId: text("%s", s.keyARN(k.ID))}, nil
+	return &kms.CancelKeyDeletionOutput{KeyId: text("%s", s.keyARN(k.Ref))}, nil
 }
 
-// transition changes the state of a key, on disk before it returns. What the
-// HSM holds of a key that can no longer be used is dropped.
-func (s *Service) transition(ctx context.Context, r *request, action, keyID string, decide func(*store.Key) error) (*store.Key, error) {
-	name, err := s.parseKeyID(keyID)
-	if err != nil {
-		return nil, err
+// hasMaterial reports whether all that was imported into a key is there; it is
+// true of keys that import nothing.
+func hasMaterial(k *store.Key) bool {
+	if k.Origin != string(types.OriginTypeExternal) {
+		return true
 	}
-	if _, err := s.key(ctx, r, action, name); err != nil {
-		return nil, err
-	}
-	k, err := s.store.Transition(ctx, name.id, decide)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, s.noSuchKey(name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if k.State != store.Enabled {
-		s.forget(k)
-	}
-	return k, nil
-}
-
-func (s *Service) forget(k *store.Key) {
-	for _, b := range k.Backing {
-		s.token.Forget(b.Wrapped)
-		s.epochs.forget(k.ID, b.Version)
-	}
+	return k.Version != 0 && !slices.ContainsFunc(k.Imports, func(i store.Import) bool { return !i.Present && !i.Pending })
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go"
+	"github.com/google/uuid"
 
 	"github.com/sidekey/sidekey/hsm"
 	"github.com/sidekey/sidekey/keysvc"
@@ -100,11 +101,11 @@ func (s *server) start() {
 	var err error
 	ctx := context.Background()
 	log := slog.New(slog.NewTextHandler(&s.log, nil))
-	s.store, err = store.Open(ctx, s.cfg.Store)
+	s.store, err = store.Open(ctx, s.cfg.Store, s.cfg.StorePasswordFile)
 	must(s.t, err)
 	s.audit, err = audit.Open(audit.Config{Dir: s.auditDir()}, audit.ServiceKeysvc, log)
 	must(s.t, err)
-	s.svc, err = keysvc.New(ctx, s.cfg, s.store, s.token, s.audit, log)
+	s.svc, err = keysvc.New(ctx, s.cfg, s.store, s.token, nil, s.audit, log)
 	must(s.t, err)
 	ln, err := net.Listen("tcp", s.cfg.Listen)
 	must(s.t, err)
@@ -192,3 +193,6 @@ func codeOf(err error) string {
 	}
 	return ""
 }
+
+// refOf is the store's name of a single-Region key in the tests' region.
+func refOf(id string) store.Ref { return store.Ref{Region: region, ID: uuid.MustParse(id)} }

@@ -25,11 +25,13 @@ type operation struct {
 func define[In, Out any](name string, do func(*Service, context.Context, *request, *In) (*Out, error), required ...string) *operation {
 	rules := rulesOf(reflect.TypeFor[In](), required)
 	subject := subjectOf(reflect.TypeFor[In]())
+	tokens := grantTokensOf(reflect.TypeFor[In]())
 	encode := encoderOf(reflect.TypeFor[Out]())
 	return &operation{name: name, serve: func(ctx context.Context, s *Service, r *request, body, dst []byte) ([]byte, error) {
 		in := new(In)
 		malformed := decodeInput(body, in)
-		ctx = s.begin(ctx, r, subject(s, reflect.ValueOf(in).Elem()))
+		ctx = s.begin(ctx, r, subject(s, r.region, reflect.ValueOf(in).Elem()))
+		r.tokens = tokens(reflect.ValueOf(in).Elem())
 		if malformed != nil {
 			return dst, malformed
 		}

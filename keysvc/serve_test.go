@@ -60,7 +60,7 @@ func TestHealth(t *testing.T) {
 
 func TestStartWithoutHSM(t *testing.T) {
 	s := newServer(t)
-	_, err := keysvc.New(ctx, s.cfg, s.store, brokenToken{token}, s.audit, slog.New(slog.DiscardHandler))
+	_, err := keysvc.New(ctx, s.cfg, s.store, brokenToken{token}, nil, s.audit, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "no token in slot 7") {
 		t.Errorf("New: %v", err)
 	}

@@ -20,39 +20,23 @@ import (
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
-// Token is the HSM that the service uses. It is declared here so that the
-// service does not depend on PKCS#11.
-type Token interface {
-	// Random returns n random bytes of the HSM.
-	Random(ctx context.Context, n int) ([]byte, error)
-	// GenerateKey makes an AES-256 key inside the HSM and returns it wrapped
-	// under the root KEK.
-	GenerateKey(ctx context.Context) (wrapped []byte, err error)
-	// Encrypt seals plaintext with AES-256-GCM inside the HSM, under the
-	// subkey of the wrapped key and the epoch. BLOB.md has the derivation. The
-	// nonce that counts is the returned one.
-	Encrypt(ctx context.Context, wrapped []byte, epoch [16]byte, nonce [12]byte, plaintext, aad []byte) (usedNonce [12]byte, ciphertext []byte, err error)
-	// Decrypt reverses Encrypt. ok is false if the ciphertext, the nonce or
-	// the AAD is not what Encrypt made.
-	Decrypt(ctx context.Context, wrapped []byte, epoch [16]byte, nonce [12]byte, ciphertext, aad []byte) (plaintext []byte, ok bool, err error)
-	// Forget drops what the HSM session holds of the key.
-	Forget(wrapped []byte)
-	// Check reports whether the HSM answers.
-	Check(ctx context.Context) error
-}
-
 // Service answers the AWS KMS API.
 type Service struct {
 	cfg        Config
-	arnPrefix  string // of keys and aliases
+	prefixes   map[string]string // of ARNs of keys and aliases, by region served
 	store      *store.Store
+	storeKeys  *storeKeys
 	token      Token
+	openToken  OpenToken
 	audit      *audit.Log
 	log        *slog.Logger
 	verifier   *sigv4.Verifier
 	principals map[string]*principal // by access key ID
 	operations map[string]*operation
 	epochs     *epochs
+	held       *held
+	inToken    inToken
+	uses       uses
 	health     health
 	bodies     chan struct{} // one place for each large body in memory
 	buffers    sync.Pool     // of *[]byte: answers
@@ -63,8 +47,8 @@ type Service struct {
 
 // New returns a running service: from now on keys whose deletion date comes
 // are erased. It takes over neither st, tok nor al: the caller closes them
-// after Close.
-func New(ctx context.Context, cfg Config, st *store.Store, tok Token, al *audit.Log, log *slog.Logger) (*Service, error) {
+// after Close. open, which may be nil, opens the tokens of custom key stores.
+func New(ctx context.Context, cfg Config, st *store.Store, tok Token, open OpenToken, al *audit.Log, log *slog.Logger) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,31 +59,37 @@ func New(ctx context.Context, cfg Config, st *store.Store, tok Token, al *audit.
 	cfg = cfg.withDefaults()
 	s := &Service{
 		cfg:        cfg,
-		arnPrefix:  "arn:aws:kms:" + cfg.Region + ":" + cfg.Account + ":",
+		prefixes:   map[string]string{},
 		store:      st,
 		token:      tok,
+		openToken:  open,
 		audit:      al,
 		log:        log,
 		principals: principals,
 		operations: operations(),
 		epochs:     newEpochs(time.Now),
+		held:       newHeld(),
 		health:     health{parts: [3]bool{true, true, true}},
 		bodies:     make(chan struct{}, largeBodies),
 		buffers:    sync.Pool{New: func() any { b := make([]byte, 0, answerBuffer); return &b }},
 	}
-	s.verifier = &sigv4.Verifier{Service: "kms", Region: cfg.Region, Secret: s.secret, MaxSkew: maxSkew}
+	for _, region := range cfg.Regions {
+		s.prefixes[region] = "arn:aws:kms:" + region + ":" + cfg.Account + ":"
+	}
+	s.verifier = &sigv4.Verifier{Service: "kms", Secret: s.secret, MaxSkew: maxSkew}
 	if err := st.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("starting the key service: %w", err)
 	}
 	if err := tok.Check(ctx); err != nil {
 		return nil, fmt.Errorf("starting the key service: checking the HSM: %w", err)
 	}
-	if err := unlockStore(ctx, st, tok); err != nil {
+	if s.storeKeys, err = unlockStore(ctx, st, tok, cfg.Region); err != nil {
 		return nil, fmt.Errorf("starting the key service: %w", err)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.sweep(background) })
+	s.done.Go(func() { s.keepUses(background) })
 	return s, nil
 }
 
@@ -119,5 +109,6 @@ func (s *Service) Handler() http.Handler {
 func (s *Service) Close() error {
 	s.stop()
 	s.done.Wait()
-	return nil
+	s.held.close()
+	return s.closeKeyStores()
 }

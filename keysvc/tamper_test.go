@@ -20,23 +20,27 @@ import (
 // written to the file widens that: the changed key is refused, and said in the
 // log to be changed.
 func TestTamperedStore(t *testing.T) {
-	const victim, own, off = "(SELECT key_id FROM aliases WHERE name = 'alias/victim')", "(SELECT key_id FROM aliases WHERE name = 'alias/app-own')", "(SELECT key_id FROM aliases WHERE name = 'alias/off')"
+	const victim, own, off, pending = "(SELECT id FROM aliases WHERE name = 'alias/victim')", "(SELECT id FROM aliases WHERE name = 'alias/app-own')", "(SELECT id FROM aliases WHERE name = 'alias/off')", "(SELECT id FROM aliases WHERE name = 'alias/pending')"
+	edit := func(old, new, id string) string {
+		return "UPDATE keys SET doc = CAST(replace(CAST(doc AS TEXT), '" + old + "', '" + new + "') AS BLOB) WHERE id = " + id
+	}
 	for name, tc := range map[string]struct{ script, use string }{
-		"key enabled":           {"UPDATE keys SET state = 'Enabled' WHERE id = " + off, "alias/off"},
-		"deletion taken back":   {"UPDATE keys SET state = 'Enabled', deletion_date = NULL WHERE id = (SELECT key_id FROM aliases WHERE name = 'alias/pending')", "alias/pending"},
-		"deletion brought near": {"UPDATE keys SET deletion_date = 1 WHERE id = (SELECT key_id FROM aliases WHERE name = 'alias/pending')", "alias/pending"},
-		"material exchanged":    {"UPDATE backing_keys SET wrapped = (SELECT wrapped FROM backing_keys WHERE key_id = " + victim + ") WHERE key_id = " + own, "alias/app-own"},
-		"material added":        {"INSERT INTO backing_keys SELECT " + own + ", 2, wrapped, created FROM backing_keys WHERE key_id = " + victim, "alias/app-own"},
-		"material renumbered":   {"UPDATE backing_keys SET version = 3 WHERE key_id = " + own, "alias/app-own"},
-		"material removed":      {"DELETE FROM backing_keys WHERE key_id = " + own, "alias/app-own"},
-		"row of another key":    {"UPDATE keys SET (state, key_spec, key_usage, description, created, deletion_date, mac) = (SELECT state, key_spec, key_usage, description, created, deletion_date, mac FROM keys WHERE id = " + victim + ") WHERE id = " + off, "alias/off"},
-		"alias added":           {"INSERT INTO aliases SELECT 'alias/app-new', key_id, created, updated FROM aliases WHERE name = 'alias/victim'", "alias/app-new"},
-		"alias moved":           {"UPDATE aliases SET key_id = " + victim + " WHERE name = 'alias/app-own'", "alias/app-own"},
+		"key enabled":           {edit(`"State":"Disabled"`, `"State":"Enabled"`, off), "alias/off"},
+		"deletion taken back":   {edit(`"State":"PendingDeletion"`, `"State":"Enabled"`, pending), "alias/pending"},
+		"deletion brought near": {edit(`"DeletionDate":"2`, `"DeletionDate":"1`, pending), "alias/pending"},
+		"material exchanged":    {"UPDATE material SET (wrapped, doc, mac) = (SELECT wrapped, doc, mac FROM material WHERE id = " + victim + ") WHERE id = " + own, "alias/app-own"},
+		"material renumbered":   {"UPDATE material SET version = 3 WHERE id = " + own, "alias/app-own"},
+		"material removed":      {"DELETE FROM material WHERE id = " + own, "alias/app-own"},
+		"version counted up":    {edit(`"Version":1`, `"Version":2`, own), "alias/app-own"},
+		"row of another key":    {"UPDATE keys SET (doc, mac) = (SELECT doc, mac FROM keys WHERE id = " + victim + ") WHERE id = " + off, "alias/off"},
+		"row of another region": {"INSERT INTO keys SELECT 'us-east-1', id, due, key_store, doc, mac FROM keys WHERE id = " + own + "; UPDATE keys SET doc = x'7b7d' WHERE region <> 'us-east-1' AND id = " + own, "alias/app-own"},
+		"alias added":           {"INSERT INTO aliases SELECT region, 'alias/app-new', id, created, updated FROM aliases WHERE name = 'alias/victim'", "alias/app-new"},
+		"alias moved":           {"UPDATE aliases SET id = " + victim + " WHERE name = 'alias/app-own'", "alias/app-own"},
 		"alias renamed":         {"UPDATE aliases SET name = 'alias/app-2' WHERE name = 'alias/victim'", "alias/app-2"},
-		"MAC removed":           {"UPDATE keys SET mac = NULL WHERE id = " + own, "alias/app-own"},
-		"tag added":             {"INSERT INTO tags VALUES (" + own + ", 'a', 'b')", "alias/app-own"},
-		"description":           {"UPDATE keys SET description = 'x' WHERE id = " + own, "alias/app-own"},
-		"state kept by trigger": {"CREATE TRIGGER keep AFTER UPDATE OF state ON keys WHEN new.state <> 'Enabled' BEGIN UPDATE keys SET state = 'Enabled' WHERE id = new.id; END", ""},
+		"MAC removed":           {"UPDATE keys SET mac = zeroblob(32) WHERE id = " + own, "alias/app-own"},
+		"tag added":             {edit(`"Tags":{}`, `"Tags":{"a":"b"}`, own), "alias/app-own"},
+		"description":           {edit(`"Description":""`, `"Description":"x"`, own), "alias/app-own"},
+		"state kept by trigger": {"CREATE TRIGGER keep AFTER UPDATE OF doc ON keys WHEN CAST(new.doc AS TEXT) LIKE '%\"Disabled\"%' BEGIN UPDATE keys SET doc = CAST(replace(CAST(doc AS TEXT), '\"Disabled\"', '\"Enabled\"') AS BLOB) WHERE id = new.id; END", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t, keysvc.Allow{Actions: []string{"kms:*"}, Keys: []string{"alias/app-*"}})
@@ -75,7 +79,7 @@ func TestTamperedStore(t *testing.T) {
 			for alias, id := range ids {
 				if alias == tc.use {
 					_, err := s.admin().EnableKey(ctx, &kms.EnableKeyInput{KeyId: &id})
-					if name != "alias moved" && codeOf(err) != "KMSInternalException" {
+					if name != "alias moved" && !strings.HasPrefix(name, "material") && codeOf(err) != "KMSInternalException" {
 						t.Errorf("EnableKey: %v", err)
 					}
 				}
@@ -93,7 +97,7 @@ func TestTamperedMACKey(t *testing.T) {
 		"gone":             "DELETE FROM mac_key",
 		"byte changed":     "UPDATE mac_key SET sealed = CAST(substr(sealed, 1, 40) || (CASE WHEN substr(sealed, 41, 1) = x'00' THEN x'01' ELSE x'00' END) || substr(sealed, 42) AS BLOB)",
 		"short":            "UPDATE mac_key SET sealed = substr(sealed, 1, 20)",
-		"under a KMS key":  "UPDATE mac_key SET wrapped = (SELECT wrapped FROM backing_keys LIMIT 1)",
+		"under a KMS key":  "UPDATE mac_key SET wrapped = (SELECT wrapped FROM material LIMIT 1)",
 		"ciphertext blob":  "", // filled in below
 		"of another store": "ATTACH '" + other.dir + "/keys.db' AS other; UPDATE mac_key SET (wrapped, sealed) = (SELECT wrapped, sealed FROM other.mac_key)",
 	} {
@@ -105,7 +109,7 @@ func TestTamperedMACKey(t *testing.T) {
 			s.stop()
 			db := s.openFile()
 			if name == "ciphertext blob" {
-				_, err = db.Exec("UPDATE mac_key SET wrapped = (SELECT wrapped FROM backing_keys LIMIT 1), sealed = ?", blob.CiphertextBlob[37:])
+				_, err = db.Exec("UPDATE mac_key SET wrapped = (SELECT wrapped FROM material LIMIT 1), sealed = ?", blob.CiphertextBlob[37:])
 			} else {
 				_, err = db.Exec(script)
 			}
@@ -118,15 +122,15 @@ func TestTamperedMACKey(t *testing.T) {
 				}
 				return
 			}
-			st, err := store.Open(context.Background(), s.cfg.Store)
+			st, err := store.Open(context.Background(), s.cfg.Store, "")
 			must(t, err)
 			defer st.Close()
-			svc, err := keysvc.New(ctx, s.cfg, st, s.token, s.audit, slog.New(slog.DiscardHandler))
+			svc, err := keysvc.New(ctx, s.cfg, st, s.token, nil, s.audit, slog.New(slog.DiscardHandler))
 			if err == nil {
 				svc.Close()
 				t.Fatal("it has started")
 			}
-			if _, err := st.Key(ctx, uuid.MustParse(id)); err == nil {
+			if _, err := st.Key(ctx, store.Ref{Region: region, ID: uuid.MustParse(id)}); err == nil {
 				t.Error("a locked store answers")
 			}
 		})

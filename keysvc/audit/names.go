@@ -11,9 +11,10 @@ const (
 // Names of spans. Those that end in a dot are prefixes to the name of an
 // operation; see [SpanKMS], [SpanHSM] and [SpanS3].
 const (
-	SpanPrefixKMS = "kms."
-	SpanPrefixHSM = "hsm."
-	SpanPrefixS3  = "s3."
+	SpanPrefixKMS    = "kms."
+	SpanPrefixHSM    = "hsm."
+	SpanPrefixMemory = "memory."
+	SpanPrefixS3     = "s3."
 
 	SpanHSMEncrypt      = "hsm.encrypt"
 	SpanHSMDecrypt      = "hsm.decrypt"
@@ -32,6 +33,10 @@ func SpanKMS(operation string) string { return SpanPrefixKMS + operation }
 
 // SpanHSM names the span of a call to the HSM, such as encrypt.
 func SpanHSM(call string) string { return SpanPrefixHSM + call }
+
+// SpanMemory names the span of a use of a key in the memory of the key
+// service, such as sign.
+func SpanMemory(call string) string { return SpanPrefixMemory + call }
 
 // SpanS3 names the span of an S3 operation, such as PutObject.
 func SpanS3(operation string) string { return SpanPrefixS3 + operation }

@@ -75,11 +75,11 @@ func Start(t testing.TB, token keysvc.Token) *Server {
 func (s *Server) start(t testing.TB) {
 	t.Helper()
 	ctx := context.Background()
-	keys, err := store.Open(ctx, s.cfg.Store)
+	keys, err := store.Open(ctx, s.cfg.Store, s.cfg.StorePasswordFile)
 	must(t, err)
 	records, err := audit.Open(audit.Config{Dir: s.AuditDir()}, audit.ServiceKeysvc, s.log)
 	must(t, err)
-	service, err := keysvc.New(ctx, s.cfg, keys, s.token, records, s.log)
+	service, err := keysvc.New(ctx, s.cfg, keys, s.token, nil, records, s.log)
 	must(t, err)
 	listener, err := net.Listen("tcp", s.cfg.Listen)
 	must(t, err)

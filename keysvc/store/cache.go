@@ -6,6 +6,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,98 +15,158 @@ import (
 
 const (
 	// cacheLease bounds for how long copies in memory are used after the
-	// revision was last read from the file. Changes made through this Store
-	// are seen at once; this is the bound for changes made to the file by
-	// another process.
+	// revision was last read from the database. Changes made through this Store
+	// are seen at once; this is the bound for changes made by another process.
 	cacheLease = time.Second
 
-	// cacheKeys bounds the number of copies; a full cache starts empty again.
-	cacheKeys = 1 << 16
+	// cacheRows bounds the number of copies of each kind; a full cache starts
+	// empty again.
+	cacheRows = 1 << 16
 )
 
-// A copy is right for as long as the store's revision is the one it was read
-// at. The revision is read before the rows are, so that a copy is never newer
-// in name than in content.
-type cachedKey struct {
-	revision int64
-	key      *Key
+// A cache holds copies of rows. A copy is right for as long as the store's
+// revision is the one it was read at. The revision is read before the rows
+// are, so that a copy is never newer in name than in content.
+type cache[K comparable, V any] struct {
+	mu   sync.RWMutex
+	rows map[K]cached[V] // guarded by mu
 }
 
-type cachedAlias struct {
+type cached[V any] struct {
 	revision int64
-	key      uuid.UUID
+	value    V
+}
+
+type aliasName struct{ region, name string }
+
+type materialName struct {
+	Ref
+	version uint32
+}
+
+func (s *Store) resetCaches() {
+	s.keys.rows = map[Ref]cached[*Key]{}
+	s.aliases.rows = map[aliasName]cached[Ref]{}
+	s.materials.rows = map[materialName]cached[*Material]{}
+	s.grants.rows = map[Ref]cached[[]*Grant]{}
+}
+
+// get returns the copy of a row, or loads it in a transaction of one moment.
+func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func(*sql.Tx) (V, error)) (V, error) {
+	revision, err := s.currentRevision(ctx)
+	if err != nil {
+		return *new(V), err
+	}
+	c.mu.RLock()
+	have, ok := c.rows[name]
+	c.mu.RUnlock()
+	if ok && have.revision == revision {
+		return have.value, nil
+	}
+	tx, err := s.read.BeginTx(ctx, s.snapshot())
+	if err != nil {
+		return *new(V), err
+	}
+	defer tx.Rollback()
+	value, err := load(tx)
+	if err != nil {
+		return value, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.rows) >= cacheRows {
+		clear(c.rows)
+	}
+	c.rows[name] = cached[V]{revision, value}
+	return value, nil
 }
 
 // Key returns a key. The result is shared and must not be changed.
-func (s *Store) Key(ctx context.Context, id uuid.UUID) (*Key, error) {
-	revision, err := s.currentRevision(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	c, ok := s.keys[id]
-	s.mu.RUnlock()
-	if ok && c.revision == revision {
-		return c.key, nil
-	}
-	k, err := s.loadKeyNow(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.keys) >= cacheKeys {
-		clear(s.keys)
-	}
-	s.keys[id] = cachedKey{revision, k}
-	return k, nil
+func (s *Store) Key(ctx context.Context, ref Ref) (*Key, error) {
+	return s.keys.get(ctx, s, ref, func(tx *sql.Tx) (*Key, error) {
+		k, _, err := s.loadKey(ctx, tx, ref)
+		return k, err
+	})
 }
 
-func (s *Store) loadKeyNow(ctx context.Context, id uuid.UUID) (*Key, error) {
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+// Group returns the related keys of a multi-Region key, or the one key, sorted
+// by region.
+func (s *Store) Group(ctx context.Context, id uuid.UUID) ([]*Key, error) {
+	regions, err := s.regionsOf(ctx, s.read, id)
 	if err != nil {
 		return nil, fmt.Errorf("reading key %s: %w", id, err)
 	}
-	defer tx.Rollback()
-	return s.loadKey(ctx, tx, id)
+	keys := make([]*Key, 0, len(regions))
+	for _, region := range regions {
+		k, err := s.Key(ctx, Ref{region, id})
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
 }
 
-// Alias returns the ID of the key that a name points to.
-func (s *Store) Alias(ctx context.Context, name string) (uuid.UUID, error) {
-	revision, err := s.currentRevision(ctx)
-	if err != nil {
-		return uuid.Nil, err
-	}
-	s.mu.RLock()
-	c, ok := s.aliases[name]
-	s.mu.RUnlock()
-	if ok && c.revision == revision {
-		return c.key, nil
-	}
-	id, err := s.loadAliasNow(ctx, name)
-	if err != nil {
-		return uuid.Nil, fmt.Errorf("reading alias: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.aliases) >= cacheKeys {
-		clear(s.aliases)
-	}
-	s.aliases[name] = cachedAlias{revision, id}
-	return id, nil
+func (s *Store) regionsOf(ctx context.Context, q querier, id uuid.UUID) ([]string, error) {
+	rows, err := s.rows(ctx, q, "SELECT region FROM keys WHERE id = ? ORDER BY region", id[:])
+	return collect(rows, err, func(rows *sql.Rows) (region string, err error) {
+		err = rows.Scan(&region)
+		return region, err
+	})
 }
 
-func (s *Store) loadAliasNow(ctx context.Context, name string) (uuid.UUID, error) {
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return uuid.Nil, err
+// Alias returns the key that a name points to.
+func (s *Store) Alias(ctx context.Context, region, name string) (Ref, error) {
+	return s.aliases.get(ctx, s, aliasName{region, name}, func(tx *sql.Tx) (Ref, error) {
+		k, err := s.loadAlias(ctx, tx, region, name)
+		if err != nil {
+			return Ref{}, fmt.Errorf("reading alias: %w", err)
+		}
+		return k.Ref, nil
+	})
+}
+
+// loadAlias reads the key that a name points to. The row of the alias counts
+// only because the key's document names it.
+func (s *Store) loadAlias(ctx context.Context, q querier, region, name string) (*Key, error) {
+	var raw []byte
+	if err := s.row(ctx, q, "SELECT id FROM aliases WHERE region = ? AND name = ?", region, name).Scan(&raw); err != nil {
+		return nil, notFound(err)
 	}
-	defer tx.Rollback()
-	k, err := s.loadAlias(ctx, tx, name)
+	id, err := uuid.FromBytes(raw)
 	if err != nil {
-		return uuid.Nil, err
+		return nil, err
 	}
-	return k.ID, nil
+	k, _, err := s.loadKey(ctx, q, Ref{region, id})
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(k.Aliases, name) {
+		return nil, ErrTampered
+	}
+	return k, nil
+}
+
+// Material returns a version of a key's material. The result is shared and
+// must not be changed.
+func (s *Store) Material(ctx context.Context, ref Ref, version uint32) (*Material, error) {
+	return s.materials.get(ctx, s, materialName{ref, version}, func(tx *sql.Tx) (*Material, error) {
+		return s.loadMaterial(ctx, tx, ref, version)
+	})
+}
+
+// StoredMaterial reads a version back from the database, past the copy in
+// memory.
+func (s *Store) StoredMaterial(ctx context.Context, ref Ref, version uint32) (*Material, error) {
+	return s.loadMaterial(ctx, s.read, ref, version)
+}
+
+// Grants returns the grants of a key, sorted by ID. The result is shared and
+// must not be changed.
+func (s *Store) Grants(ctx context.Context, ref Ref) ([]*Grant, error) {
+	return s.grants.get(ctx, s, ref, func(tx *sql.Tx) ([]*Grant, error) {
+		return s.loadGrants(ctx, tx, ref)
+	})
 }
 
 // Revision returns the number that every change of the store increases.

@@ -6,37 +6,34 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"time"
 )
-
-// ErrTampered is returned for a key that is not as this service has written
-// it.
-var ErrTampered = errors.New("the rows of the key do not match their MAC")
 
 // MACKeySize is the length of the key that Unlock takes, in bytes.
 const MACKeySize = 32
 
 // macLabel separates these MACs from any other use of the same key.
-const macLabel = "sidekey key store, key, 1"
+const macLabel = "sidekey key store, row, 2"
 
-// Each key has one MAC over everything that decides what the key is and who may
-// use it: its row, every version of its material, its tags and the names of its
-// aliases. Whoever can write the file but not use the HSM can destroy keys and
-// bring back an earlier state of all rows of one key, and nothing else: not
-// enable a key, not exchange its material or leave a version out, not point an
-// alias, which may carry a permission, at it. The lists of keys and aliases,
-// and the dates of aliases, decide nothing and are not covered.
+// Every row that decides something has a MAC over its table, the columns that
+// it is found by and its document. Whoever can write to the database but not
+// use the HSM can destroy rows, and bring back an earlier state of one, and
+// nothing else: not enable a key, not exchange its material, not point an
+// alias, which may carry a permission, at it, not change, add or bring back a
+// grant without bringing back the whole key as it was then. That a key's
+// aliases and grants are all there and no others is in the key's own document:
+// the names of the aliases, and the number and the sum of the MACs of the
+// grants. The lists of keys, aliases and key stores, the dates of aliases and
+// the last uses decide nothing and are not covered.
 
 // SealedMACKey returns the stored form of the MACs' key: a backing key, wrapped,
 // and the MACs' key encrypted under it. It returns ErrNotFound for a new store.
 func (s *Store) SealedMACKey(ctx context.Context) (wrapped, sealed []byte, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT wrapped, sealed FROM mac_key").Scan(&wrapped, &sealed)
+	err = s.row(ctx, s.read, "SELECT wrapped, sealed FROM mac_key").Scan(&wrapped, &sealed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the MAC key: %w", notFound(err))
 	}
@@ -47,9 +44,9 @@ func (s *Store) SealedMACKey(ctx context.Context) (wrapped, sealed []byte, err e
 // was faster, that one's key stays. A store that has keys already must have had
 // a MAC key, so it gets no other.
 func (s *Store) CreateMACKey(ctx context.Context, wrapped, sealed []byte) error {
-	return s.change(ctx, "storing the MAC key", func(tx *sql.Tx) error {
+	return s.change(ctx, "storing the MAC key", func(t *Tx) error {
 		var made, keys int
-		if err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM mac_key), EXISTS (SELECT 1 FROM keys)").Scan(&made, &keys); err != nil {
+		if err := s.row(ctx, t.tx, "SELECT (SELECT count(*) FROM mac_key), (SELECT count(*) FROM (SELECT 1 FROM keys LIMIT 1) AS k)").Scan(&made, &keys); err != nil {
 			return err
 		}
 		if made != 0 {
@@ -58,27 +55,38 @@ func (s *Store) CreateMACKey(ctx context.Context, wrapped, sealed []byte) error 
 		if keys != 0 {
 			return errors.New("the store has keys and its MAC key is missing: restore the store from a backup")
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO mac_key (one, wrapped, sealed) VALUES (1, ?, ?)", wrapped, sealed)
+		_, err := s.exec(ctx, t.tx, "INSERT INTO mac_key (one, wrapped, sealed) VALUES (1, ?, ?)", wrapped, sealed)
 		return err
 	})
 }
 
 // Unlock gives the store the key of its MACs. It is called once, before
-// anything that reads or changes a key.
-func (s *Store) Unlock(key []byte) { s.macKey = slices.Clone(key) }
+// anything that reads or changes a key. Keys that an earlier version has
+// written into an SQLite file, which knew no regions, become those of region.
+func (s *Store) Unlock(ctx context.Context, key []byte, region string) error {
+	if len(key) != MACKeySize {
+		return fmt.Errorf("the MAC key of the key store has %d bytes", len(key))
+	}
+	s.macKey = slices.Clone(key)
+	return s.carryOver(ctx, region)
+}
 
-// mac returns the MAC of all that Key holds.
-func (s *Store) mac(k *Key) ([]byte, error) {
+// rowMAC is the MAC of a row: its table, what it is found by, and what it says.
+func (s *Store) rowMAC(table string, parts ...[]byte) ([]byte, error) {
 	if len(s.macKey) != MACKeySize {
 		return nil, errors.New("the key store is locked")
 	}
+	b := appendSized(appendSized(make([]byte, 0, 1024), []byte(macLabel)), []byte(table))
+	for _, part := range parts {
+		b = appendSized(b, part)
+	}
 	h := hmac.New(sha256.New, s.macKey)
-	h.Write(appendKey(nil, k))
+	h.Write(b)
 	return h.Sum(nil), nil
 }
 
-func (s *Store) verify(k *Key, mac []byte) error {
-	want, err := s.mac(k)
+func (s *Store) checkRow(mac []byte, table string, parts ...[]byte) error {
+	want, err := s.rowMAC(table, parts...)
 	if err != nil {
 		return err
 	}
@@ -88,54 +96,47 @@ func (s *Store) verify(k *Key, mac []byte) error {
 	return nil
 }
 
-// remac writes the MAC of a key that was verified and then changed. It is that
-// of what is in memory: what the file has made of it is seen at the next read.
-func (s *Store) remac(ctx context.Context, tx *sql.Tx, k *Key) error {
-	mac, err := s.mac(k)
-	if err != nil {
-		return err
-	}
-	return oneRow(tx.ExecContext(ctx, "UPDATE keys SET mac = ? WHERE id = ?", mac, k.ID[:]))
+// appendSized gives every part a length, so that two different rows never
+// have the same encoding.
+func appendSized(b, part []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
+	return append(b, part...)
 }
 
-// appendKey encodes a key for its MAC. Every part has a length or a fixed size,
-// so two different keys never have the same encoding.
-func appendKey(b []byte, k *Key) []byte {
-	b = appendSized(b, macLabel)
-	b = append(b, k.ID[:]...)
-	for _, field := range []string{string(k.State), k.Spec, k.Usage, k.Description} {
-		b = appendSized(b, field)
+func (s *Store) keyMAC(ref Ref, doc []byte) ([]byte, error) {
+	return s.rowMAC("keys", []byte(ref.Region), ref.ID[:], doc)
+}
+
+func (s *Store) materialMAC(ref Ref, version uint32, wrapped, doc []byte) ([]byte, error) {
+	return s.rowMAC("material", []byte(ref.Region), ref.ID[:], binary.BigEndian.AppendUint32(nil, version), wrapped, doc)
+}
+
+func (s *Store) grantMAC(ref Ref, id string, doc []byte) ([]byte, error) {
+	return s.rowMAC("grants", []byte(ref.Region), ref.ID[:], []byte(id), doc)
+}
+
+func (s *Store) keyStoreMAC(id string, doc []byte) ([]byte, error) {
+	return s.rowMAC("key_stores", []byte(id), doc)
+}
+
+// add adds a grant's MAC to the sum, or takes it away: XOR is its own inverse.
+func (g *GrantSum) add(mac []byte, count int) {
+	sum := make([]byte, len(mac))
+	copy(sum, g.Sum)
+	for i := range mac {
+		sum[i] ^= mac[i]
 	}
-	b = appendTime(b, k.Created)
-	b = appendTime(b, k.DeletionDate)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(k.Backing)))
-	for _, v := range k.Backing {
-		b = binary.BigEndian.AppendUint32(b, v.Version)
-		b = appendSized(b, string(v.Wrapped))
-		b = appendTime(b, v.Created)
+	g.Count, g.Sum = g.Count+count, sum
+	if g.Count == 0 {
+		g.Sum = nil
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(k.Tags)))
-	for _, name := range slices.Sorted(maps.Keys(k.Tags)) {
-		b = appendSized(b, name)
-		b = appendSized(b, k.Tags[name])
-	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(k.Aliases)))
-	for _, name := range k.Aliases {
-		b = appendSized(b, name)
+}
+
+// document is the JSON of a row. Its bytes are what the MAC covers.
+func document(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("store: " + err.Error()) // the types of this package always encode
 	}
 	return b
-}
-
-func appendSized(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
-	return append(b, s...)
-}
-
-// appendTime encodes a time as it is stored, in milliseconds; the zero time is
-// that of no date.
-func appendTime(b []byte, t time.Time) []byte {
-	if t.IsZero() {
-		return append(b, 0)
-	}
-	return binary.BigEndian.AppendUint64(append(b, 1), uint64(t.UnixMilli()))
 }

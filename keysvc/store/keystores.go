@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// KeyStores returns all custom key stores, sorted by ID.
+func (s *Store) KeyStores(ctx context.Context) ([]*KeyStore, error) {
+	rows, err := s.rows(ctx, s.read, "SELECT id, doc, mac FROM key_stores ORDER BY id")
+	list, err := collect(rows, err, func(rows *sql.Rows) (*KeyStore, error) {
+		var id string
+		var doc, mac []byte
+		if err := rows.Scan(&id, &doc, &mac); err != nil {
+			return nil, err
+		}
+		return s.parseKeyStore(id, doc, mac)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing key stores: %w", err)
+	}
+	return list, nil
+}
+
+// KeyStore returns a custom key store.
+func (s *Store) KeyStore(ctx context.Context, id string) (*KeyStore, error) {
+	return s.loadKeyStore(ctx, s.read, id)
+}
+
+func (s *Store) loadKeyStore(ctx context.Context, q querier, id string) (*KeyStore, error) {
+	var doc, mac []byte
+	if err := s.row(ctx, q, "SELECT doc, mac FROM key_stores WHERE id = ?", id).Scan(&doc, &mac); err != nil {
+		return nil, fmt.Errorf("reading key store: %w", notFound(err))
+	}
+	return s.parseKeyStore(id, doc, mac)
+}
+
+func (s *Store) parseKeyStore(id string, doc, mac []byte) (*KeyStore, error) {
+	if err := s.checkRow(mac, "key_stores", []byte(id), doc); err != nil {
+		return nil, fmt.Errorf("reading key store: %w", err)
+	}
+	ks := &KeyStore{}
+	return ks, json.Unmarshal(doc, ks)
+}
+
+// CreateKeyStore adds a custom key store. check, which is given those there
+// are, may refuse; its error is returned as it is.
+func (s *Store) CreateKeyStore(ctx context.Context, ks KeyStore, check func([]*KeyStore) error) error {
+	return s.change(ctx, "creating key store", func(t *Tx) error {
+		rows, err := s.rows(ctx, t.tx, "SELECT id, doc, mac FROM key_stores ORDER BY id")
+		list, err := collect(rows, err, func(rows *sql.Rows) (*KeyStore, error) {
+			var id string
+			var doc, mac []byte
+			if err := rows.Scan(&id, &doc, &mac); err != nil {
+				return nil, err
+			}
+			return s.parseKeyStore(id, doc, mac)
+		})
+		if err != nil {
+			return err
+		}
+		if err := check(list); err != nil {
+			return err
+		}
+		ks.Created = moment(ks.Created)
+		doc := document(ks)
+		mac, err := s.keyStoreMAC(ks.ID, doc)
+		if err != nil {
+			return err
+		}
+		_, err = s.exec(ctx, t.tx, "INSERT INTO key_stores (id, doc, mac) VALUES (?, ?, ?)", ks.ID, doc, mac)
+		return err
+	})
+}
+
+// UpdateKeyStore changes a custom key store as do says, in one transaction
+// with the reading of it. An error of do is returned as it is.
+func (s *Store) UpdateKeyStore(ctx context.Context, id string, do func(*KeyStore) error) (*KeyStore, error) {
+	var ks *KeyStore
+	err := s.change(ctx, "changing key store", func(t *Tx) (err error) {
+		if ks, err = s.loadKeyStore(ctx, t.tx, id); err != nil {
+			return err
+		}
+		if err := do(ks); err != nil {
+			return err
+		}
+		doc := document(ks)
+		mac, err := s.keyStoreMAC(id, doc)
+		if err != nil {
+			return err
+		}
+		return oneRow(s.exec(ctx, t.tx, "UPDATE key_stores SET doc = ?, mac = ? WHERE id = ?", doc, mac, id))
+	})
+	return ks, err
+}
+
+// ErrInUse is returned for a custom key store that keys are in.
+var ErrInUse = errors.New("the key store has keys")
+
+// DeleteKeyStore removes a custom key store that no key is in.
+func (s *Store) DeleteKeyStore(ctx context.Context, id string) error {
+	return s.change(ctx, "deleting key store", func(t *Tx) error {
+		var keys int
+		if err := s.row(ctx, t.tx, "SELECT count(*) FROM (SELECT 1 FROM keys WHERE key_store = ? AND key_store <> '' LIMIT 1) AS k", id).Scan(&keys); err != nil {
+			return err
+		}
+		if keys != 0 {
+			return ErrInUse
+		}
+		return oneRow(s.exec(ctx, t.tx, "DELETE FROM key_stores WHERE id = ?", id))
+	})
+}
