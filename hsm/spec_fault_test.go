@@ -198,6 +198,25 @@ func TestSupportsRemembers(t *testing.T) {
 	}
 }
 
+// One RSA key is made for all the lengths, and none of the longer ones.
+func TestSupportsRSA(t *testing.T) {
+	f := shimmed(t)
+	for _, specs := range [][]string{{"RSA_4096", "RSA_3072", "RSA_2048"}, {"RSA_2048", "RSA_4096", "RSA_3072"}} {
+		tok := f.open(f.config())
+		calls := f.calls(func() {
+			for _, spec := range specs {
+				if !tok.Supports(spec) {
+					t.Errorf("Supports(%s) = false", spec)
+				}
+			}
+		})
+		if n := count(calls, "C_GenerateKeyPair"); n != 1 {
+			t.Errorf("%v: %d keys made, want 1", specs, n)
+		}
+		f.must(tok.Close())
+	}
+}
+
 // A token that gives wrong results is noticed before a key is handed out.
 func TestProofs(t *testing.T) {
 	f := shimmed(t)

@@ -56,6 +56,9 @@ func (t *Token) Supports(spec string) bool {
 	if supported, known := t.features.get(spec); known {
 		return supported
 	}
+	if ks.family == familyRSA && spec != cheapestRSA && !t.Supports(cheapestRSA) {
+		return false
+	}
 	supported, _, _ := t.features.flight.Do(spec, func() (any, error) { return t.probeSpec(ks), nil })
 	return supported.(bool)
 }
@@ -100,15 +103,14 @@ func definite(err error) bool {
 	return false
 }
 
-// probeSpec does with a new key all that its spec is for. An RSA-2048 key
-// stands for the longer ones, which take seconds to make, if the token says
-// that it makes them.
+// cheapestRSA stands for the longer keys, which take seconds to make, if the
+// token says that it makes them.
+const cheapestRSA = "RSA_2048"
+
+// probeSpec does with a new key all that its spec is for.
 func (c *conn) probeSpec(ctx context.Context, ks *keySpec) error {
-	if ks.family == familyRSA {
-		if err := c.coversRSA(ctx, ks); err != nil {
-			return err
-		}
-		ks, _ = specOf("RSA_2048")
+	if ks.family == familyRSA && ks.name != cheapestRSA {
+		return c.coversRSA(ctx, ks)
 	}
 	b, err := c.bring(ctx, ks, generated(ks), func() {})
 	if err != nil {
