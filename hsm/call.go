@@ -109,17 +109,22 @@ func doWithin[T any](ctx context.Context, t *Token, limit time.Duration, f attem
 		if err != nil {
 			return zero, err
 		}
+		closed := c.closed.Load()
 		v, err := f(ctx, c)
 		if err == nil {
 			return v, nil
 		}
-		switch t.judge(ctx, c, err) {
+		switch t.judge(ctx, c, closed, err) {
 		case verdictFail:
 			return zero, err
 		case verdictRepaired:
 			repaired++
 		case verdictReplaced:
 			replaced++
+		case verdictWait:
+			if late := pause(ctx); late != nil {
+				return zero, fmt.Errorf("%w: %w", late, err)
+			}
 		}
 		if repaired > 1 || replaced > t.sessions {
 			return zero, err
@@ -133,11 +138,12 @@ const (
 	verdictFail     verdict = iota
 	verdictRepaired         // the conn is dropped: try on the next
 	verdictReplaced         // the session is closed: try with another
-	verdictWait             // not tried yet: wait for a session
+	verdictWait             // not tried yet: a session of ours is coming free
 )
 
-// judge decides what a failure means, and drops the conn if it is dead.
-func (t *Token) judge(ctx context.Context, c *conn, err error) verdict {
+// judge decides what a failure means, and drops the conn if it is dead. closed
+// is how many sessions had been closed before the attempt.
+func (t *Token) judge(ctx context.Context, c *conn, closed int64, err error) verdict {
 	switch kindOf(err) {
 	case kindLost:
 		t.lost(c, err)
@@ -145,8 +151,7 @@ func (t *Token) judge(ctx context.Context, c *conn, err error) verdict {
 	case kindSession:
 		return verdictReplaced
 	case kindExhausted:
-		if ctx.Err() == nil && c.pool.others() {
-			c.pool.yield(ctx)
+		if c.closed.Load() != closed || c.mayClose() || t.live() != c {
 			return verdictWait
 		}
 	case kindAmbiguous:
@@ -156,4 +161,14 @@ func (t *Token) judge(ctx context.Context, c *conn, err error) verdict {
 		}
 	}
 	return verdictFail
+}
+
+// pause is between two attempts to open a session.
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
@@ -26,10 +27,17 @@ type conn struct {
 
 	pool    *pool
 	objects *objects
+	closed  atomic.Int64 // sessions that have been closed
 }
 
 func (c *conn) newSession() *session {
-	return &session{mod: c.mod, slot: c.slot, epoch: c.epoch}
+	return &session{mod: c.mod, slot: c.slot, epoch: c.epoch, closed: &c.closed}
+}
+
+// mayClose reports whether a session that the token could not give now may come
+// from another call of ours, be it one that hangs.
+func (c *conn) mayClose() bool {
+	return c.pool.others() || c.objects.closing() || c.t.hung.Load() > 0
 }
 
 func (c *conn) enter(ctx context.Context) error {

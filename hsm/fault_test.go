@@ -216,6 +216,109 @@ func TestSessionLimit(t *testing.T) {
 	wg.Wait()
 }
 
+// Sessions that are closed after errors, or hang, come back to the token; a
+// call that finds none meanwhile waits for them.
+func TestSessionLimitWhileClosing(t *testing.T) {
+	f := shimmed(t)
+	cfg := f.config()
+	cfg.Sessions = 16
+	f.misbehave("C_OpenSession limit 3") // one for the calls
+	tok := f.open(cfg)
+	wrapped := generate(t, tok)
+	ciphertext := encrypt(t, tok, wrapped)
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range 20 {
+				if (g+i)%3 == 0 {
+					if _, ok, err := tok.Decrypt(context.Background(), wrapped, epoch1, nonce1, ciphertext[1:], aad1); ok || err != nil {
+						t.Errorf("Decrypt of other bytes = %v, %v", ok, err)
+					}
+					continue
+				}
+				got, ok, err := tok.Decrypt(context.Background(), wrapped, epoch1, nonce1, ciphertext, aad1)
+				if err != nil || !ok || !bytes.Equal(got, text1) {
+					t.Errorf("Decrypt = %v, %v", ok, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	f.misbehave("C_OpenSession limit 3", "C_GenerateRandom hangone")
+	ctx, cancel := within(50 * time.Millisecond)
+	defer cancel()
+	if _, err := tok.Random(ctx, 8); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Random: %v, want the deadline", err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { f.misbehave("C_OpenSession limit 3") })
+	decrypts(t, tok, wrapped, ciphertext)
+}
+
+// With a session that never comes back, the error says what is missing, and that
+// it was waited for.
+func TestSessionLimitDeadline(t *testing.T) {
+	f := shimmed(t)
+	f.misbehave("C_OpenSession limit 3")
+	tok := f.open(f.hasty())
+	f.misbehave("C_OpenSession limit 3", "C_GenerateRandom hang")
+	for range 2 {
+		ctx, cancel := within(50 * time.Millisecond)
+		_, err := tok.Random(ctx, 8)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Random: %v, want the deadline", err)
+		}
+	}
+	f.misbehave("C_OpenSession limit 3")
+	eventually(t, "Random", func() error { _, err := tok.Random(context.Background(), 8); return err })
+}
+
+// The calls of a busy pool give up a session for the one that holds the keys,
+// when that has to be opened anew.
+func TestSessionLimitOfKeeper(t *testing.T) {
+	f := shimmed(t)
+	cfg := f.config()
+	cfg.Sessions = 8
+	f.misbehave("C_OpenSession limit 5")
+	tok := f.open(cfg)
+	first, second := generate(t, tok), generate(t, tok)
+	ciphertext := encrypt(t, tok, first)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := tok.Random(context.Background(), 8); err != nil {
+					t.Errorf("Random: %v", err)
+				}
+			}
+		})
+	}
+	for range 5 {
+		f.misbehave("C_OpenSession limit 5", "C_UnwrapKey hangone")
+		ctx, cancel := within(200 * time.Millisecond)
+		if _, _, err := tok.Encrypt(ctx, second, epoch1, nonce1, text1, aad1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Encrypt: %v, want the deadline", err)
+		}
+		cancel()
+		start := time.Now()
+		decrypts(t, tok, first, ciphertext)
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("Decrypt took %v", took)
+		}
+		f.misbehave("C_OpenSession limit 5")
+		time.Sleep(20 * time.Millisecond) // the call goes on
+		tok.Forget(second)
+	}
+	close(stop)
+	wg.Wait()
+}
+
 // A session for the objects is worth more than an idle one of the pool.
 func TestSessionLimitWhileHung(t *testing.T) {
 	f := shimmed(t)

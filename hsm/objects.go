@@ -37,6 +37,7 @@ type objects struct {
 	byKey   map[objectKey]*list.Element // of *object
 	lru     *list.List                  // front is the latest
 	keeper  *keeper                     // nil until needed
+	ending  int                         // keepers that are retired but not closed
 	retired bool
 }
 
@@ -190,7 +191,7 @@ func (o *objects) release(e *object) {
 	end := o.unref(k)
 	o.mu.Unlock()
 	if end {
-		o.c.t.work.start(k.s.closeLate)
+		o.c.t.work.start(func() { o.close(k) })
 	}
 	if last {
 		o.c.t.work.start(func() { o.flush(context.Background()) })
@@ -334,6 +335,7 @@ func (o *objects) retireKeeper(k *keeper) (end bool) {
 		return false
 	}
 	close(k.gone)
+	o.ending++
 	if o.keeper == k {
 		o.keeper = nil
 	}
@@ -352,8 +354,23 @@ func (o *objects) retire() {
 	end := k != nil && o.retireKeeper(k)
 	o.mu.Unlock()
 	if end {
-		k.s.closeLate()
+		o.close(k)
 	}
+}
+
+// close is the end of a keeper.
+func (o *objects) close(k *keeper) {
+	k.s.closeLate()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ending--
+}
+
+// closing reports whether there are keepers whose end is to come.
+func (o *objects) closing() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ending > 0
 }
 
 // keeperLease is the turn in the keeper's session. Few errors spoil it: making
@@ -366,7 +383,12 @@ type keeperLease struct {
 
 func (l *keeperLease) session() *session { return l.k.s }
 
-func (l *keeperLease) spoil(error) {}
+// spoil has the pool make room for the keeper: without it no key is made ready.
+func (l *keeperLease) spoil(err error) {
+	if kindOf(err) == kindExhausted {
+		l.o.c.pool.makeRoom()
+	}
+}
 
 func (l *keeperLease) done(err error) {
 	var active activeError
@@ -391,6 +413,6 @@ func (l *keeperLease) giveBack() {
 	end := l.o.unref(l.k)
 	l.o.mu.Unlock()
 	if end {
-		l.k.s.closeLate()
+		l.o.close(l.k)
 	}
 }

@@ -21,7 +21,8 @@ type pool struct {
 
 	mu      sync.Mutex
 	idle    []*session // last used last
-	lent    int
+	lent    int        // in use, or being closed
+	wanted  bool       // the next to become idle is to be closed
 	retired bool
 }
 
@@ -54,31 +55,34 @@ func (p *pool) acquire(ctx context.Context) (*poolLease, error) {
 	return &poolLease{p: p, s: p.c.newSession()}, nil
 }
 
-// others reports whether a session that the token could not give now may come
-// from another call of ours.
+// others reports whether calls use sessions, or could.
 func (p *pool) others() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lent+len(p.idle) > 0
 }
 
-// yield makes room in a token that has no session left, by closing an idle one
-// or by waiting a moment for one to become idle.
-func (p *pool) yield(ctx context.Context) {
+// makeRoom gives the token a session back: an idle one, or the next to become
+// idle. Its caller is inside the gate.
+func (p *pool) makeRoom() {
 	p.mu.Lock()
-	var s *session
-	if len(p.idle) > 0 {
-		s, p.idle = p.idle[0], p.idle[1:]
-	}
-	p.mu.Unlock()
-	if s != nil {
-		s.closeLate()
+	if len(p.idle) == 0 {
+		p.wanted = p.lent > 0
+		p.mu.Unlock()
 		return
 	}
-	select {
-	case <-time.After(time.Millisecond):
-	case <-ctx.Done():
-	}
+	s := p.idle[0]
+	p.idle = p.idle[1:]
+	p.lent++ // until it is closed
+	p.mu.Unlock()
+	s.close()
+	p.ended()
+}
+
+func (p *pool) ended() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lent--
 }
 
 // retire closes the idle sessions; those in use are closed when they come back.
@@ -101,31 +105,40 @@ func (l *poolLease) session() *session { return l.s }
 
 func (l *poolLease) spoil(error) { l.s.close() }
 
-// done keeps the session if it is still good. After CKR_SESSION_COUNT the
-// permit is held back for a while if another call can make do without it.
+// done keeps the session if it is still good and not wanted elsewhere. After
+// CKR_SESSION_COUNT, and with a session that is given up, the permit is held back
+// for a while if another call can make do without it.
 func (l *poolLease) done(err error) {
-	l.p.mu.Lock()
-	l.p.lent--
-	keep := l.s.opened && err == nil && !l.p.retired
-	if keep {
-		l.p.idle = append(l.p.idle, l.s)
-	}
-	l.p.mu.Unlock()
-	if !keep {
+	kept, wanted := l.p.keep(l.s, err)
+	if !kept {
 		l.s.closeLate()
+		l.p.ended()
 	}
-	if kindOf(err) == kindExhausted && l.p.others() {
+	if (wanted || kindOf(err) == kindExhausted) && l.p.others() {
 		time.AfterFunc(regrow, l.permit)
 		return
 	}
 	l.permit()
 }
 
+func (p *pool) keep(s *session, err error) (kept, wanted bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !s.opened || err != nil || p.retired {
+		return false, false
+	}
+	if p.wanted {
+		p.wanted = false
+		return false, true
+	}
+	p.lent--
+	p.idle = append(p.idle, s)
+	return true, false
+}
+
 // overrun lets the pool open another session while the abandoned one hangs.
 func (l *poolLease) overrun() {
-	l.p.mu.Lock()
-	l.p.lent--
-	l.p.mu.Unlock()
+	l.p.ended()
 	l.permit()
 }
 

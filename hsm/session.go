@@ -28,6 +28,7 @@ type session struct {
 	slot      uint
 	handle    pkcs11.SessionHandle
 	opened    bool
+	closed    *atomic.Int64 // of the conn
 	abandoned atomic.Bool
 }
 
@@ -60,6 +61,7 @@ func (s *session) close() {
 	if s.opened {
 		s.opened = false
 		_ = s.mod.p11.CloseSession(s.handle)
+		s.closed.Add(1)
 	}
 }
 
