@@ -351,7 +351,7 @@ func TestErrorTexts(t *testing.T) {
 		{"RSA", createKey(kms.CreateKeyInput{KeySpec: "RSA_2048", KeyUsage: "SIGN_VERIFY"}), "UnsupportedOperationException", "KeySpec RSA_2048 is not supported by this key service."},
 		{"spec twice", createKey(kms.CreateKeyInput{KeySpec: "SYMMETRIC_DEFAULT", CustomerMasterKeySpec: "SYMMETRIC_DEFAULT"}), "ValidationException", "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated."},
 		{"usage", createKey(kms.CreateKeyInput{KeyUsage: "SIGN_VERIFY"}), "ValidationException", "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
-		{"policy", createKey(kms.CreateKeyInput{Policy: ptr("{}")}), "UnsupportedOperationException", "Policy is not supported by this key service: key policies are not enforced."},
+		{"policy", createKey(kms.CreateKeyInput{Policy: ptr("{}")}), "MalformedPolicyDocumentException", "Policy contains no statement."},
 		{"tag twice", createKey(kms.CreateKeyInput{Tags: []types.Tag{{TagKey: ptr("a"), TagValue: ptr("")}, {TagKey: ptr("a"), TagValue: ptr("")}}}), "TagException", "Duplicate tag keys"},
 		{"reserved tag", createKey(kms.CreateKeyInput{Tags: []types.Tag{{TagKey: ptr("aws:a"), TagValue: ptr("")}}}), "TagException", "Tags beginning with aws: are reserved"},
 		{"many tags", createKey(kms.CreateKeyInput{Tags: manyTags(51)}), "TagException", "Too many tags"},

@@ -88,7 +88,7 @@ func (s *Service) shapeKey(ctx context.Context, r *request, k *store.Key, in *km
 	case multi:
 		k.PrimaryRegion = k.Region
 	}
-	if k.Policy, err = s.newPolicy(r, in.Policy, in.BypassPolicyLockoutSafetyCheck); err != nil {
+	if k.Policy, err = s.newPolicy(r, k.Ref, in.Policy, in.BypassPolicyLockoutSafetyCheck); err != nil {
 		return err
 	}
 	return s.protect(k)

@@ -84,6 +84,12 @@ func operations() map[string]*operation {
 		command("DeleteAlias", (*Service).deleteAlias, "AliasName"),
 		define("ListAliases", (*Service).listAliases),
 		define("ListResourceTags", (*Service).listResourceTags, "KeyId"),
+		command("TagResource", (*Service).tagResource, "KeyId", "Tags"),
+		command("UntagResource", (*Service).untagResource, "KeyId", "TagKeys"),
+		command("UpdateKeyDescription", (*Service).updateKeyDescription, "KeyId", "Description"),
+		command("PutKeyPolicy", (*Service).putKeyPolicy, "KeyId", "Policy"),
+		define("GetKeyPolicy", (*Service).getKeyPolicy, "KeyId"),
+		define("ListKeyPolicies", (*Service).listKeyPolicies, "KeyId"),
 		define("Encrypt", (*Service).encrypt, "KeyId", "Plaintext"),
 		define("Decrypt", (*Service).decrypt),
 		define("ReEncrypt", (*Service).reEncrypt, "DestinationKeyId"),
@@ -101,11 +107,11 @@ var unbuilt = [...]string{
 	"ConnectCustomKeyStore", "CreateCustomKeyStore", "CreateGrant", "DeleteCustomKeyStore",
 	"DeleteImportedKeyMaterial", "DeriveSharedSecret", "DescribeCustomKeyStores", "DisableKeyRotation",
 	"DisconnectCustomKeyStore", "EnableKeyRotation", "GenerateDataKeyPair",
-	"GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "GetKeyLastUsage", "GetKeyPolicy",
+	"GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "GetKeyLastUsage",
 	"GetKeyRotationStatus", "GetParametersForImport", "GetPublicKey", "ImportKeyMaterial", "ListGrants",
-	"ListKeyPolicies", "ListKeyRotations", "ListRetirableGrants", "PutKeyPolicy", "ReplicateKey",
-	"RetireGrant", "RevokeGrant", "RotateKeyOnDemand", "Sign", "TagResource", "UntagResource",
-	"UpdateCustomKeyStore", "UpdateKeyDescription", "UpdatePrimaryRegion", "Verify", "VerifyMac",
+	"ListKeyRotations", "ListRetirableGrants", "ReplicateKey",
+	"RetireGrant", "RevokeGrant", "RotateKeyOnDemand", "Sign",
+	"UpdateCustomKeyStore", "UpdatePrimaryRegion", "Verify", "VerifyMac",
 }
 
 func notBuilt(name string) *operation {

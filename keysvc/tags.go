@@ -14,7 +14,12 @@ import (
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
-const maxTags = 50
+const (
+	maxTags = 50
+
+	// servicePrefix begins the names of tags that are about this service.
+	servicePrefix = "sidekey:"
+)
 
 func checkTags(list []types.Tag) (map[string]string, error) {
 	if len(list) > maxTags {
@@ -26,12 +31,81 @@ func checkTags(list []types.Tag) (map[string]string, error) {
 		if strings.HasPrefix(strings.ToLower(name), "aws:") {
 			return nil, &types.TagException{Message: text("Tags beginning with aws: are reserved")}
 		}
+		if strings.HasPrefix(name, servicePrefix) && name != protectionTag {
+			return nil, &types.TagException{Message: text("Tags beginning with %s are reserved", servicePrefix)}
+		}
 		if _, ok := tags[name]; ok {
 			return nil, &types.TagException{Message: text("Duplicate tag keys")}
 		}
 		tags[name] = value(t.TagValue)
 	}
 	return tags, nil
+}
+
+// tagKey adds tags to a key. What protection it has was decided when it was
+// made: the tag that asked for it cannot become untrue.
+func tagKey(k *store.Key, tags map[string]string) error {
+	if asked, ok := tags[protectionTag]; ok && asked != k.Protection {
+		return &types.TagException{Message: text("The protection of the key is %s: the tag %s cannot have another value", k.Protection, protectionTag)}
+	}
+	all := maps.Clone(tags)
+	for name, have := range k.Tags {
+		if _, ok := all[name]; !ok {
+			all[name] = have
+		}
+	}
+	if len(all) > maxTags {
+		return &types.TagException{Message: text("Too many tags")}
+	}
+	k.Tags = all
+	return nil
+}
+
+func (s *Service) tagResource(ctx context.Context, r *request, in *kms.TagResourceInput) error {
+	tags, err := checkTags(in.Tags)
+	if err != nil {
+		return err
+	}
+	return s.changeKey(ctx, r, "kms:TagResource", *in.KeyId, func(k *store.Key) error { return tagKey(k, tags) })
+}
+
+func (s *Service) untagResource(ctx context.Context, r *request, in *kms.UntagResourceInput) error {
+	for _, name := range in.TagKeys {
+		if strings.HasPrefix(strings.ToLower(name), "aws:") {
+			return &types.TagException{Message: text("Tags beginning with aws: are reserved")}
+		}
+	}
+	return s.changeKey(ctx, r, "kms:UntagResource", *in.KeyId, func(k *store.Key) error {
+		left := maps.Clone(k.Tags)
+		for _, name := range in.TagKeys {
+			delete(left, name)
+		}
+		k.Tags = left
+		return nil
+	})
+}
+
+func (s *Service) updateKeyDescription(ctx context.Context, r *request, in *kms.UpdateKeyDescriptionInput) error {
+	return s.changeKey(ctx, r, "kms:UpdateKeyDescription", *in.KeyId, func(k *store.Key) error {
+		k.Description = *in.Description
+		return nil
+	})
+}
+
+// changeKey changes what a key is called and labelled, unless it waits for its
+// deletion.
+func (s *Service) changeKey(ctx context.Context, r *request, action, keyID string, do func(*store.Key) error) error {
+	k, err := s.controlKey(ctx, r, action, keyID)
+	if err != nil {
+		return err
+	}
+	_, err = s.update(ctx, k, func(_ *store.Tx, k *store.Key) error {
+		if err := s.notPending(k); err != nil {
+			return err
+		}
+		return do(k)
+	})
+	return err
 }
 
 func (s *Service) listResourceTags(ctx context.Context, r *request, in *kms.ListResourceTagsInput) (*kms.ListResourceTagsOutput, error) {

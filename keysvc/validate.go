@@ -3,6 +3,7 @@
 package keysvc
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -17,7 +18,8 @@ import (
 type constraint struct {
 	min, max int // of a number's value, or of a length
 	pattern  *regexp.Regexp
-	secret   bool // the value is not repeated in the error
+	written  string // the pattern as AWS writes it, if that is not Go's
+	secret   bool   // the value is not repeated in the error
 }
 
 // constraints are those of the AWS KMS API Reference, by member name.
@@ -38,7 +40,8 @@ func constraints() map[string]constraint {
 		"NumberOfBytes":       {min: 1, max: 1024},
 		"PendingWindowInDays": {min: 7, max: 30},
 		"Plaintext":           {min: 1, max: 4096, secret: true},
-		"Policy":              {min: 1, max: 131072},
+		"Policy":              {min: 1, max: 131072, pattern: regexp.MustCompile(`^[\t\n\r\x20-\x{FF}]+$`), written: `[\u0009\u000A\u000D\u0020-\u00FF]+`},
+		"PolicyName":          {min: 1, max: 128, pattern: regexp.MustCompile(`^[\w]+$`), written: `[\w]+`},
 		"TagKey":              {min: 1, max: 128},
 		"TagValue":            {min: 0, max: 256},
 		"XksKeyId":            {min: 1, max: 128},
@@ -154,7 +157,7 @@ func (r *rule) broken(v reflect.Value) string {
 	case n > r.limits.max:
 		return fmt.Sprintf("Member must have %s less than or equal to %d", what, r.limits.max)
 	case r.limits.pattern != nil && !r.limits.pattern.MatchString(v.String()):
-		return "Member must satisfy regular expression pattern: " + r.limits.pattern.String()
+		return "Member must satisfy regular expression pattern: " + cmp.Or(r.limits.written, r.limits.pattern.String())
 	}
 	return ""
 }
