@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/google/uuid"
 )
 
@@ -38,9 +37,10 @@ func Encode(v any) []byte {
 	return encoderOf(reflect.TypeOf(v).Elem())(nil, reflect.ValueOf(v).Elem())
 }
 
-// ValidateEncrypt checks an input as Encrypt does.
-func ValidateEncrypt(in *kms.EncryptInput) error {
-	return validate(rulesOf(reflect.TypeFor[kms.EncryptInput](), []string{"KeyId", "Plaintext"}), reflect.ValueOf(in).Elem())
+// Validate checks an input, given by pointer, as its operation does.
+func Validate(in any) error {
+	v := reflect.ValueOf(in).Elem()
+	return validate(rulesOf(v.Type()), v)
 }
 
 // OperationNames are the operations of the table.

@@ -59,7 +59,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := keysvc.ValidateEncrypt(&in); err != nil && !errors.As(err, &api) {
+		if err := keysvc.Validate(&in); err != nil && !errors.As(err, &api) {
 			t.Fatalf("invalid with %v", err)
 		}
 		wire := struct {

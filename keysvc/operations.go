@@ -23,7 +23,7 @@ type operation struct {
 // define makes an operation of a function from the SDK's input to its output.
 // required names the members that must be there.
 func define[In, Out any](name string, do func(*Service, context.Context, *request, *In) (*Out, error), required ...string) *operation {
-	rules := rulesOf(reflect.TypeFor[In](), required)
+	rules := rulesOf(reflect.TypeFor[In]())
 	subject := subjectOf(reflect.TypeFor[In]())
 	tokens := grantTokensOf(reflect.TypeFor[In]())
 	encode := encoderOf(reflect.TypeFor[Out]())

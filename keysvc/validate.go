@@ -3,50 +3,15 @@
 package keysvc
 
 import (
-	"cmp"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
-
-// A constraint is what the AWS API model says of a member wherever it occurs.
-type constraint struct {
-	min, max int // of a number's value, or of a length
-	pattern  *regexp.Regexp
-	written  string // the pattern as AWS writes it, if that is not Go's
-	secret   bool   // the value is not repeated in the error
-}
-
-// constraints are those of the AWS KMS API Reference, by member name.
-func constraints() map[string]constraint {
-	keyID := constraint{min: 1, max: 2048}
-	return map[string]constraint{
-		"KeyId":               keyID,
-		"TargetKeyId":         keyID,
-		"SourceKeyId":         keyID,
-		"DestinationKeyId":    keyID,
-		"AliasName":           {min: 1, max: 256, pattern: regexp.MustCompile(`^[a-zA-Z0-9:/_-]+$`)},
-		"CiphertextBlob":      {min: 1, max: 6144, secret: true},
-		"CustomKeyStoreId":    {min: 1, max: 64},
-		"Description":         {min: 0, max: 8192},
-		"GrantTokens":         {min: 0, max: 10},
-		"Limit":               {min: 1, max: 1000},
-		"Marker":              {min: 1, max: 1024},
-		"NumberOfBytes":       {min: 1, max: 1024},
-		"PendingWindowInDays": {min: 7, max: 30},
-		"Plaintext":           {min: 1, max: 4096, secret: true},
-		"Policy":              {min: 1, max: 131072, pattern: regexp.MustCompile(`^[\t\n\r\x20-\x{FF}]+$`), written: `[\u0009\u000A\u000D\u0020-\u00FF]+`},
-		"PolicyName":          {min: 1, max: 128, pattern: regexp.MustCompile(`^[\w]+$`), written: `[\w]+`},
-		"TagKey":              {min: 1, max: 128},
-		"TagValue":            {min: 0, max: 256},
-		"XksKeyId":            {min: 1, max: 128},
-	}
-}
 
 // A rule checks one member of an input.
 type rule struct {
@@ -54,13 +19,14 @@ type rule struct {
 	name     string // lower camel case, as AWS names it in errors
 	required bool
 	limits   *constraint
-	enum     []string
-	nested   []rule // of the elements of a list of structures
+	enum     *enum
+	nested   []rule // of a structure, or of the elements of a list of structures
 }
 
-// rulesOf derives the rules of an input from its type.
-func rulesOf(t reflect.Type, required []string) []rule {
+// rulesOf derives the rules of an input, or of a structure in one, from its type.
+func rulesOf(t reflect.Type) []rule {
 	known := constraints()
+	required := requiredMembers(strings.TrimSuffix(t.Name(), "Input"))
 	var rules []rule
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -71,8 +37,8 @@ func rulesOf(t reflect.Type, required []string) []rule {
 		if c, ok := known[f.Name]; ok {
 			r.limits = &c
 		}
-		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
-			r.nested = rulesOf(f.Type.Elem(), []string{"TagKey", "TagValue"})
+		if structure := structureIn(f.Type); structure != nil {
+			r.nested = rulesOf(structure)
 		}
 		if r.required || r.limits != nil || r.enum != nil || r.nested != nil {
 			rules = append(rules, r)
@@ -81,21 +47,15 @@ func rulesOf(t reflect.Type, required []string) []rule {
 	return rules
 }
 
-// enumOf asks the SDK's type, or that of a list's elements, for its values.
-func enumOf(t reflect.Type) []string {
-	if t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
-	values, ok := t.MethodByName("Values")
-	if t.Kind() != reflect.String || !ok {
+// structureIn is the structure that t is a pointer to or a list of, or nil.
+func structureIn(t reflect.Type) reflect.Type {
+	if k := t.Kind(); k != reflect.Slice && k != reflect.Pointer {
 		return nil
 	}
-	list := values.Func.Call([]reflect.Value{reflect.Zero(t)})[0]
-	names := make([]string, list.Len())
-	for i := range names {
-		names[i] = list.Index(i).String()
+	if e := t.Elem(); e.Kind() == reflect.Struct && e != reflect.TypeFor[time.Time]() {
+		return e
 	}
-	return names
+	return nil
 }
 
 // validate checks an input and reports all violations in one error.
@@ -111,37 +71,72 @@ func validate(rules []rule, in reflect.Value) error {
 	return validationError("%d validation error%s detected: %s", len(violations), plural, strings.Join(violations, "; "))
 }
 
+// maxViolations bounds an answer: a list of tags can have thousands.
+const maxViolations = 100
+
 func violationsOf(out []string, rules []rule, in reflect.Value, path string) []string {
 	for i := range rules {
 		r := &rules[i]
 		v := in.Field(r.index)
 		if absent(v) {
 			if r.required {
-				out = append(out, fmt.Sprintf("Value null at '%s' failed to satisfy constraint: Member must not be null", path+r.name))
+				out = append(out, r.violation(path, "null", mustBeThere))
 			}
 			continue
 		}
 		if v.Kind() == reflect.Pointer {
 			v = v.Elem()
 		}
-		if broken := r.broken(v); broken != "" {
-			out = append(out, r.shown(v)+" at '"+path+r.name+"' failed to satisfy constraint: "+broken)
+		for _, broken := range r.broken(v) {
+			out = append(out, r.violation(path, r.shown(v), broken))
 		}
-		for j := 0; r.nested != nil && j < v.Len(); j++ {
-			out = violationsOf(out, r.nested, v.Index(j), fmt.Sprintf("%s%s.%d.member.", path, r.name, j+1))
+		out = r.inside(out, v, path)
+	}
+	return out
+}
+
+const mustBeThere = "Member must not be null"
+
+func (r *rule) violation(path, shown, broken string) string {
+	if r.limits != nil && r.limits.hidden {
+		shown = ""
+	}
+	if shown != "" {
+		shown = " " + shown
+	}
+	return "Value" + shown + " at '" + path + r.name + "' failed to satisfy constraint: " + broken
+}
+
+// inside checks the structure, or the structures of the list, that v is.
+func (r *rule) inside(out []string, v reflect.Value, path string) []string {
+	switch {
+	case r.nested == nil:
+	case v.Kind() == reflect.Struct:
+		return violationsOf(out, r.nested, v, path+r.name+".")
+	default:
+		for i := 0; i < v.Len() && len(out) < maxViolations; i++ {
+			out = violationsOf(out, r.nested, v.Index(i), fmt.Sprintf("%s%s.%d.member.", path, r.name, i+1))
 		}
 	}
 	return out
 }
 
-// broken names the constraint that v does not satisfy.
-func (r *rule) broken(v reflect.Value) string {
+// broken lists the constraints that v does not satisfy.
+func (r *rule) broken(v reflect.Value) []string {
 	if r.enum != nil {
-		return brokenEnum(r.enum, v)
+		return r.enum.broken(v)
 	}
 	if r.limits == nil {
-		return ""
+		return nil
 	}
+	out := r.limits.broken(v)
+	if each := r.limits.each; each != nil && slices.ContainsFunc(elements(v), each.brokenBy) {
+		out = append(out, "Member must satisfy constraint: ["+strings.Join(each.demands(), ", ")+"]")
+	}
+	return out
+}
+
+func (c *constraint) broken(v reflect.Value) (out []string) {
 	what, n := "length", 0
 	switch v.Kind() {
 	case reflect.Int32:
@@ -152,54 +147,76 @@ func (r *rule) broken(v reflect.Value) string {
 		n = v.Len()
 	}
 	switch {
-	case n < r.limits.min:
-		return fmt.Sprintf("Member must have %s greater than or equal to %d", what, r.limits.min)
-	case n > r.limits.max:
-		return fmt.Sprintf("Member must have %s less than or equal to %d", what, r.limits.max)
-	case r.limits.pattern != nil && !r.limits.pattern.MatchString(v.String()):
-		return "Member must satisfy regular expression pattern: " + cmp.Or(r.limits.written, r.limits.pattern.String())
+	case n < c.min:
+		out = append(out, atLeast(what, c.min))
+	case n > c.max:
+		out = append(out, atMost(what, c.max))
 	}
-	return ""
+	if c.pattern != nil && !c.pattern.match(v.String()) {
+		out = append(out, "Member must satisfy regular expression pattern: "+c.pattern.shown)
+	}
+	return out
 }
 
-func brokenEnum(enum []string, v reflect.Value) string {
-	must := "Member must satisfy enum value set: [" + strings.Join(enum, ", ") + "]"
-	if v.Kind() == reflect.String {
-		if slices.Contains(enum, v.String()) {
-			return ""
-		}
-		return must
+func atLeast(what string, n int) string {
+	return fmt.Sprintf("Member must have %s greater than or equal to %d", what, n)
+}
+
+func atMost(what string, n int) string {
+	return fmt.Sprintf("Member must have %s less than or equal to %d", what, n)
+}
+
+func (c *constraint) brokenBy(v reflect.Value) bool { return len(c.broken(v)) > 0 }
+
+// demands are all constraints of a list's elements, in AWS's order: its errors
+// do not say which one is broken.
+func (c *constraint) demands() []string {
+	all := []string{atMost("length", c.max), atLeast("length", c.min)}
+	if c.pattern != nil {
+		all = append(all, "Member must satisfy regular expression pattern: "+c.pattern.shown)
 	}
-	for i := range v.Len() {
-		if !slices.Contains(enum, v.Index(i).String()) {
-			return "Member must satisfy constraint: [" + must + "]"
-		}
+	return all
+}
+
+func (e *enum) broken(v reflect.Value) []string {
+	must := "Member must satisfy enum value set: [" + e.shown + "]"
+	unknown := func(v reflect.Value) bool { return !slices.Contains(e.values, v.String()) }
+	switch {
+	case v.Kind() == reflect.Slice && slices.ContainsFunc(elements(v), unknown):
+		return []string{"Member must satisfy constraint: [" + must + "]"}
+	case v.Kind() == reflect.String && unknown(v):
+		return []string{must}
 	}
-	return ""
+	return nil
+}
+
+func elements(list reflect.Value) []reflect.Value {
+	all := make([]reflect.Value, list.Len())
+	for i := range all {
+		all[i] = list.Index(i)
+	}
+	return all
 }
 
 // maxShown bounds how much of a wrong value or name is repeated to its sender.
 const maxShown = 1024
 
-// shown is the value as it stands in the error, "Value '1025'".
+// shown is the value as it stands in the error, with quotes; a blob is not shown.
 func (r *rule) shown(v reflect.Value) string {
-	if r.limits != nil && r.limits.secret {
-		return "Value"
-	}
-	var s string
 	switch v.Kind() {
 	case reflect.Int32:
-		s = strconv.FormatInt(v.Int(), 10)
+		return "'" + strconv.FormatInt(v.Int(), 10) + "'"
 	case reflect.String:
-		s = v.String()
-	default: // a list of strings
-		items := make([]string, v.Len())
-		for i := range items {
-			items[i] = v.Index(i).String()
-		}
-		s = "[" + strings.Join(items, ", ") + "]"
+		return "'" + bounded(v.String()) + "'"
 	}
-	return "Value '" + bounded(s) + "'"
+	if v.Type().Elem().Kind() == reflect.Uint8 {
+		return ""
+	}
+	var items []string // as many as can be shown
+	for i := 0; i < min(v.Len(), maxShown); i++ {
+		items = append(items, v.Index(i).String())
+	}
+	return "'" + bounded("["+strings.Join(items, ", ")+"]") + "'"
 }
 
 func bounded(s string) string {

@@ -111,7 +111,7 @@ func TestMalformedRequests(t *testing.T) {
 		}
 	}
 	if got := s.post("Encrypt", "{}"); got.body != `{"__type":"ValidationException","message":"2 validation errors detected: `+
-		`Value null at 'keyId' failed to satisfy constraint: Member must not be null; Value null at 'plaintext' failed to satisfy constraint: Member must not be null"}` {
+		`Value null at 'keyId' failed to satisfy constraint: Member must not be null; Value at 'plaintext' failed to satisfy constraint: Member must not be null"}` {
 		t.Errorf("required members: %s", got.body)
 	}
 	change := func(edit func(*http.Request)) reply {
