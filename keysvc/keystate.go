@@ -20,6 +20,9 @@ const defaultWindow = 30
 func (s *Service) usable(k *store.Key) error {
 	switch k.State {
 	case store.Enabled:
+		if expired(k, time.Now()) {
+			return s.invalidState(k, "is pending import.")
+		}
 		return nil
 	case store.Disabled:
 		return &types.DisabledException{Message: text("%s is disabled.", s.keyARN(k.Ref))}

@@ -276,19 +276,25 @@ func (s *Service) verifyStored(ctx context.Context, k *store.Key, version uint32
 	if !bytes.Equal(stored.Wrapped, wrapped) {
 		return errors.New("the wrapped key read back is not the one written")
 	}
+	return s.probe(ctx, k, stored.Wrapped)
+}
+
+// probe proves that the token opens what it seals under new material. That of
+// other specs was proven when it was wrapped.
+func (s *Service) probe(ctx context.Context, k *store.Key, wrapped []byte) error {
 	if k.Spec != specSymmetric || k.Protection == protectionMemory {
-		return nil // proven when it was wrapped
+		return nil
 	}
 	token, err := s.tokenOf(ctx, k)
 	if err != nil {
 		return err
 	}
 	probe, aad := []byte("probe of a new backing key"), k.ID[:]
-	nonce, sealed, err := token.Encrypt(ctx, stored.Wrapped, onceEpoch, [nonceSize]byte{}, probe, aad)
+	nonce, sealed, err := token.Encrypt(ctx, wrapped, onceEpoch, [nonceSize]byte{}, probe, aad)
 	if err != nil {
 		return err
 	}
-	opened, ok, err := token.Decrypt(ctx, stored.Wrapped, onceEpoch, nonce, sealed, aad)
+	opened, ok, err := token.Decrypt(ctx, wrapped, onceEpoch, nonce, sealed, aad)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
@@ -37,6 +38,7 @@ type Service struct {
 	held       *held
 	inToken    inToken
 	uses       uses
+	unclean    atomic.Bool // the store's files still hold erased rows
 	health     health
 	bodies     chan struct{} // one place for each large body in memory
 	buffers    sync.Pool     // of *[]byte: answers

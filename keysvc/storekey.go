@@ -22,7 +22,7 @@ var onceEpoch [epochSize]byte
 
 // storeKeys are derived from the key of the store's MACs.
 type storeKeys struct {
-	check  []byte // of the digests that recognize imported material
+	check  []byte // of the IDs of imported material, which recognize it
 	tokens []byte // of the MACs of grant and import tokens
 }
 

@@ -28,14 +28,15 @@ const sweepBatch = 1000
 func (s *Service) sweep(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.SweepInterval)
 	defer tick.Stop()
-	unclean := false // the store's files still hold erased rows
 	for {
 		erased, err := s.doDue(ctx)
-		if unclean = unclean || erased; unclean {
+		if erased {
+			s.unclean.Store(true)
+		}
+		if s.unclean.Swap(false) {
 			if cleaned := s.store.Checkpoint(ctx); cleaned != nil {
+				s.unclean.Store(true)
 				err = errors.Join(err, cleaned)
-			} else {
-				unclean = false
 			}
 		}
 		if err != nil && ctx.Err() == nil {

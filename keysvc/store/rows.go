@@ -130,7 +130,8 @@ func moment(t time.Time) time.Time {
 func (k *Key) normalize() {
 	k.Created, k.DeletionDate, k.Rotation.Next = moment(k.Created), moment(k.DeletionDate), moment(k.Rotation.Next)
 	for i := range k.Imports {
-		k.Imports[i].ValidTo, k.Imports[i].Imported = moment(k.Imports[i].ValidTo), moment(k.Imports[i].Imported)
+		v := &k.Imports[i]
+		v.ValidTo, v.Imported, v.Rotated = moment(v.ValidTo), moment(v.Imported), moment(v.Rotated)
 	}
 }
 

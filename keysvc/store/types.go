@@ -105,13 +105,13 @@ type Rotation struct {
 // is there only while Present.
 type Import struct {
 	Version     uint32
-	MaterialID  string // 64 hexadecimal digits
-	Check       []byte // keyed digest of the material: only the same is imported again
+	MaterialID  string // 64 hexadecimal digits, a keyed digest of the material
 	Description string
 	Present     bool
 	Pending     bool // imported, waits for a rotation on demand to be used
 	ValidTo     time.Time
 	Imported    time.Time
+	Rotated     time.Time // when a rotation on demand brought it into use, or zero
 }
 
 // GrantSum is what a key knows of its grants.
