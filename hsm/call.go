@@ -38,9 +38,15 @@ func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, erro
 		after()
 		return zero, err
 	}
+	k, err := c.t.work.hire()
+	if err != nil {
+		c.mod.gate.leave()
+		l.done(nil)
+		after()
+		return zero, err
+	}
 	var v T // and err: the job's until it has given its token
 	var state atomic.Int32
-	k := c.t.work.hire()
 	k.jobs <- func() {
 		v, err = withSession(l.session(), f)
 		after()
@@ -55,7 +61,7 @@ func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, erro
 			drop(v)
 		}
 		l.late()
-		c.t.hung.Add(-1)
+		c.t.hangs(-1)
 		c.t.work.dismiss(k)
 	}
 	select {
@@ -63,16 +69,16 @@ func run[T any](ctx context.Context, c *conn, l lease, f func(*session) (T, erro
 	case <-ctx.Done():
 		if state.CompareAndSwap(callRunning, callOverrun) {
 			l.session().abandoned.Store(true)
-			c.t.hung.Add(1)
+			c.t.hangs(1)
 			l.overrun()
 			c.mod.gate.leave()
 			return zero, fmt.Errorf("%w: %w", errAbandoned, ctx.Err())
 		}
 		<-k.done
 	}
-	c.t.work.dismiss(k)
 	c.mod.gate.leave()
 	l.done(err)
+	c.t.work.dismiss(k) // the last: Close waits for the sessions to be closed
 	return v, err
 }
 
@@ -103,6 +109,10 @@ func doWithin[T any](ctx context.Context, t *Token, limit time.Duration, f attem
 		defer cancel()
 	}
 	var zero T
+	if err := t.work.begin(); err != nil {
+		return zero, err
+	}
+	defer t.work.finished()
 	repaired, replaced := 0, 0
 	for {
 		c, err := t.current(ctx)

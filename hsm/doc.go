@@ -50,6 +50,10 @@
 // A call that overruns is abandoned with its session: its result is discarded,
 // its session is closed when the module lets go of it.
 //
+// Several Tokens may use tokens of one module, each with a login of its own. The
+// module is finalized by the last to close, and initialized anew, which some
+// modules need to see a token again that was away, while no Token reaches its own.
+//
 // # Limits
 //
 // github.com/miekg/pkcs11 returns output through C memory that it frees without

@@ -25,11 +25,11 @@ func InitToken(ctx context.Context, modulePath, label, soPINFile, pinFile string
 		return err
 	}
 	defer clear(pin)
-	m, err := loadModule(modulePath)
+	m, err := loadModule(modulePath, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.release(ctx, 0)) }()
+	defer func() { err = errors.Join(err, m.release(ctx, nil, false)) }()
 	if _, err := m.ensure(ctx); err != nil {
 		return err
 	}

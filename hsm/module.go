@@ -5,9 +5,12 @@ package hsm
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/miekg/pkcs11"
 )
@@ -26,13 +29,16 @@ type module struct {
 	path string
 	p11  *pkcs11.Ctx
 	gate gate
+	hung atomic.Int64 // abandoned calls that are still in the module
 
-	// Both are guarded by loaded.Mutex.
-	users int
-	owned bool // our C_Initialize was the one that counted
+	// All are guarded by loaded.Mutex.
+	users  int
+	tokens map[*Token]bool // of the users, those that are Tokens
+	owned  bool            // our C_Initialize was the one that counted
 }
 
-func loadModule(path string) (*module, error) {
+// loadModule begins one use, of a Token or nil.
+func loadModule(path string, t *Token) (*module, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: finding %s: %w", ErrModule, path, err)
@@ -48,21 +54,25 @@ func loadModule(path string) (*module, error) {
 		if p11 == nil {
 			return nil, fmt.Errorf("%w: %s cannot be loaded as a PKCS#11 library (wrong architecture, missing dependency, or no C_GetFunctionList)", ErrModule, path)
 		}
-		m = &module{path: path, p11: p11}
+		m = &module{path: path, p11: p11, tokens: map[*Token]bool{}}
 		loaded.byPath[real] = m
 	}
 	m.users++
+	if t != nil {
+		m.tokens[t] = true
+	}
 	return m, nil
 }
 
 // release ends one use. The library stays loaded: dlclose under a library with
 // threads of its own crashes. The last user finalizes it if we initialized it
-// and no abandoned call is still inside.
-func (m *module) release(ctx context.Context, hung int) error {
+// and no abandoned call is still inside, be it of a user of before.
+func (m *module) release(ctx context.Context, t *Token, hung bool) error {
 	loaded.Lock()
 	defer loaded.Unlock()
 	m.users--
-	if m.users > 0 || !m.owned || hung > 0 {
+	delete(m.tokens, t)
+	if m.users > 0 || !m.owned || hung || m.hung.Load() > 0 {
 		return nil
 	}
 	return m.gate.exclusive(ctx, func() error {
@@ -108,19 +118,24 @@ func (m *module) initialize() error {
 	}
 }
 
-// restart finalizes and initializes a module that nobody else uses: SoftHSM,
+// restart finalizes and initializes a module whose tokens are all away: SoftHSM,
 // and client libraries of network HSMs, do not find a token again without it
-// once they have seen it missing. hung is asked again once no call is inside that
-// somebody waits for: a call that overran meanwhile has left the gate and is still
-// in the module, and finalizing a module under a call crashes it.
-func (m *module) restart(ctx context.Context, hung func() bool) error {
+// once they have seen it missing. What hangs is asked again once no call is inside
+// that somebody waits for: a call that overran meanwhile has left the gate and is
+// still in the module, and finalizing a module under a call crashes it.
+func (m *module) restart(ctx context.Context) error {
+	for _, t := range m.sharers() {
+		if !t.away(ctx) {
+			return nil
+		}
+	}
 	loaded.Lock()
 	defer loaded.Unlock()
-	if m.users != 1 || !m.owned {
+	if m.users != len(m.tokens) || !m.owned {
 		return nil
 	}
 	return m.gate.exclusive(ctx, func() error {
-		if hung() {
+		if m.hung.Load() > 0 || m.inUse() {
 			return nil
 		}
 		if err := m.p11.Finalize(); err != nil && !isCode(err, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED) {
@@ -128,6 +143,22 @@ func (m *module) restart(ctx context.Context, hung func() bool) error {
 		}
 		return m.initialize()
 	})
+}
+
+func (m *module) sharers() []*Token {
+	loaded.Lock()
+	defer loaded.Unlock()
+	return slices.Collect(maps.Keys(m.tokens))
+}
+
+// inUse is called with loaded locked.
+func (m *module) inUse() bool {
+	for t := range m.tokens {
+		if t.live() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // gate keeps calls into a module apart from its C_Initialize and C_Finalize.

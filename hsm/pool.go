@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/miekg/pkcs11"
 )
 
 // regrow is how long a session that the token refused to open is not asked for
@@ -18,6 +20,7 @@ const regrow = 5 * time.Second
 type pool struct {
 	c       *conn
 	permits chan struct{}
+	gone    chan struct{} // closed when retired
 
 	mu      sync.Mutex
 	idle    []*session // last used last
@@ -27,7 +30,7 @@ type pool struct {
 }
 
 func newPool(c *conn, size int) *pool {
-	p := &pool{c: c, permits: make(chan struct{}, size)}
+	p := &pool{c: c, permits: make(chan struct{}, size), gone: make(chan struct{})}
 	for range size {
 		p.permits <- struct{}{}
 	}
@@ -40,6 +43,8 @@ func (p *pool) acquire(ctx context.Context) (*poolLease, error) {
 	default:
 		select {
 		case <-p.permits:
+		case <-p.gone:
+			return nil, pkcs11.Error(pkcs11.CKR_SESSION_CLOSED)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for a session: %w", ctx.Err())
 		}
@@ -89,7 +94,10 @@ func (p *pool) ended() {
 func (p *pool) retire() {
 	p.mu.Lock()
 	idle := p.idle
-	p.idle, p.retired = nil, true
+	if p.idle = nil; !p.retired {
+		p.retired = true
+		close(p.gone)
+	}
 	p.mu.Unlock()
 	for _, s := range idle {
 		s.closeLate()

@@ -108,9 +108,8 @@ func (t *Token) reconnect(a *connecting, old *conn, failures int) {
 		old.retire()
 	}
 	var err error
-	hung := func() bool { return t.hung.Load() > 0 }
-	if failures >= restartAfter && !hung() {
-		err = t.mod.restart(ctx, hung)
+	if failures >= restartAfter && t.mod.hung.Load() == 0 {
+		err = t.mod.restart(ctx)
 	}
 	var c *conn
 	if err == nil {

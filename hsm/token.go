@@ -70,11 +70,10 @@ func open(ctx context.Context, cfg Config, pin []byte, log *slog.Logger) (*Token
 	if err != nil {
 		return nil, err
 	}
-	mod, err := loadModule(addr.module)
-	if err != nil {
+	t := &Token{addr: addr, log: log, sessions: cfg.sessions(), timeout: cfg.timeout()}
+	if t.mod, err = loadModule(addr.module, t); err != nil {
 		return nil, err
 	}
-	t := &Token{addr: addr, log: log, sessions: cfg.sessions(), timeout: cfg.timeout(), mod: mod}
 	t.given.set(pin)
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
@@ -92,10 +91,10 @@ func (t *Token) Close() error {
 	if !t.stop() {
 		return nil
 	}
-	left := t.work.wait(ctx)
 	t.work.end()
+	left := t.work.wait(ctx)
 	t.given.wipe()
-	if err := t.mod.release(ctx, left); err != nil {
+	if err := t.mod.release(ctx, t, left > 0); err != nil {
 		return err
 	}
 	if left > 0 {
@@ -171,6 +170,27 @@ func (t *Token) Check(ctx context.Context) error {
 		return struct{}{}, c.canary(ctx)
 	})
 	return wrapError("checking the token", err)
+}
+
+// hangs counts a call that begins to hang, or ends to.
+func (t *Token) hangs(n int64) {
+	t.hung.Add(n)
+	t.mod.hung.Add(n)
+}
+
+// away reports whether there is nothing that a new C_Initialize of the module
+// could harm.
+func (t *Token) away(ctx context.Context) bool {
+	c := t.live()
+	if c == nil {
+		return true
+	}
+	err := c.canary(ctx)
+	if kindOf(err) != kindLost {
+		return false
+	}
+	t.lost(c, err)
+	return true
 }
 
 func wrapError(doing string, err error) error {

@@ -7,14 +7,15 @@ import (
 	"sync"
 )
 
-// work counts the goroutines that may be inside the module, so that Close can
-// wait for them: a module that is finalized under a call crashes.
+// work counts the operations under way and the goroutines that may be inside the
+// module, so that Close can wait for them: a module that is finalized under a call
+// crashes, and a session that is closed later keeps the login.
 type work struct {
 	mu    sync.Mutex
 	n     int           // guarded by mu
 	none  chan struct{} // guarded by mu; closed when n comes to 0
 	idle  []*worker     // guarded by mu; used last, last
-	ended bool          // guarded by mu: keep no worker any more
+	ended bool          // guarded by mu: no operation and worker any more
 }
 
 // worker is a goroutine that makes one call at a time. It is kept for the next
@@ -26,25 +27,38 @@ type worker struct {
 
 const maxIdle = 32
 
+// begin is the begin of an operation, which ends with finished.
+func (w *work) begin() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return errClosed
+	}
+	w.n++
+	return nil
+}
+
 // hire gives a worker to one who gives it one job and then dismisses it, or
 // has the job do so if nobody waits for it.
-func (w *work) hire() *worker {
+func (w *work) hire() (*worker, error) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return nil, errClosed
+	}
 	w.n++
 	if n := len(w.idle); n > 0 {
 		k := w.idle[n-1]
 		w.idle = w.idle[:n-1]
-		w.mu.Unlock()
-		return k
+		return k, nil
 	}
-	w.mu.Unlock()
 	k := &worker{jobs: make(chan func(), 1), done: make(chan struct{}, 1)}
 	go func() {
 		for f := range k.jobs {
 			f()
 		}
 	}()
-	return k
+	return k, nil
 }
 
 func (w *work) dismiss(k *worker) {
@@ -58,7 +72,8 @@ func (w *work) dismiss(k *worker) {
 	w.less()
 }
 
-// end lets all workers go.
+// end lets all workers go. Nothing begins any more, but what is under way may
+// start something for its own end.
 func (w *work) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -94,22 +109,22 @@ func (w *work) less() {
 	}
 }
 
-// wait returns how many are left when all have ended or ctx has.
+// wait returns how many are left when all have ended or ctx has. One that ends
+// may have started another.
 func (w *work) wait(ctx context.Context) (left int) {
-	w.mu.Lock()
-	if w.n > 0 && w.none == nil {
-		w.none = make(chan struct{})
+	for {
+		w.mu.Lock()
+		if w.n > 0 && w.none == nil {
+			w.none = make(chan struct{})
+		}
+		none, left := w.none, w.n
+		w.mu.Unlock()
+		if left == 0 || ctx.Err() != nil {
+			return left
+		}
+		select {
+		case <-none:
+		case <-ctx.Done():
+		}
 	}
-	none, left := w.none, w.n
-	w.mu.Unlock()
-	if left == 0 {
-		return 0
-	}
-	select {
-	case <-none:
-	case <-ctx.Done():
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.n
 }
