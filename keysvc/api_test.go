@@ -322,7 +322,7 @@ func TestErrorTexts(t *testing.T) {
 		{"upper case key ID", describe(strings.ToUpper(absent[:1]) + "AAAAAAA" + absent[8:]), "NotFoundException", "Key '" + prefix + "key/1AAAAAAA" + absent[8:] + "' does not exist"},
 		{"no such alias", describe("alias/none"), "NotFoundException", "Alias " + prefix + "alias/none is not found."},
 		{"other account", describe("arn:aws:kms:" + region + ":999999999999:key/" + id), "NotFoundException", "Invalid arn " + region},
-		{"other region", describe("arn:aws:kms:us-east-1:" + account + ":key/" + id), "NotFoundException", "Invalid arn " + region},
+		{"other region", describe("arn:aws:kms:us-east-1:" + account + ":key/" + id), "NotFoundException", "Invalid arn us-east-1"},
 		{"alias to control operation", schedule("alias/taken", 7), "NotFoundException", "Invalid keyId 'alias/taken'"},
 		{"window too short", schedule(id, 6), "ValidationException", one + "Value '6' at 'pendingWindowInDays' failed to satisfy constraint: Member must have value greater than or equal to 7"},
 		{"window too long", schedule(id, 31), "ValidationException", one + "Value '31' at 'pendingWindowInDays' failed to satisfy constraint: Member must have value less than or equal to 30"},

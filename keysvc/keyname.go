@@ -35,6 +35,16 @@ type keyName struct {
 	alias string // with its prefix; "" if by ID
 }
 
+// regionOf is the region in an ARN, which AWS repeats when it refuses the ARN,
+// or ours if there is none.
+func regionOf(arn, ours string) string {
+	parts := strings.SplitN(arn, ":", 5)
+	if len(parts) < 5 || !regionForm.MatchString(parts[3]) {
+		return ours
+	}
+	return parts[3]
+}
+
 // parseKeyName understands a key ID, a key ARN, an alias name and an alias ARN
 // of the region that the request is for.
 func (s *Service) parseKeyName(region, name string) (keyName, error) {
@@ -44,7 +54,7 @@ func (s *Service) parseKeyName(region, name string) (keyName, error) {
 		id, isKey := strings.CutPrefix(rest, "key/")
 		switch {
 		case !ours || !isKey && !strings.HasPrefix(rest, aliasPrefix):
-			return keyName{}, notFoundError("Invalid arn %s", region)
+			return keyName{}, notFoundError("Invalid arn %s", regionOf(name, region))
 		case isKey:
 			resource = id
 		default:
