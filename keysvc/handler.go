@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/policy"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
@@ -46,12 +47,13 @@ type request struct {
 	principal *principal
 	region    string // that the request was signed for
 	peer      string
-	audit     *audit.Op   // nil until the body was parsed
-	keys      []string    // ARNs of keys and aliases that decisions were about
-	tokens    []string    // grant tokens
-	used      []store.Ref // keys that a cryptographic operation has used
-	secrets   [][]byte    // zeroed when the answer was written
-	large     bool        // holds one of the places for large bodies
+	audit     *audit.Op     // nil until the body was parsed
+	keys      []string      // ARNs of keys and aliases that decisions were about
+	tokens    []string      // grant tokens
+	newGrant  *policy.Grant // that the operation is to create
+	used      []store.Ref   // keys that a cryptographic operation has used
+	secrets   [][]byte      // zeroed when the answer was written
+	large     bool          // holds one of the places for large bodies
 }
 
 // wipe has b zeroed when the answer was written.

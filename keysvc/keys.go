@@ -94,6 +94,7 @@ const (
 	markKeys    = 'k'
 	markAliases = 'a'
 	markTags    = 't'
+	markGrants  = 'g'
 )
 
 func marker(kind byte, last []byte) *string {

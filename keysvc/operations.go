@@ -38,6 +38,9 @@ func define[In, Out any](name string, do func(*Service, context.Context, *reques
 		if err := validate(rules, reflect.ValueOf(in).Elem()); err != nil {
 			return dst, err
 		}
+		if err := s.checkGrantTokens(r.tokens); err != nil {
+			return dst, err
+		}
 		out, err := do(s, ctx, r, in)
 		if err != nil {
 			return dst, err
@@ -88,6 +91,11 @@ func operations() map[string]*operation {
 		command("UntagResource", (*Service).untagResource, "KeyId", "TagKeys"),
 		command("UpdateKeyDescription", (*Service).updateKeyDescription, "KeyId", "Description"),
 		command("PutKeyPolicy", (*Service).putKeyPolicy, "KeyId", "Policy"),
+		mutating(define("CreateGrant", (*Service).createGrant, "KeyId", "Operations")),
+		define("ListGrants", (*Service).listGrants, "KeyId"),
+		define("ListRetirableGrants", (*Service).listRetirableGrants),
+		command("RetireGrant", (*Service).retireGrant),
+		command("RevokeGrant", (*Service).revokeGrant, "KeyId", "GrantId"),
 		define("GetKeyPolicy", (*Service).getKeyPolicy, "KeyId"),
 		define("ListKeyPolicies", (*Service).listKeyPolicies, "KeyId"),
 		command("EnableKeyRotation", (*Service).enableKeyRotation, "KeyId"),
@@ -115,7 +123,6 @@ func operations() map[string]*operation {
 var unbuilt = [...]string{
 	"ConnectCustomKeyStore",
 	"CreateCustomKeyStore",
-	"CreateGrant",
 	"DeleteCustomKeyStore",
 	"DeriveSharedSecret",
 	"DescribeCustomKeyStores",
@@ -124,11 +131,7 @@ var unbuilt = [...]string{
 	"GenerateDataKeyPairWithoutPlaintext",
 	"GenerateMac",
 	"GetPublicKey",
-	"ListGrants",
-	"ListRetirableGrants",
 	"ReplicateKey",
-	"RetireGrant",
-	"RevokeGrant",
 	"Sign",
 	"UpdateCustomKeyStore",
 	"UpdatePrimaryRegion",

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -95,6 +97,8 @@ func encoderOf(t reflect.Type) encoder {
 		return func(dst []byte, v reflect.Value) []byte { return strconv.AppendInt(dst, v.Int(), 10) }
 	case reflect.Slice:
 		return listEncoder(t)
+	case reflect.Map:
+		return appendPairs
 	case reflect.Struct:
 		return structEncoder(t)
 	}
@@ -147,11 +151,25 @@ func structEncoder(t reflect.Type) encoder {
 	}
 }
 
-// absent reports whether a member is left out: nil pointers and slices, and
-// enumerations without a value. Plain booleans and numbers are always there.
+// appendPairs encodes a map of strings, which is what all maps of the API are.
+func appendPairs(dst []byte, v reflect.Value) []byte {
+	pairs := v.Interface().(map[string]string)
+	dst = append(dst, '{')
+	for i, name := range slices.Sorted(maps.Keys(pairs)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, name), ':')
+		dst = appendString(dst, pairs[name])
+	}
+	return append(dst, '}')
+}
+
+// absent reports whether a member is left out: nil pointers, slices and maps,
+// and enumerations without a value. Plain booleans and numbers are always there.
 func absent(v reflect.Value) bool {
 	switch v.Kind() {
-	case reflect.Pointer, reflect.Slice:
+	case reflect.Pointer, reflect.Slice, reflect.Map:
 		return v.IsNil()
 	case reflect.String:
 		return v.Len() == 0

@@ -261,6 +261,10 @@ var (
 	canonicalForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
+// IsPrincipal reports whether arn is that of an account, a user, a role or a
+// session.
+func IsPrincipal(arn string) bool { return identityForm.MatchString(arn) }
+
 func principalsOf(these, others *rawPrincipal) (Principals, error) {
 	p := these
 	switch {

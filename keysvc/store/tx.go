@@ -317,7 +317,25 @@ func (k *Key) dropAlias(name string) {
 
 // CreateGrant adds a grant.
 func (s *Store) CreateGrant(ctx context.Context, g Grant) error {
-	return s.change(ctx, "creating grant", func(t *Tx) error {
+	_, err := s.EnsureGrant(ctx, g, nil)
+	return err
+}
+
+// EnsureGrant returns a grant of the same key that is the same, as same (which
+// may be nil) reports, or adds the given one and returns it.
+func (s *Store) EnsureGrant(ctx context.Context, g Grant, same func(*Grant) bool) (*Grant, error) {
+	found := &g
+	err := s.change(ctx, "creating grant", func(t *Tx) error {
+		if same != nil {
+			have, err := s.loadGrants(ctx, t.tx, g.Key)
+			if err != nil {
+				return err
+			}
+			if i := slices.IndexFunc(have, same); i >= 0 {
+				found = have[i]
+				return nil
+			}
+		}
 		k, err := t.Key(g.Key)
 		if err != nil {
 			return err
@@ -336,6 +354,10 @@ func (s *Store) CreateGrant(ctx context.Context, g Grant) error {
 			g.Key.Region, g.Key.ID[:], g.ID, g.Retiring, doc, mac)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 // DeleteGrant removes a grant of a key.
