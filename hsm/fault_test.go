@@ -486,18 +486,7 @@ func TestConcurrentWreck(t *testing.T) {
 			}
 		})
 	}
-	slot := f.slot()
-	for i := range 100 {
-		s, err := raw.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION)
-		f.must(err)
-		if i%2 == 0 {
-			_ = raw.Logout(s)
-		} else {
-			_ = raw.CloseAllSessions(slot)
-		}
-		_ = raw.CloseSession(s)
-		time.Sleep(20 * time.Millisecond)
-	}
+	f.wreck(raw, 100)
 	close(stop)
 	wg.Wait()
 	lost := strings.Count(f.log.String(), "token lost")
@@ -508,6 +497,23 @@ func TestConcurrentWreck(t *testing.T) {
 	eventually(t, "Check", func() error { return tok.Check(context.Background()) })
 	for i := range keys {
 		decrypts(t, tok, keys[i], boxes[i])
+	}
+}
+
+// wreck logs out and closes sessions again and again.
+func (f *fixture) wreck(raw *pkcs11.Ctx, times int) {
+	f.t.Helper()
+	slot := f.slot()
+	for i := range times {
+		s, err := raw.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION)
+		f.must(err)
+		if i%2 == 0 {
+			_ = raw.Logout(s)
+		} else {
+			_ = raw.CloseAllSessions(slot)
+		}
+		_ = raw.CloseSession(s)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -6,14 +6,19 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,6 +254,162 @@ func TestSpecsConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// While login and sessions are wrecked, each call gives the right bytes or an
+// error: no ciphertext is called wrong, and no key is handed out that is not one.
+func TestSpecsWreck(t *testing.T) {
+	f := shimmed(t)
+	raw := pkcs11.New(shimPath) // see there for why
+	cfg := f.config()
+	cfg.Sessions = 4
+	tok := f.open(cfg)
+	checks := []func() error{
+		checkMAC(t, tok), checkSignature(t, tok), checkOAEP(t, tok, crypto.SHA1), checkOAEP(t, tok, crypto.SHA256),
+		checkAgreement(t, tok), checkNewKey(t, tok), checkImport(t, tok),
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var good, bad [7]atomic.Int64
+	for g := range 14 {
+		wg.Go(func() {
+			for n := g % len(checks); ; {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := checks[n](); err != nil {
+					bad[n].Add(1)
+				} else {
+					good[n].Add(1)
+				}
+			}
+		})
+	}
+	f.wreck(raw, 60)
+	close(stop)
+	wg.Wait()
+	for n, check := range checks {
+		t.Logf("check %d: %d calls succeeded, %d failed", n, good[n].Load(), bad[n].Load())
+		if good[n].Load() == 0 {
+			t.Errorf("check %d: no call succeeded", n)
+		}
+		eventually(t, "check", check)
+	}
+}
+
+func checkMAC(t *testing.T, tok *hsm.Token) func() error {
+	wrapped, _ := generateFor(t, tok, "HMAC_256")
+	want, err := tok.MAC(ctx, "HMAC_256", wrapped, text1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error {
+		got, err := tok.MAC(ctx, "HMAC_256", wrapped, text1)
+		if err == nil && !bytes.Equal(got, want) {
+			t.Error("another MAC")
+		}
+		tok.Forget(wrapped)
+		return err
+	}
+}
+
+func checkSignature(t *testing.T, tok *hsm.Token) func() error {
+	wrapped, der := generateFor(t, tok, "ECC_NIST_P256")
+	public := parsePublic[*ecdsa.PublicKey](t, der)
+	digest := digestOf(crypto.SHA256, text1)
+	return func() error {
+		signature, err := tok.Sign(ctx, "ECC_NIST_P256", wrapped, digest, crypto.SHA256)
+		if err == nil && !ecdsa.VerifyASN1(public, digest, signature) {
+			t.Error("the signature does not verify")
+		}
+		return err
+	}
+}
+
+func checkOAEP(t *testing.T, tok *hsm.Token, h crypto.Hash) func() error {
+	wrapped, der := generateFor(t, tok, "RSA_2048")
+	right, err := rsa.EncryptOAEP(h.New(), rand.Reader, parsePublic[*rsa.PublicKey](t, der), text1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := bytes.Clone(right)
+	wrong[200] ^= 1
+	return func() error {
+		got, ok, err := tok.DecryptOAEP(ctx, "RSA_2048", wrapped, h, right)
+		if err == nil && (!ok || !bytes.Equal(got, text1)) {
+			t.Errorf("DecryptOAEP = %x, %v", got, ok)
+		}
+		got, ok, wrongErr := tok.DecryptOAEP(ctx, "RSA_2048", wrapped, h, wrong)
+		if ok {
+			t.Errorf("DecryptOAEP of other bytes = %x, %v", got, ok)
+		}
+		tok.Forget(wrapped)
+		return errors.Join(err, wrongErr)
+	}
+}
+
+func checkAgreement(t *testing.T, tok *hsm.Token) func() error {
+	wrapped, der := generateFor(t, tok, "ECC_NIST_P384")
+	own, err := parsePublic[*ecdsa.PublicKey](t, der).ECDH()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, otherDER := peer(t, ecdh.P384())
+	want, err := other.ECDH(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error {
+		got, err := tok.Agree(ctx, "ECC_NIST_P384", wrapped, otherDER)
+		if err == nil && !bytes.Equal(got, want) {
+			t.Error("another secret")
+		}
+		return err
+	}
+}
+
+func checkNewKey(t *testing.T, tok *hsm.Token) func() error {
+	return func() error {
+		wrapped, der, err := tok.GenerateKeyFor(ctx, "ECC_NIST_P256")
+		if err != nil {
+			return err
+		}
+		digest := digestOf(crypto.SHA256, text1)
+		signature, err := tok.Sign(ctx, "ECC_NIST_P256", wrapped, digest, crypto.SHA256)
+		if err == nil && !ecdsa.VerifyASN1(parsePublic[*ecdsa.PublicKey](t, der), digest, signature) {
+			t.Error("the signature of a new key does not verify")
+		}
+		tok.Forget(wrapped)
+		return err
+	}
+}
+
+func checkImport(t *testing.T, tok *hsm.Token) func() error {
+	key := bytes.Repeat([]byte{7}, 32)
+	h := hmac.New(sha256.New, key)
+	h.Write(text1)
+	want := h.Sum(nil)
+	return func() error {
+		wrapped, _, err := tok.ImportKey(ctx, "HMAC_256", key)
+		if err != nil {
+			return err
+		}
+		got, err := tok.MAC(ctx, "HMAC_256", wrapped, text1)
+		if err == nil && !bytes.Equal(got, want) {
+			t.Error("another MAC")
+		}
+		return err
+	}
+}
+
+func parsePublic[K any](t *testing.T, der []byte) K {
+	key, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		t.Error(err)
+	}
+	return key.(K)
 }
 
 func (f *fixture) withoutPIN() hsm.Config {
