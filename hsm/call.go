@@ -146,7 +146,7 @@ type verdict int
 
 const (
 	verdictFail     verdict = iota
-	verdictRepaired         // the conn is dropped: try on the next
+	verdictRepaired         // the conn is dropped, or there is room: try again
 	verdictReplaced         // the session is closed: try with another
 	verdictWait             // not tried yet: a session of ours is coming free
 )
@@ -164,6 +164,9 @@ func (t *Token) judge(ctx context.Context, c *conn, closed int64, err error) ver
 		if c.closed.Load() != closed || c.mayClose() || t.live() != c {
 			return verdictWait
 		}
+	case kindFull:
+		c.objects.halve(ctx)
+		return verdictRepaired
 	case kindAmbiguous:
 		if kindOf(c.canary(ctx)) == kindLost {
 			t.lost(c, err)

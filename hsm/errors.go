@@ -36,6 +36,7 @@ const (
 	kindLost           // login, sessions or handles are gone: build a new conn
 	kindSession        // this session is unusable: try another
 	kindExhausted      // the token has no more sessions to give
+	kindFull           // the token has no room for another object
 	kindAmbiguous      // a broken token or just bad input: ask the canary
 	kindPIN
 )
@@ -62,6 +63,8 @@ func kindOf(err error) kind {
 		return kindSession
 	case pkcs11.CKR_SESSION_COUNT:
 		return kindExhausted
+	case pkcs11.CKR_DEVICE_MEMORY:
+		return kindFull
 	case pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_FUNCTION_FAILED:
 		return kindAmbiguous
 	case pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_INVALID, pkcs11.CKR_PIN_LEN_RANGE,

@@ -413,6 +413,47 @@ func TestDeviceMemory(t *testing.T) {
 	decrypts(t, tok, wrapped, ciphertext)
 }
 
+// Calls that make objects for themselves only have those that are kept make room.
+func TestDeviceMemoryMakesRoom(t *testing.T) {
+	f := shimmed(t)
+	tok, wrapped, ciphertext := ready(f)
+	agreement := checkAgreement(t, tok)
+	f.must(agreement())
+	for name, c := range map[string]struct {
+		function string
+		call     func() error
+	}{
+		"GenerateKey":    {"C_GenerateKey", func() error { _, err := tok.GenerateKey(ctx); return err }},
+		"GenerateKeyFor": {"C_GenerateKeyPair", func() error { _, _, err := tok.GenerateKeyFor(ctx, "ECC_NIST_P256"); return err }},
+		"ImportKey":      {"C_CreateObject", func() error { _, _, err := tok.ImportKey(ctx, "HMAC_256", text1); return err }},
+		"Agree":          {"C_DeriveKey", agreement},
+	} {
+		for range 4 {
+			encrypt(t, tok, generate(t, tok))
+		}
+		f.must(os.WriteFile(f.control+".trace", nil, 0o600))
+		f.misbehave(c.function+" fail 31", "C_DestroyObject hangone")
+		go func() {
+			for {
+				if calls, err := os.ReadFile(f.control + ".trace"); err != nil || strings.Contains(string(calls), "C_DestroyObject") {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			f.misbehave("")
+		}()
+		if err := c.call(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.misbehave("")
+		f.must(os.Remove(f.control + ".trace"))
+		decrypts(t, tok, wrapped, ciphertext)
+	}
+	if strings.Contains(f.log.String(), "token lost") {
+		t.Error("a healthy token was dropped")
+	}
+}
+
 func TestProbeNamesWhatIsMissing(t *testing.T) {
 	for name, lines := range map[string][]string{
 		"CKM_AES_KEY_GEN":          {"C_GenerateKey mech 1080 70"},

@@ -143,7 +143,7 @@ func (o *objects) create(k *keeper, s *session, f func(*session) (pkcs11.ObjectH
 		return 0, err
 	}
 	h, err := f(s)
-	if !isCode(err, pkcs11.CKR_DEVICE_MEMORY) {
+	if kindOf(err) != kindFull {
 		return h, err
 	}
 	o.mu.Lock()
@@ -223,6 +223,14 @@ func (o *objects) shrink(max int) {
 		}
 		el = prev
 	}
+}
+
+// halve makes room in the token for an object that is not kept.
+func (o *objects) halve(ctx context.Context) {
+	o.mu.Lock()
+	o.shrink(o.lru.Len() / 2)
+	o.mu.Unlock()
+	o.flush(ctx)
 }
 
 // forget drops a backing key and its subkeys and destroys those not in use.
