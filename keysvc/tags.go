@@ -133,6 +133,15 @@ func (s *Service) listResourceTags(ctx context.Context, r *request, in *kms.List
 	return out, nil
 }
 
+// tagList is sorted, and never nil.
+func tagList(tags map[string]string) []types.Tag {
+	list := make([]types.Tag, 0, len(tags))
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, types.Tag{TagKey: &name, TagValue: text("%s", tags[name])})
+	}
+	return list
+}
+
 // tagsOf are the tags that a key is listed with: those it was given, and one of
 // the service itself on keys that are used in its memory. Names that begin with
 // aws: are the service's, and Terraform leaves them alone.
