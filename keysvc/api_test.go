@@ -348,7 +348,7 @@ func TestErrorTexts(t *testing.T) {
 		{"too many bytes", dataKey(kms.GenerateDataKeyInput{KeyId: &id, NumberOfBytes: ptr[int32](1025)}), "ValidationException", one + "Value '1025' at 'numberOfBytes' failed to satisfy constraint: Member must have value less than or equal to 1024"},
 		{"too few bytes", dataKey(kms.GenerateDataKeyInput{KeyId: &id, NumberOfBytes: ptr[int32](0)}), "ValidationException", one + "Value '0' at 'numberOfBytes' failed to satisfy constraint: Member must have value greater than or equal to 1"},
 		{"no number of random bytes", func() error { _, err := c.GenerateRandom(ctx, &kms.GenerateRandomInput{}); return err }, "ValidationException", "NumberOfBytes is required."},
-		{"RSA", createKey(kms.CreateKeyInput{KeySpec: "RSA_2048", KeyUsage: "SIGN_VERIFY"}), "UnsupportedOperationException", "KeySpec RSA_2048 is not supported by this key service."},
+		{"SM2", createKey(kms.CreateKeyInput{KeySpec: "SM2", KeyUsage: "SIGN_VERIFY"}), "UnsupportedOperationException", "KeySpec SM2 is not supported in this Region"},
 		{"spec twice", createKey(kms.CreateKeyInput{KeySpec: "SYMMETRIC_DEFAULT", CustomerMasterKeySpec: "SYMMETRIC_DEFAULT"}), "ValidationException", "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated."},
 		{"usage", createKey(kms.CreateKeyInput{KeyUsage: "SIGN_VERIFY"}), "ValidationException", "KeyUsage SIGN_VERIFY is not compatible with KeySpec SYMMETRIC_DEFAULT"},
 		{"policy", createKey(kms.CreateKeyInput{Policy: ptr("{}")}), "MalformedPolicyDocumentException", "Policy contains no statement."},
@@ -374,10 +374,6 @@ func TestErrorTexts(t *testing.T) {
 		{"marker", func() error { _, err := c.ListKeys(ctx, &kms.ListKeysInput{Marker: ptr("%%")}); return err }, "InvalidMarkerException", "The marker is invalid."},
 		{"marker of another list", func() error { _, err := c.ListKeys(ctx, &kms.ListKeysInput{Marker: ptr("YWI")}); return err }, "InvalidMarkerException", "The marker is invalid."},
 		{"limit", func() error { _, err := c.ListKeys(ctx, &kms.ListKeysInput{Limit: ptr[int32](1001)}); return err }, "ValidationException", one + "Value '1001' at 'limit' failed to satisfy constraint: Member must have value less than or equal to 1000"},
-		{"not built", func() error {
-			_, err := c.GenerateMac(ctx, &kms.GenerateMacInput{KeyId: &id, Message: []byte("x"), MacAlgorithm: "HMAC_SHA_256"})
-			return err
-		}, "UnsupportedOperationException", "GenerateMac is not supported by this key service."},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) { wantError(t, tc.call(), tc.code, tc.message) })

@@ -4,11 +4,12 @@ package keysvc
 
 import (
 	"context"
-	"errors"
+	"crypto"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/sidekey/sidekey/keysvc/memkey"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
@@ -16,21 +17,6 @@ const symmetric = types.EncryptionAlgorithmSpecSymmetricDefault
 
 // maxContext is AWS's limit of an encryption context, keys and values together.
 const maxContext = 8192
-
-// ready checks, in AWS's order, that an allowed key can do what is asked. It
-// is also where a dry run ends.
-func (s *Service) ready(k *store.Key, algorithm types.EncryptionAlgorithmSpec, context map[string]string) error {
-	if err := s.usable(k); err != nil {
-		return err
-	}
-	if algorithm != "" && algorithm != symmetric {
-		return &types.InvalidKeyUsageException{Message: text("Algorithm %s is incompatible with key spec %s.", algorithm, k.Spec)}
-	}
-	if contextSize(context) > maxContext {
-		return validationError("The encryption context is larger than %d bytes", maxContext)
-	}
-	return nil
-}
 
 func contextSize(context map[string]string) (size int) {
 	for key, value := range context {
@@ -46,40 +32,110 @@ func dryRun(asked *bool) error {
 	return nil
 }
 
+// encryption is how a key encrypts or decrypts.
+type encryption struct {
+	algorithm types.EncryptionAlgorithmSpec
+	context   map[string]string
+}
+
+// encryptionOf fills in the algorithm of a request that names none.
+func encryptionOf(algorithm types.EncryptionAlgorithmSpec, context map[string]string) encryption {
+	if algorithm == "" {
+		algorithm = symmetric
+	}
+	return encryption{algorithm, context}
+}
+
+// hash is that of OAEP.
+func (e encryption) hash() crypto.Hash { return hashOf(string(e.algorithm)) }
+
+// encrypts checks, in AWS's order, that an allowed key can be used so.
+func (s *Service) encrypts(r *request, k *store.Key, e encryption) error {
+	if err := s.ready(r, k, types.KeyUsageTypeEncryptDecrypt); err != nil {
+		return err
+	}
+	if err := does(k, algorithmsOf(k.Spec, k.Usage).encryption, e.algorithm); err != nil {
+		return err
+	}
+	switch {
+	case e.algorithm != symmetric && len(e.context) > 0:
+		return validationError("An encryption context cannot be used with algorithm %s.", e.algorithm)
+	case contextSize(e.context) > maxContext:
+		return validationError("The encryption context is larger than %d bytes", maxContext)
+	}
+	return nil
+}
+
+// fits checks the size of a plaintext, which RSA bounds below what the API does.
+func fits(k *store.Key, e encryption, size int) error {
+	ks, ok := specOf(k.Spec)
+	if !ok || ks.modulus == 0 {
+		return nil
+	}
+	if most := ks.modulus - 2*e.hash().Size() - 2; size > most { // RFC 8017, section 7.1.1
+		return validationError("Algorithm %s and key spec %s cannot encrypt data larger than %d bytes.", e.algorithm, k.Spec, most)
+	}
+	return nil
+}
+
+// encryptWith encrypts with the key itself, or its public half. The version of
+// the material is 0 where it has none to be told.
+func (s *Service) encryptWith(ctx context.Context, r *request, k *store.Key, e encryption, plaintext []byte) (ciphertext []byte, version uint32, err error) {
+	if e.algorithm == symmetric {
+		return s.seal(ctx, r, k, plaintext, e.context)
+	}
+	if ciphertext, err = memkey.EncryptOAEP(k.Spec, k.Public, e.hash(), plaintext); err == nil {
+		s.usePublic(r, k)
+	}
+	return ciphertext, 0, err
+}
+
+// materialShown is the ID of the material that a symmetric operation has used.
+func materialShown(k *store.Key, version uint32) *string {
+	if version == 0 {
+		return nil
+	}
+	return materialIDOf(k, version)
+}
+
 func (s *Service) encrypt(ctx context.Context, r *request, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
 	r.wipe(in.Plaintext)
 	k, err := s.cryptoKey(ctx, r, "kms:Encrypt", *in.KeyId, in.EncryptionContext)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.ready(k, in.EncryptionAlgorithm, in.EncryptionContext); err != nil {
+	e := encryptionOf(in.EncryptionAlgorithm, in.EncryptionContext)
+	if err := s.encrypts(r, k, e); err != nil {
+		return nil, err
+	}
+	if err := fits(k, e, len(in.Plaintext)); err != nil {
 		return nil, err
 	}
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	sealed, _, err := s.seal(ctx, r, k, in.Plaintext, in.EncryptionContext)
+	ciphertext, _, err := s.encryptWith(ctx, r, k, e, in.Plaintext)
 	if err != nil {
 		return nil, err
 	}
-	return &kms.EncryptOutput{CiphertextBlob: sealed, KeyId: text("%s", s.keyARN(k.Ref)), EncryptionAlgorithm: symmetric}, nil
+	return &kms.EncryptOutput{CiphertextBlob: ciphertext, KeyId: text("%s", s.keyARN(k.Ref)), EncryptionAlgorithm: e.algorithm}, nil
 }
 
 func (s *Service) decrypt(ctx context.Context, r *request, in *kms.DecryptInput) (*kms.DecryptOutput, error) {
-	if in.Recipient != nil {
-		return nil, unsupported("Recipient is not supported by this key service.")
+	if err := refuseRecipient(in.Recipient); err != nil {
+		return nil, err
 	}
-	k, b, err := s.source(ctx, r, "kms:Decrypt", source{
-		blob: in.CiphertextBlob, keyID: in.KeyId, algorithm: in.EncryptionAlgorithm, context: in.EncryptionContext,
+	src, err := s.source(ctx, r, "kms:Decrypt", sourceInput{
+		ciphertext: in.CiphertextBlob, keyID: in.KeyId, encryption: encryptionOf(in.EncryptionAlgorithm, in.EncryptionContext),
 		dryRun: in.DryRun, modifiers: in.DryRunModifiers,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if b == nil {
+	if src.ignored {
 		return nil, dryRun(in.DryRun)
 	}
-	plaintext, err := s.open(ctx, r, k, b, in.EncryptionContext)
+	plaintext, version, err := s.openSource(ctx, r, src)
 	if err != nil {
 		return nil, err
 	}
@@ -87,75 +143,14 @@ func (s *Service) decrypt(ctx context.Context, r *request, in *kms.DecryptInput)
 		return nil, err
 	}
 	return &kms.DecryptOutput{
-		Plaintext: plaintext, KeyId: text("%s", s.keyARN(k.Ref)), EncryptionAlgorithm: symmetric,
-		KeyMaterialId: materialIDOf(k, b.version),
+		Plaintext: plaintext, KeyId: text("%s", s.keyARN(src.key.Ref)), EncryptionAlgorithm: src.algorithm,
+		KeyMaterialId: materialShown(src.key, version),
 	}, nil
 }
 
-// source is what Decrypt and ReEncrypt read from.
-type source struct {
-	blob      []byte
-	keyID     *string
-	algorithm types.EncryptionAlgorithmSpec
-	context   map[string]string
-	dryRun    *bool
-	modifiers []types.DryRunModifierType
-}
-
-// source decides about the key of a ciphertext blob and parses the blob. The
-// blob is nil if the caller asked not to look at it.
-func (s *Service) source(ctx context.Context, r *request, action string, src source) (*store.Key, *blob, error) {
-	ignored := len(src.modifiers) > 0
-	if ignored && dryRun(src.dryRun) == nil {
-		return nil, nil, validationError("DryRunModifiers can only be used when DryRun is true")
-	}
-	if !ignored && src.blob == nil {
-		return nil, nil, validationError("1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must not be null")
-	}
-	if ignored && src.keyID == nil {
-		return nil, nil, validationError("1 validation error detected: Value null at 'keyId' failed to satisfy constraint: Member must not be null")
-	}
-	var b *blob
-	var malformed error
-	if !ignored {
-		b, malformed = parseBlob(src.blob)
-	}
-	k, err := s.sourceKey(ctx, r, action, src, b)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := s.ready(k, src.algorithm, src.context); err != nil {
-		return nil, nil, err
-	}
-	if malformed != nil {
-		return nil, nil, invalidCiphertext()
-	}
-	if b != nil && b.keyID != k.ID {
-		return nil, nil, &types.IncorrectKeyException{Message: text("The key ID in the request does not identify a CMK that can perform this operation.")}
-	}
-	return k, b, nil
-}
-
-// sourceKey decides about the key that the caller names or, if none is named,
-// the one that the blob names.
-func (s *Service) sourceKey(ctx context.Context, r *request, action string, src source, b *blob) (*store.Key, error) {
-	if src.keyID != nil {
-		return s.cryptoKey(ctx, r, action, *src.keyID, src.context)
-	}
-	if b == nil {
-		return nil, invalidCiphertext()
-	}
-	k, err := s.key(ctx, r, action, keyName{Ref: store.Ref{Region: r.region, ID: b.keyID}}, src.context)
-	var missing *types.NotFoundException
-	if errors.As(err, &missing) {
-		return nil, apiError(codeAccessDenied, "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.")
-	}
-	return k, err
-}
-
 func (s *Service) reEncrypt(ctx context.Context, r *request, in *kms.ReEncryptInput) (*kms.ReEncryptOutput, error) {
-	from, b, err := s.source(ctx, r, "kms:ReEncryptFrom", source{
-		blob: in.CiphertextBlob, keyID: in.SourceKeyId, algorithm: in.SourceEncryptionAlgorithm, context: in.SourceEncryptionContext,
+	from, err := s.source(ctx, r, "kms:ReEncryptFrom", sourceInput{
+		ciphertext: in.CiphertextBlob, keyID: in.SourceKeyId, encryption: encryptionOf(in.SourceEncryptionAlgorithm, in.SourceEncryptionContext),
 		dryRun: in.DryRun, modifiers: in.DryRunModifiers,
 	})
 	if err != nil {
@@ -165,28 +160,32 @@ func (s *Service) reEncrypt(ctx context.Context, r *request, in *kms.ReEncryptIn
 	if err != nil {
 		return nil, err
 	}
-	if err := s.ready(to, in.DestinationEncryptionAlgorithm, in.DestinationEncryptionContext); err != nil {
+	e := encryptionOf(in.DestinationEncryptionAlgorithm, in.DestinationEncryptionContext)
+	if err := s.encrypts(r, to, e); err != nil {
 		return nil, err
 	}
-	if b == nil {
+	if from.ignored {
 		return nil, dryRun(in.DryRun)
 	}
-	plaintext, err := s.open(ctx, r, from, b, in.SourceEncryptionContext)
+	plaintext, fromVersion, err := s.openSource(ctx, r, from)
 	if err != nil {
+		return nil, err
+	}
+	if err := fits(to, e, len(plaintext)); err != nil {
 		return nil, err
 	}
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err
 	}
-	sealed, version, err := s.seal(ctx, r, to, plaintext, in.DestinationEncryptionContext)
+	ciphertext, toVersion, err := s.encryptWith(ctx, r, to, e, plaintext)
 	if err != nil {
 		return nil, err
 	}
 	return &kms.ReEncryptOutput{
-		CiphertextBlob: sealed,
-		KeyId:          text("%s", s.keyARN(to.Ref)), DestinationEncryptionAlgorithm: symmetric,
-		DestinationKeyMaterialId: materialIDOf(to, version),
-		SourceKeyId:              text("%s", s.keyARN(from.Ref)), SourceEncryptionAlgorithm: symmetric,
-		SourceKeyMaterialId: materialIDOf(from, b.version),
+		CiphertextBlob: ciphertext,
+		KeyId:          text("%s", s.keyARN(to.Ref)), DestinationEncryptionAlgorithm: e.algorithm,
+		DestinationKeyMaterialId: materialShown(to, toVersion),
+		SourceKeyId:              text("%s", s.keyARN(from.key.Ref)), SourceEncryptionAlgorithm: from.algorithm,
+		SourceKeyMaterialId: materialShown(from.key, fromVersion),
 	}, nil
 }

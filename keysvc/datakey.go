@@ -21,52 +21,77 @@ type dataKey struct {
 }
 
 func (s *Service) generateDataKey(ctx context.Context, r *request, in *kms.GenerateDataKeyInput) (*kms.GenerateDataKeyOutput, error) {
-	if in.Recipient != nil {
-		return nil, unsupported("Recipient is not supported by this key service.")
+	if err := refuseRecipient(in.Recipient); err != nil {
+		return nil, err
 	}
-	k, plaintext, sealed, err := s.newDataKey(ctx, r, "kms:GenerateDataKey",
+	made, err := s.newDataKey(ctx, r, "kms:GenerateDataKey",
 		dataKey{*in.KeyId, in.KeySpec, in.NumberOfBytes, in.EncryptionContext, in.DryRun})
 	if err != nil {
 		return nil, err
 	}
 	return &kms.GenerateDataKeyOutput{
-		CiphertextBlob: sealed, Plaintext: plaintext, KeyId: text("%s", s.keyARN(k.Ref)),
-		KeyMaterialId: materialIDOf(k, k.Version),
+		CiphertextBlob: made.blob, Plaintext: made.plaintext, KeyId: text("%s", s.keyARN(made.key.Ref)),
+		KeyMaterialId: materialIDOf(made.key, made.version),
 	}, nil
 }
 
 func (s *Service) generateDataKeyWithoutPlaintext(ctx context.Context, r *request, in *kms.GenerateDataKeyWithoutPlaintextInput) (*kms.GenerateDataKeyWithoutPlaintextOutput, error) {
-	k, _, sealed, err := s.newDataKey(ctx, r, "kms:GenerateDataKeyWithoutPlaintext",
+	made, err := s.newDataKey(ctx, r, "kms:GenerateDataKeyWithoutPlaintext",
 		dataKey{*in.KeyId, in.KeySpec, in.NumberOfBytes, in.EncryptionContext, in.DryRun})
 	if err != nil {
 		return nil, err
 	}
 	return &kms.GenerateDataKeyWithoutPlaintextOutput{
-		CiphertextBlob: sealed, KeyId: text("%s", s.keyARN(k.Ref)), KeyMaterialId: materialIDOf(k, k.Version),
+		CiphertextBlob: made.blob, KeyId: text("%s", s.keyARN(made.key.Ref)), KeyMaterialId: materialIDOf(made.key, made.version),
 	}, nil
 }
 
+// madeDataKey is a new data key, or the private half of a new data key pair.
+type madeDataKey struct {
+	key       *store.Key
+	version   uint32
+	plaintext []byte
+	blob      []byte
+	public    []byte // of a pair
+}
+
 // newDataKey draws a data key from the HSM and encrypts it there.
-func (s *Service) newDataKey(ctx context.Context, r *request, action string, want dataKey) (k *store.Key, plaintext, sealed []byte, err error) {
+func (s *Service) newDataKey(ctx context.Context, r *request, action string, want dataKey) (*madeDataKey, error) {
 	if (want.spec == "") == (want.bytes == nil) {
-		return nil, nil, nil, validationError("Please specify either number of bytes or key spec.")
+		return nil, validationError("Please specify either number of bytes or key spec.")
 	}
-	if k, err = s.cryptoKey(ctx, r, action, want.keyID, want.context); err != nil {
-		return nil, nil, nil, err
-	}
-	if err := s.ready(k, "", want.context); err != nil {
-		return nil, nil, nil, err
+	k, err := s.wrappingKey(ctx, r, action, want.keyID, want.context)
+	if err != nil {
+		return nil, err
 	}
 	if err := dryRun(want.dryRun); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	if plaintext, err = s.random(ctx, r, s.token, want.size()); err != nil {
-		return nil, nil, nil, err
+	token, err := s.tokenOf(ctx, k)
+	if err != nil {
+		return nil, err
 	}
-	if sealed, _, err = s.seal(ctx, r, k, plaintext, want.context); err != nil {
-		return nil, nil, nil, err
+	made := &madeDataKey{key: k}
+	if made.plaintext, err = s.random(ctx, r, token, want.size()); err != nil {
+		return nil, err
 	}
-	return k, plaintext, sealed, nil
+	made.blob, made.version, err = s.seal(ctx, r, k, made.plaintext, want.context)
+	return made, err
+}
+
+// wrappingKey decides about the symmetric key that is to encrypt a data key.
+func (s *Service) wrappingKey(ctx context.Context, r *request, action, keyID string, context map[string]string) (*store.Key, error) {
+	k, err := s.cryptoKey(ctx, r, action, keyID, context)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(r, k, types.KeyUsageTypeEncryptDecrypt); err != nil {
+		return nil, err
+	}
+	if k.Spec != specSymmetric {
+		return nil, &types.InvalidKeyUsageException{Message: text("You cannot generate a data key with an asymmetric CMK")}
+	}
+	return k, s.encrypts(r, k, encryptionOf("", context))
 }
 
 func (d *dataKey) size() int {
@@ -83,16 +108,20 @@ func (s *Service) generateRandom(ctx context.Context, r *request, in *kms.Genera
 	if in.NumberOfBytes == nil {
 		return nil, validationError("NumberOfBytes is required.")
 	}
-	if in.Recipient != nil {
-		return nil, unsupported("Recipient is not supported by this key service.")
-	}
-	if in.CustomKeyStoreId != nil {
-		return nil, unsupported("CustomKeyStoreId is not supported by this key service.")
+	if err := refuseRecipient(in.Recipient); err != nil {
+		return nil, err
 	}
 	if err := s.allowed(ctx, r, "kms:GenerateRandom"); err != nil {
 		return nil, err
 	}
-	b, err := s.random(ctx, r, s.token, int(*in.NumberOfBytes))
+	token := s.token
+	if in.CustomKeyStoreId != nil {
+		var err error
+		if token, err = s.customToken(ctx, *in.CustomKeyStoreId); err != nil {
+			return nil, err
+		}
+	}
+	b, err := s.random(ctx, r, token, int(*in.NumberOfBytes))
 	if err != nil {
 		return nil, err
 	}

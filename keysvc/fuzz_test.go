@@ -5,6 +5,7 @@ package keysvc_test
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -76,6 +77,45 @@ func FuzzDecode(f *testing.F) {
 		in.DryRun, in.EncryptionContext = nil, nil
 		if diff := cmp.Diff(in, again, cmpopts.IgnoreUnexported(kms.EncryptInput{}), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("decoded, encoded, decoded (-once +twice):\n%s", diff)
+		}
+	})
+}
+
+// FuzzInputs: whatever is sent to whichever operation, decoding and validation
+// end with an input or an error of the API, of a bounded size.
+func FuzzInputs(f *testing.F) {
+	all := inputs()
+	for _, seed := range [][2]string{
+		{"Sign", `{"KeyId":"alias/a","Message":"bQ==","MessageType":"EXTERNAL_MU","SigningAlgorithm":"ML_DSA_SHAKE_256"}`},
+		{"Verify", `{"KeyId":"a","Message":"","Signature":"eA==","SigningAlgorithm":"SYMMETRIC_DEFAULT","DryRun":false}`},
+		{"GenerateMac", `{"KeyId":"a","Message":"bQ==","MacAlgorithm":"HMAC_SHA_1"}`},
+		{"DeriveSharedSecret", `{"KeyId":"a","PublicKey":"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE","KeyAgreementAlgorithm":"ECDH","Recipient":{"AttestationDocument":""}}`},
+		{"CreateKey", `{"Tags":[{"TagKey":"k","TagValue":""},{"TagValue":null}],"Policy":"{}","KeySpec":"SM2"}`},
+		{"CreateGrant", `{"KeyId":"a","Operations":["Decrypt",""],"Constraints":{"EncryptionContextSubset":{"a":"b"}},"GrantTokens":[""]}`},
+		{"ImportKeyMaterial", `{"KeyId":"a","ImportToken":"eA==","EncryptedKeyMaterial":"eA==","ValidTo":1e9,"KeyMaterialDescription":"\u0000"}`},
+		{"UntagResource", `{"KeyId":"a","TagKeys":["","k"]}`},
+		{"ReplicateKey", `{"KeyId":"a","ReplicaRegion":"us-gov-west-1"}`},
+		{"CreateCustomKeyStore", `{"CustomKeyStoreName":"s","XksProxyAuthenticationCredential":{"AccessKeyId":"A"},"KeyStorePassword":"x"}`},
+		{"ListKeys", `{"Marker":"\u0000","Limit":0}`},
+	} {
+		f.Add(seed[0], []byte(seed[1]))
+	}
+	f.Fuzz(func(t *testing.T, op string, body []byte) {
+		empty, ok := all[op]
+		if !ok {
+			return
+		}
+		in := reflect.New(empty.Type().Elem()).Interface()
+		var api smithy.APIError
+		err := keysvc.Decode(body, in)
+		if err == nil {
+			err = keysvc.Validate(in)
+		}
+		if err != nil && !errors.As(err, &api) {
+			t.Fatalf("refused with %v", err)
+		}
+		if err != nil && len(api.ErrorMessage()) > 1<<20 {
+			t.Errorf("%d bytes of request, %d of answer", len(body), len(api.ErrorMessage()))
 		}
 	})
 }

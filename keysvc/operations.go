@@ -114,6 +114,14 @@ func operations() map[string]*operation {
 		define("ReEncrypt", (*Service).reEncrypt, "DestinationKeyId"),
 		define("GenerateDataKey", (*Service).generateDataKey, "KeyId"),
 		define("GenerateDataKeyWithoutPlaintext", (*Service).generateDataKeyWithoutPlaintext, "KeyId"),
+		define("GenerateDataKeyPair", (*Service).generateDataKeyPair),
+		define("GenerateDataKeyPairWithoutPlaintext", (*Service).generateDataKeyPairWithoutPlaintext),
+		define("Sign", (*Service).sign),
+		define("Verify", (*Service).verify),
+		define("GetPublicKey", (*Service).getPublicKey),
+		define("GenerateMac", (*Service).generateMac),
+		define("VerifyMac", (*Service).verifyMac),
+		define("DeriveSharedSecret", (*Service).deriveSharedSecret),
 		define("GenerateRandom", (*Service).generateRandom),
 	} {
 		table[op.name] = op
@@ -126,17 +134,9 @@ var unbuilt = [...]string{
 	"ConnectCustomKeyStore",
 	"CreateCustomKeyStore",
 	"DeleteCustomKeyStore",
-	"DeriveSharedSecret",
 	"DescribeCustomKeyStores",
 	"DisconnectCustomKeyStore",
-	"GenerateDataKeyPair",
-	"GenerateDataKeyPairWithoutPlaintext",
-	"GenerateMac",
-	"GetPublicKey",
-	"Sign",
 	"UpdateCustomKeyStore",
-	"Verify",
-	"VerifyMac",
 }
 
 func notBuilt(name string) *operation {
