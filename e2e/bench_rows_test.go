@@ -25,6 +25,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
@@ -292,27 +293,59 @@ func kmsRows(t *testing.T, s *stack) []row {
 		Credentials: credentials.NewStaticCredentialsProvider("AKIADEVADMIN00000000", s.secret(t, "admin"), ""),
 		HTTPClient:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 	})
-	key := aws.String("alias/dev")
-	sealed, err := client.Encrypt(t.Context(), &kms.EncryptInput{KeyId: key, Plaintext: make([]byte, 32)})
-	if err != nil {
-		t.Fatal(err)
+	// A row has a variant for each protection that a key's material can have.
+	ways := func(name string, operation func(protection string) func() error) row {
+		r := row{name: name, clients: 16}
+		for _, protection := range []string{"hsm", "memory"} {
+			call := operation(protection)
+			r.variants = append(r.variants, variant{"protection " + protection, []*process{s.keysvc}, func(int) error { return call() }})
+		}
+		return r
 	}
-	one := func(name string, operation func() error) row {
-		return row{name: name, clients: 16, variants: []variant{{"sidekey", []*process{s.keysvc}, func(int) error { return operation() }}}}
+	key := func(protection string, spec types.KeySpec, usage types.KeyUsageType) *string {
+		created, err := client.CreateKey(t.Context(), &kms.CreateKeyInput{
+			KeySpec: spec, KeyUsage: usage, Tags: []types.Tag{{TagKey: aws.String("sidekey:protection"), TagValue: &protection}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return created.KeyMetadata.KeyId
 	}
 	ctx := context.Background()
+	symmetric := map[string]*string{"hsm": key("hsm", "SYMMETRIC_DEFAULT", ""), "memory": key("memory", "SYMMETRIC_DEFAULT", "")}
+	sign := func(spec types.KeySpec, algorithm types.SigningAlgorithmSpec) func(string) func() error {
+		return func(protection string) func() error {
+			id := key(protection, spec, types.KeyUsageTypeSignVerify)
+			return func() error {
+				_, err := client.Sign(ctx, &kms.SignInput{KeyId: id, Message: make([]byte, 32), MessageType: types.MessageTypeDigest, SigningAlgorithm: algorithm})
+				return err
+			}
+		}
+	}
 	return []row{
-		one("Encrypt 32 B", func() error {
-			_, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: key, Plaintext: make([]byte, 32)})
-			return err
+		ways("Encrypt 32 B", func(protection string) func() error {
+			return func() error {
+				_, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: symmetric[protection], Plaintext: make([]byte, 32)})
+				return err
+			}
 		}),
-		one("Decrypt 32 B", func() error {
-			_, err := client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: sealed.CiphertextBlob})
-			return err
+		ways("Decrypt 32 B", func(protection string) func() error {
+			sealed, err := client.Encrypt(ctx, &kms.EncryptInput{KeyId: symmetric[protection], Plaintext: make([]byte, 32)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() error {
+				_, err := client.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: sealed.CiphertextBlob})
+				return err
+			}
 		}),
-		one("GenerateDataKey", func() error {
-			_, err := client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: key, KeySpec: "AES_256"})
-			return err
+		ways("GenerateDataKey", func(protection string) func() error {
+			return func() error {
+				_, err := client.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: symmetric[protection], KeySpec: types.DataKeySpecAes256})
+				return err
+			}
 		}),
+		ways("Sign P-256", sign(types.KeySpecEccNistP256, types.SigningAlgorithmSpecEcdsaSha256)),
+		ways("Sign RSA-2048", sign(types.KeySpecRsa2048, types.SigningAlgorithmSpecRsassaPssSha256)),
 	}
 }

@@ -26,9 +26,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/sidekey/sidekey/keysvc"
+	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 // BenchmarkOperations measures one handler call, signature and durable record
@@ -224,4 +226,66 @@ func skipAnswer(r *textproto.Reader) error {
 			}
 		}
 	}
+}
+
+// BenchmarkDescribeKey describes keys, each time another one, of stores that
+// hold 1,000 and 1,000,000: the larger does not fit the copies in memory.
+func BenchmarkDescribeKey(b *testing.B) {
+	for _, keys := range []int{1_000, 1_000_000} {
+		dir := b.TempDir()
+		s := &server{t: b, dir: dir, token: hostToken{}, cfg: config(b, dir)}
+		s.start()
+		ids := fillStore(b, s, keys)
+		signed := make([]*http.Request, 50_000)
+		for i := range signed {
+			signed[i] = s.signed("DescribeKey", `{"KeyId":"`+ids[i*7919%len(ids)]+`"}`, time.Now(), adminID, secret)
+			signed[i].Host, signed[i].RequestURI = signed[i].URL.Host, "/"
+		}
+		b.Run(fmt.Sprintf("%d keys", keys), func(b *testing.B) {
+			handler := s.svc.Handler()
+			var next atomic.Int64
+			b.SetParallelism(8)
+			before := cpuTime(b)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					i := next.Add(1) * 7919 % int64(len(signed))
+					r := signed[i].Clone(ctx)
+					r.Body, _ = signed[i].GetBody()
+					w := httptest.NewRecorder()
+					handler.ServeHTTP(w, r)
+					if w.Code != http.StatusOK {
+						b.Errorf("%d: %s", w.Code, w.Body)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(cpuTime(b)-before)/1e3/float64(b.N), "cpu-us/op")
+		})
+		s.stop()
+	}
+}
+
+// fillStore adds keys without material, many in a transaction, and returns
+// their IDs.
+func fillStore(b *testing.B, s *server, keys int) []string {
+	b.Helper()
+	first, _ := s.newKey()
+	like, err := s.store.Key(ctx, refOf(first))
+	must(b, err)
+	ids := []string{first}
+	for len(ids) < keys {
+		_, err := s.store.Update(ctx, like.Ref, func(tx *store.Tx, _ *store.Key) error {
+			for range min(10_000, keys-len(ids)) {
+				k := *like
+				k.ID = uuid.New()
+				ids = append(ids, k.ID.String())
+				if err := tx.CreateKey(k); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		must(b, err)
+	}
+	return ids
 }

@@ -237,19 +237,27 @@ func TestImportRefusals(t *testing.T) {
 		edit func(*kms.ImportKeyMaterialInput)
 		want string
 	}{
-		"token of another key":   {func(in *kms.ImportKeyMaterialInput) { in.KeyId = &other }, "InvalidImportTokenException"},
-		"token altered":          {func(in *kms.ImportKeyMaterialInput) { in.ImportToken[40] ^= 1 }, "InvalidImportTokenException"},
-		"token short":            {func(in *kms.ImportKeyMaterialInput) { in.ImportToken = in.ImportToken[:9] }, "InvalidImportTokenException"},
-		"wrapped altered":        {func(in *kms.ImportKeyMaterialInput) { in.EncryptedKeyMaterial[290] ^= 1 }, "InvalidCiphertextException"},
-		"RSA part altered":       {func(in *kms.ImportKeyMaterialInput) { in.EncryptedKeyMaterial[30] ^= 1 }, "InvalidCiphertextException"},
-		"wrapped short":          {func(in *kms.ImportKeyMaterialInput) { in.EncryptedKeyMaterial = in.EncryptedKeyMaterial[:256] }, "InvalidCiphertextException"},
-		"31 bytes":               {func(in *kms.ImportKeyMaterialInput) { *in = *s.wrapFor(id, "RSAES_OAEP_SHA_256", "RSA_2048", randomBytes(31)) }, "IncorrectKeyMaterialException"},
-		"no date":                {func(in *kms.ImportKeyMaterialInput) { in.ExpirationModel = "" }, "ValidationException"},
-		"date without expiry":    {func(in *kms.ImportKeyMaterialInput) { in.ValidTo = ptr(time.Now().Add(time.Hour)) }, "ValidationException"},
-		"date in the past":       {func(in *kms.ImportKeyMaterialInput) { in.ExpirationModel, in.ValidTo = "", ptr(time.Now().Add(-time.Hour)) }, "ValidationException"},
-		"date in two years":      {func(in *kms.ImportKeyMaterialInput) { in.ExpirationModel, in.ValidTo = "", ptr(time.Now().AddDate(2, 0, 0)) }, "ValidationException"},
-		"existing that is not":   {func(in *kms.ImportKeyMaterialInput) { in.ImportType = "EXISTING_KEY_MATERIAL" }, "IncorrectKeyMaterialException"},
-		"new with a material ID": {func(in *kms.ImportKeyMaterialInput) { in.ImportType, in.KeyMaterialId = "NEW_KEY_MATERIAL", ptr(string(bytes.Repeat([]byte("a"), 64))) }, "ValidationException"},
+		"token of another key": {func(in *kms.ImportKeyMaterialInput) { in.KeyId = &other }, "InvalidImportTokenException"},
+		"token altered":        {func(in *kms.ImportKeyMaterialInput) { in.ImportToken[40] ^= 1 }, "InvalidImportTokenException"},
+		"token short":          {func(in *kms.ImportKeyMaterialInput) { in.ImportToken = in.ImportToken[:9] }, "InvalidImportTokenException"},
+		"wrapped altered":      {func(in *kms.ImportKeyMaterialInput) { in.EncryptedKeyMaterial[290] ^= 1 }, "InvalidCiphertextException"},
+		"RSA part altered":     {func(in *kms.ImportKeyMaterialInput) { in.EncryptedKeyMaterial[30] ^= 1 }, "InvalidCiphertextException"},
+		"wrapped short":        {func(in *kms.ImportKeyMaterialInput) { in.EncryptedKeyMaterial = in.EncryptedKeyMaterial[:256] }, "InvalidCiphertextException"},
+		"31 bytes": {func(in *kms.ImportKeyMaterialInput) {
+			*in = *s.wrapFor(id, "RSAES_OAEP_SHA_256", "RSA_2048", randomBytes(31))
+		}, "IncorrectKeyMaterialException"},
+		"no date":             {func(in *kms.ImportKeyMaterialInput) { in.ExpirationModel = "" }, "ValidationException"},
+		"date without expiry": {func(in *kms.ImportKeyMaterialInput) { in.ValidTo = ptr(time.Now().Add(time.Hour)) }, "ValidationException"},
+		"date in the past": {func(in *kms.ImportKeyMaterialInput) {
+			in.ExpirationModel, in.ValidTo = "", ptr(time.Now().Add(-time.Hour))
+		}, "ValidationException"},
+		"date in two years": {func(in *kms.ImportKeyMaterialInput) {
+			in.ExpirationModel, in.ValidTo = "", ptr(time.Now().AddDate(2, 0, 0))
+		}, "ValidationException"},
+		"existing that is not": {func(in *kms.ImportKeyMaterialInput) { in.ImportType = "EXISTING_KEY_MATERIAL" }, "IncorrectKeyMaterialException"},
+		"new with a material ID": {func(in *kms.ImportKeyMaterialInput) {
+			in.ImportType, in.KeyMaterialId = "NEW_KEY_MATERIAL", ptr(string(bytes.Repeat([]byte("a"), 64)))
+		}, "ValidationException"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := *good

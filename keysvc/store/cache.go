@@ -51,8 +51,8 @@ func (s *Store) resetCaches() {
 	s.grants.rows = map[Ref]cached[[]*Grant]{}
 }
 
-// get returns the copy of a row, or loads it in a transaction of one moment.
-func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func(*sql.Tx) (V, error)) (V, error) {
+// get returns the copy of a row, or loads it.
+func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func() (V, error)) (V, error) {
 	revision, err := s.currentRevision(ctx)
 	if err != nil {
 		return *new(V), err
@@ -63,12 +63,7 @@ func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func(*sql.
 	if ok && have.revision == revision {
 		return have.value, nil
 	}
-	tx, err := s.read.BeginTx(ctx, s.snapshot())
-	if err != nil {
-		return *new(V), err
-	}
-	defer tx.Rollback()
-	value, err := load(tx)
+	value, err := load()
 	if err != nil {
 		return value, err
 	}
@@ -83,10 +78,21 @@ func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func(*sql.
 
 // Key returns a key. The result is shared and must not be changed.
 func (s *Store) Key(ctx context.Context, ref Ref) (*Key, error) {
-	return s.keys.get(ctx, s, ref, func(tx *sql.Tx) (*Key, error) {
-		k, _, err := s.loadKey(ctx, tx, ref)
+	return s.keys.get(ctx, s, ref, func() (*Key, error) {
+		k, _, err := s.loadKey(ctx, s.read, ref)
 		return k, err
 	})
+}
+
+// inSnapshot reads several rows as they were at one moment. One row needs no
+// such thing.
+func inSnapshot[V any](ctx context.Context, s *Store, load func(*sql.Tx) (V, error)) (V, error) {
+	tx, err := s.read.BeginTx(ctx, s.snapshot())
+	if err != nil {
+		return *new(V), err
+	}
+	defer tx.Rollback()
+	return load(tx)
 }
 
 // Group returns the related keys of a multi-Region key, or the one key, sorted
@@ -117,8 +123,8 @@ func (s *Store) regionsOf(ctx context.Context, q querier, id uuid.UUID) ([]strin
 
 // Alias returns the key that a name points to.
 func (s *Store) Alias(ctx context.Context, region, name string) (Ref, error) {
-	return s.aliases.get(ctx, s, aliasName{region, name}, func(tx *sql.Tx) (Ref, error) {
-		k, err := s.loadAlias(ctx, tx, region, name)
+	return s.aliases.get(ctx, s, aliasName{region, name}, func() (Ref, error) {
+		k, err := inSnapshot(ctx, s, func(tx *sql.Tx) (*Key, error) { return s.loadAlias(ctx, tx, region, name) })
 		if err != nil {
 			return Ref{}, fmt.Errorf("reading alias: %w", err)
 		}
@@ -150,8 +156,8 @@ func (s *Store) loadAlias(ctx context.Context, q querier, region, name string) (
 // Material returns a version of a key's material. The result is shared and
 // must not be changed.
 func (s *Store) Material(ctx context.Context, ref Ref, version uint32) (*Material, error) {
-	return s.materials.get(ctx, s, materialName{ref, version}, func(tx *sql.Tx) (*Material, error) {
-		return s.loadMaterial(ctx, tx, ref, version)
+	return s.materials.get(ctx, s, materialName{ref, version}, func() (*Material, error) {
+		return s.loadMaterial(ctx, s.read, ref, version)
 	})
 }
 
@@ -164,8 +170,8 @@ func (s *Store) StoredMaterial(ctx context.Context, ref Ref, version uint32) (*M
 // Grants returns the grants of a key, sorted by ID. The result is shared and
 // must not be changed.
 func (s *Store) Grants(ctx context.Context, ref Ref) ([]*Grant, error) {
-	return s.grants.get(ctx, s, ref, func(tx *sql.Tx) ([]*Grant, error) {
-		return s.loadGrants(ctx, tx, ref)
+	return s.grants.get(ctx, s, ref, func() ([]*Grant, error) {
+		return inSnapshot(ctx, s, func(tx *sql.Tx) ([]*Grant, error) { return s.loadGrants(ctx, tx, ref) })
 	})
 }
 

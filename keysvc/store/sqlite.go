@@ -87,7 +87,7 @@ func privateFile(path string) error {
 func sqliteConns(path string, conns int, txlock string) (*sql.DB, error) {
 	q := url.Values{"_txlock": {txlock}, "_pragma": {
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)",
-		"foreign_keys(1)", "secure_delete(1)",
+		"foreign_keys(1)", "secure_delete(1)", "cache_size(-32768)", // KiB
 	}}
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
