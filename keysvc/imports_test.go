@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/tink-crypto/tink-go/v2/kwp/subtle"
 
+	"github.com/sidekey/sidekey/keysvc/memkey"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
 
@@ -275,4 +276,18 @@ func TestImportRefusals(t *testing.T) {
 		})
 	}
 	must2(t)(c.ImportKeyMaterial(ctx, good))
+}
+
+// TestImportedPair imports a private key: its public half becomes the key's.
+func TestImportedPair(t *testing.T) {
+	s := newServer(t)
+	id, _ := s.externalKey("ECC_NIST_P256", "SIGN_VERIFY")
+	private, public, err := memkey.Generate("ECC_NIST_P256")
+	must(t, err)
+	must2(t)(s.admin().ImportKeyMaterial(ctx, s.wrapFor(id, "RSA_AES_KEY_WRAP_SHA_256", "RSA_2048", private)))
+	k, err := s.store.Key(ctx, refOf(id))
+	must(t, err)
+	if !bytes.Equal(k.Public, public) {
+		t.Error("another public key")
+	}
 }
