@@ -118,7 +118,7 @@ func (s *Service) encrypt(ctx context.Context, r *request, in *kms.EncryptInput)
 	if err != nil {
 		return nil, err
 	}
-	return &kms.EncryptOutput{CiphertextBlob: ciphertext, KeyId: text("%s", s.keyARN(k.Ref)), EncryptionAlgorithm: e.algorithm}, nil
+	return &kms.EncryptOutput{CiphertextBlob: ciphertext, KeyId: new(s.keyARN(k.Ref)), EncryptionAlgorithm: e.algorithm}, nil
 }
 
 func (s *Service) decrypt(ctx context.Context, r *request, in *kms.DecryptInput) (*kms.DecryptOutput, error) {
@@ -143,7 +143,7 @@ func (s *Service) decrypt(ctx context.Context, r *request, in *kms.DecryptInput)
 		return nil, err
 	}
 	return &kms.DecryptOutput{
-		Plaintext: plaintext, KeyId: text("%s", s.keyARN(src.key.Ref)), EncryptionAlgorithm: src.algorithm,
+		Plaintext: plaintext, KeyId: new(s.keyARN(src.key.Ref)), EncryptionAlgorithm: src.algorithm,
 		KeyMaterialId: materialShown(src.key, version),
 	}, nil
 }
@@ -183,9 +183,9 @@ func (s *Service) reEncrypt(ctx context.Context, r *request, in *kms.ReEncryptIn
 	}
 	return &kms.ReEncryptOutput{
 		CiphertextBlob: ciphertext,
-		KeyId:          text("%s", s.keyARN(to.Ref)), DestinationEncryptionAlgorithm: e.algorithm,
+		KeyId:          new(s.keyARN(to.Ref)), DestinationEncryptionAlgorithm: e.algorithm,
 		DestinationKeyMaterialId: materialShown(to, toVersion),
-		SourceKeyId:              text("%s", s.keyARN(from.key.Ref)), SourceEncryptionAlgorithm: from.algorithm,
+		SourceKeyId:              new(s.keyARN(from.key.Ref)), SourceEncryptionAlgorithm: from.algorithm,
 		SourceKeyMaterialId: materialShown(from.key, fromVersion),
 	}, nil
 }

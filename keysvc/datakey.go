@@ -30,7 +30,7 @@ func (s *Service) generateDataKey(ctx context.Context, r *request, in *kms.Gener
 		return nil, err
 	}
 	return &kms.GenerateDataKeyOutput{
-		CiphertextBlob: made.blob, Plaintext: made.plaintext, KeyId: text("%s", s.keyARN(made.key.Ref)),
+		CiphertextBlob: made.blob, Plaintext: made.plaintext, KeyId: new(s.keyARN(made.key.Ref)),
 		KeyMaterialId: materialIDOf(made.key, made.version),
 	}, nil
 }
@@ -42,7 +42,7 @@ func (s *Service) generateDataKeyWithoutPlaintext(ctx context.Context, r *reques
 		return nil, err
 	}
 	return &kms.GenerateDataKeyWithoutPlaintextOutput{
-		CiphertextBlob: made.blob, KeyId: text("%s", s.keyARN(made.key.Ref)), KeyMaterialId: materialIDOf(made.key, made.version),
+		CiphertextBlob: made.blob, KeyId: new(s.keyARN(made.key.Ref)), KeyMaterialId: materialIDOf(made.key, made.version),
 	}, nil
 }
 

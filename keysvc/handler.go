@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/policy"
@@ -38,6 +39,12 @@ const (
 	// answerBuffer holds every answer that contains plaintext without growing,
 	// because growing would leave a copy behind.
 	answerBuffer = 16 << 10
+)
+
+// Values of headers that all answers have; nobody changes them.
+var (
+	typeValues  = []string{contentType}
+	cacheValues = []string{"no-cache, no-store, must-revalidate, private"}
 )
 
 // request is one call of an operation by an authenticated principal.
@@ -88,9 +95,9 @@ func (s *Service) finish(r *request) {
 // intent, decision, work, audit outcome on disk, answer.
 func (s *Service) serveAPI(w http.ResponseWriter, hr *http.Request) {
 	r := &request{id: uuid.NewString(), peer: hr.RemoteAddr}
-	w.Header().Set("x-amzn-RequestId", r.id)
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Cache-Control", "no-cache, no-store, must-revalidate, private")
+	h := w.Header() // by canonical names
+	h["X-Amzn-Requestid"] = []string{r.id}
+	h["Content-Type"], h["Cache-Control"] = typeValues, cacheValues
 	defer s.finish(r)
 
 	buf := s.buffers.Get().(*[]byte)
@@ -155,7 +162,7 @@ func (s *Service) checkHead(hr *http.Request, r *request) error {
 	if r.op, ok = s.operations[name]; !ok {
 		return apiError(codeUnknown, "Unknown operation")
 	}
-	if got, _, err := mime.ParseMediaType(hr.Header.Get("Content-Type")); err != nil || got != contentType {
+	if !isContentType(hr.Header.Get("Content-Type")) {
 		return apiError(codeSerialization, "The Content-Type must be %s", contentType)
 	}
 	if hr.Header.Get("Content-Encoding") != "" {
@@ -168,6 +175,14 @@ func (s *Service) checkHead(hr *http.Request, r *request) error {
 		return apiError(codeMissingAuth, "Missing Authentication Token")
 	}
 	return nil
+}
+
+func isContentType(value string) bool {
+	if value == contentType {
+		return true
+	}
+	got, _, err := mime.ParseMediaType(value)
+	return err == nil && got == contentType
 }
 
 // readBody reads the whole body. Memory grows with what arrives, not with what
@@ -221,7 +236,7 @@ func (s *Service) makeRoom(r *request, size int) error {
 
 // begin writes the intent. The context it returns carries the audit operation.
 func (s *Service) begin(ctx context.Context, r *request, subject subject) context.Context {
-	attrs := append(subject.attrs(),
+	attrs := append(subject.appendAttrs(make([]attribute.KeyValue, 0, 8)), // on the stack
 		audit.Principal.String(r.principal.arn),
 		audit.RequestID.String(r.id),
 		audit.ClientAddress.String(r.peer))

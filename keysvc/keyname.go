@@ -97,10 +97,18 @@ var (
 
 // formatID is the ID of a key as callers see it.
 func formatID(id uuid.UUID) string {
+	return string(appendID(make([]byte, 0, 36), id))
+}
+
+func appendID(b []byte, id uuid.UUID) []byte {
 	if id.Version() == multiVersion {
-		return multiPrefix + hex.EncodeToString(id[:])
+		return hex.AppendEncode(append(b, multiPrefix...), id[:])
 	}
-	return id.String()
+	b = append(hex.AppendEncode(b, id[0:4]), '-')
+	b = append(hex.AppendEncode(b, id[4:6]), '-')
+	b = append(hex.AppendEncode(b, id[6:8]), '-')
+	b = append(hex.AppendEncode(b, id[8:10]), '-')
+	return hex.AppendEncode(b, id[10:])
 }
 
 // parseID is the inverse of formatID.
@@ -138,8 +146,7 @@ type subject struct {
 	context map[string]string
 }
 
-func (s subject) attrs() []attribute.KeyValue {
-	attrs := make([]attribute.KeyValue, 0, 8)
+func (s subject) appendAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
 	if len(s.keys) > 0 {
 		attrs = append(attrs, keyAttr(s.keys))
 	}
@@ -240,7 +247,8 @@ func (s *Service) arnPrefix(region string) string {
 }
 
 func (s *Service) keyARN(ref store.Ref) string {
-	return s.arnPrefix(ref.Region) + "key/" + formatID(ref.ID)
+	b := append(make([]byte, 0, 128), s.arnPrefix(ref.Region)...) // on the stack
+	return string(appendID(append(b, "key/"...), ref.ID))
 }
 
 func (s *Service) aliasARN(region, alias string) string { return s.arnPrefix(region) + alias }
@@ -248,7 +256,8 @@ func (s *Service) aliasARN(region, alias string) string { return s.arnPrefix(reg
 // materialID names one version of a key's material, in AWS's form of 64
 // hexadecimal digits. It is an identifier, not derived from the material.
 func materialID(id uuid.UUID, version uint32) *string {
-	b := append([]byte("sidekey key material ID"), id[:]...)
+	b := append(make([]byte, 0, 64), "sidekey key material ID"...)
+	b = append(b, id[:]...)
 	return hexSum(binary.BigEndian.AppendUint32(b, version))
 }
 

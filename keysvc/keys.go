@@ -129,5 +129,5 @@ func value(s *string) string {
 
 func hexSum(b []byte) *string {
 	sum := sha256.Sum256(b)
-	return text("%s", hex.EncodeToString(sum[:]))
+	return new(hex.EncodeToString(sum[:]))
 }

@@ -50,7 +50,7 @@ func (l *Log) Begin(ctx context.Context, name string, attrs ...attribute.KeyValu
 		op.parent = trace.SpanID{}
 	}
 	op.sc = trace.NewSpanContext(sc)
-	op.attrs = append(make([]attribute.KeyValue, 0, len(attrs)+8), attrs...)
+	op.attrs = append(make([]attribute.KeyValue, 0, len(attrs)+4), attrs...)
 	op.ticket, op.err = l.append(&record{
 		kind:    kindIntent,
 		traceID: sc.TraceID,
