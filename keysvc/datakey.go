@@ -117,7 +117,7 @@ func (s *Service) generateRandom(ctx context.Context, r *request, in *kms.Genera
 	token := s.token
 	if in.CustomKeyStoreId != nil {
 		var err error
-		if token, err = s.customToken(ctx, *in.CustomKeyStoreId); err != nil {
+		if token, err = s.storeToken(ctx, *in.CustomKeyStoreId); err != nil {
 			return nil, err
 		}
 	}

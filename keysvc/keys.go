@@ -91,10 +91,11 @@ func (s *Service) listKeys(ctx context.Context, r *request, in *kms.ListKeysInpu
 
 // A marker is the last item of a page, tagged with the kind of list, base64.
 const (
-	markKeys    = 'k'
-	markAliases = 'a'
-	markTags    = 't'
-	markGrants  = 'g'
+	markKeys      = 'k'
+	markAliases   = 'a'
+	markTags      = 't'
+	markGrants    = 'g'
+	markKeyStores = 's'
 )
 
 func marker(kind byte, last []byte) *string {

@@ -47,6 +47,7 @@ type server struct {
 	dir   string
 	url   string
 	token keysvc.Token
+	open  keysvc.OpenToken
 	log   logBuffer
 	cfg   keysvc.Config
 	svc   *keysvc.Service
@@ -105,7 +106,7 @@ func (s *server) start() {
 	must(s.t, err)
 	s.audit, err = audit.Open(audit.Config{Dir: s.auditDir()}, audit.ServiceKeysvc, log)
 	must(s.t, err)
-	s.svc, err = keysvc.New(ctx, s.cfg, s.store, s.token, nil, s.audit, log)
+	s.svc, err = keysvc.New(ctx, s.cfg, s.store, s.token, s.open, s.audit, log)
 	must(s.t, err)
 	ln, err := net.Listen("tcp", s.cfg.Listen)
 	must(s.t, err)

@@ -70,10 +70,7 @@ func mutating(op *operation) *operation {
 
 // operations is the table of all operations of the AWS KMS API.
 func operations() map[string]*operation {
-	table := make(map[string]*operation, len(unbuilt)+32)
-	for _, name := range unbuilt {
-		table[name] = notBuilt(name)
-	}
+	table := map[string]*operation{}
 	for _, op := range []*operation{
 		mutating(define("CreateKey", (*Service).createKey)),
 		define("DescribeKey", (*Service).describeKey, "KeyId"),
@@ -100,6 +97,12 @@ func operations() map[string]*operation {
 		define("ListKeyPolicies", (*Service).listKeyPolicies, "KeyId"),
 		mutating(define("ReplicateKey", (*Service).replicateKey, "KeyId", "ReplicaRegion")),
 		command("UpdatePrimaryRegion", (*Service).updatePrimaryRegion, "KeyId", "PrimaryRegion"),
+		mutating(define("CreateCustomKeyStore", (*Service).createCustomKeyStore, "CustomKeyStoreName")),
+		define("DescribeCustomKeyStores", (*Service).describeCustomKeyStores),
+		command("UpdateCustomKeyStore", (*Service).updateCustomKeyStore, "CustomKeyStoreId"),
+		command("DeleteCustomKeyStore", (*Service).deleteCustomKeyStore, "CustomKeyStoreId"),
+		mutating(define("ConnectCustomKeyStore", (*Service).connectCustomKeyStore, "CustomKeyStoreId")),
+		mutating(define("DisconnectCustomKeyStore", (*Service).disconnectCustomKeyStore, "CustomKeyStoreId")),
 		command("EnableKeyRotation", (*Service).enableKeyRotation, "KeyId"),
 		command("DisableKeyRotation", (*Service).disableKeyRotation, "KeyId"),
 		define("GetKeyRotationStatus", (*Service).getKeyRotationStatus, "KeyId"),
@@ -127,22 +130,6 @@ func operations() map[string]*operation {
 		table[op.name] = op
 	}
 	return table
-}
-
-// unbuilt are the operations that are known and not served yet.
-var unbuilt = [...]string{
-	"ConnectCustomKeyStore",
-	"CreateCustomKeyStore",
-	"DeleteCustomKeyStore",
-	"DescribeCustomKeyStores",
-	"DisconnectCustomKeyStore",
-	"UpdateCustomKeyStore",
-}
-
-func notBuilt(name string) *operation {
-	return define(name, func(*Service, context.Context, *request, *struct{}) (*struct{}, error) {
-		return nil, unsupported("%s is not supported by this key service.", name)
-	})
 }
 
 // actionNames are the actions that a principal can be allowed: one for each

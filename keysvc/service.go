@@ -37,6 +37,7 @@ type Service struct {
 	epochs     *epochs
 	held       *held
 	inToken    inToken
+	keyStores  *keyStores
 	uses       uses
 	unclean    atomic.Bool // the store's files still hold erased rows
 	health     health
@@ -71,6 +72,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, tok Token, open OpenT
 		operations: operations(),
 		epochs:     newEpochs(time.Now),
 		held:       newHeld(),
+		keyStores:  newKeyStores(),
 		health:     health{parts: [3]bool{true, true, true}},
 		bodies:     make(chan struct{}, largeBodies),
 		buffers:    sync.Pool{New: func() any { b := make([]byte, 0, answerBuffer); return &b }},
@@ -92,6 +94,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, tok Token, open OpenT
 	s.stop = stop
 	s.done.Go(func() { s.sweep(background) })
 	s.done.Go(func() { s.keepUses(background) })
+	s.done.Go(func() { s.keepKeyStores(background) })
 	return s, nil
 }
 

@@ -54,7 +54,9 @@ type CustomToken interface {
 
 // OpenToken logs in to the token of a custom key store, by the ID of its
 // cluster. An error wraps ErrPIN if the token does not accept the PIN, and
-// ErrNoCluster if the configuration knows no token of that ID.
+// ErrNoCluster if the configuration knows no token of that ID, or none is
+// there. With a nil PIN it does not log in and returns no token: it only says
+// whether the configuration knows the cluster.
 type OpenToken func(ctx context.Context, clusterID string, pin []byte) (CustomToken, error)
 
 // Errors of an OpenToken.
@@ -68,5 +70,5 @@ func (s *Service) tokenOf(ctx context.Context, k *store.Key) (Token, error) {
 	if k.KeyStore == "" {
 		return s.token, nil
 	}
-	return s.customToken(ctx, k.KeyStore)
+	return s.customToken(ctx, k)
 }

@@ -49,6 +49,7 @@ func (s *Store) resetCaches() {
 	s.aliases.rows = map[aliasName]cached[Ref]{}
 	s.materials.rows = map[materialName]cached[*Material]{}
 	s.grants.rows = map[Ref]cached[[]*Grant]{}
+	s.keyStores.rows = map[string]cached[*KeyStore]{}
 }
 
 // get returns the copy of a row, or loads it.

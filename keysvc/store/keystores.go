@@ -12,7 +12,14 @@ import (
 
 // KeyStores returns all custom key stores, sorted by ID.
 func (s *Store) KeyStores(ctx context.Context) ([]*KeyStore, error) {
-	rows, err := s.rows(ctx, s.read, "SELECT id, doc, mac FROM key_stores ORDER BY id")
+	return s.loadKeyStores(ctx, s.read)
+}
+
+// KeyStores returns all custom key stores, sorted by ID.
+func (t *Tx) KeyStores() ([]*KeyStore, error) { return t.s.loadKeyStores(t.ctx, t.tx) }
+
+func (s *Store) loadKeyStores(ctx context.Context, q querier) ([]*KeyStore, error) {
+	rows, err := s.rows(ctx, q, "SELECT id, doc, mac FROM key_stores ORDER BY id")
 	list, err := collect(rows, err, func(rows *sql.Rows) (*KeyStore, error) {
 		var id string
 		var doc, mac []byte
@@ -27,9 +34,10 @@ func (s *Store) KeyStores(ctx context.Context) ([]*KeyStore, error) {
 	return list, nil
 }
 
-// KeyStore returns a custom key store.
+// KeyStore returns a custom key store. The result is shared and must not be
+// changed.
 func (s *Store) KeyStore(ctx context.Context, id string) (*KeyStore, error) {
-	return s.loadKeyStore(ctx, s.read, id)
+	return s.keyStores.get(ctx, s, id, func() (*KeyStore, error) { return s.loadKeyStore(ctx, s.read, id) })
 }
 
 func (s *Store) loadKeyStore(ctx context.Context, q querier, id string) (*KeyStore, error) {
@@ -52,15 +60,7 @@ func (s *Store) parseKeyStore(id string, doc, mac []byte) (*KeyStore, error) {
 // are, may refuse; its error is returned as it is.
 func (s *Store) CreateKeyStore(ctx context.Context, ks KeyStore, check func([]*KeyStore) error) error {
 	return s.change(ctx, "creating key store", func(t *Tx) error {
-		rows, err := s.rows(ctx, t.tx, "SELECT id, doc, mac FROM key_stores ORDER BY id")
-		list, err := collect(rows, err, func(rows *sql.Rows) (*KeyStore, error) {
-			var id string
-			var doc, mac []byte
-			if err := rows.Scan(&id, &doc, &mac); err != nil {
-				return nil, err
-			}
-			return s.parseKeyStore(id, doc, mac)
-		})
+		list, err := t.KeyStores()
 		if err != nil {
 			return err
 		}
@@ -80,13 +80,13 @@ func (s *Store) CreateKeyStore(ctx context.Context, ks KeyStore, check func([]*K
 
 // UpdateKeyStore changes a custom key store as do says, in one transaction
 // with the reading of it. An error of do is returned as it is.
-func (s *Store) UpdateKeyStore(ctx context.Context, id string, do func(*KeyStore) error) (*KeyStore, error) {
+func (s *Store) UpdateKeyStore(ctx context.Context, id string, do func(*Tx, *KeyStore) error) (*KeyStore, error) {
 	var ks *KeyStore
 	err := s.change(ctx, "changing key store", func(t *Tx) (err error) {
 		if ks, err = s.loadKeyStore(ctx, t.tx, id); err != nil {
 			return err
 		}
-		if err := do(ks); err != nil {
+		if err := do(t, ks); err != nil {
 			return err
 		}
 		doc := document(ks)
@@ -102,14 +102,29 @@ func (s *Store) UpdateKeyStore(ctx context.Context, id string, do func(*KeyStore
 // ErrInUse is returned for a custom key store that keys are in.
 var ErrInUse = errors.New("the key store has keys")
 
-// DeleteKeyStore removes a custom key store that no key is in.
-func (s *Store) DeleteKeyStore(ctx context.Context, id string) error {
+// KeyStoreUsed reports whether a custom key store has keys.
+func (t *Tx) KeyStoreUsed(id string) (bool, error) {
+	var keys int
+	err := t.s.row(t.ctx, t.tx, "SELECT count(*) FROM (SELECT 1 FROM keys WHERE key_store = ? AND key_store <> '' LIMIT 1) AS k", id).Scan(&keys)
+	return keys != 0, err
+}
+
+// DeleteKeyStore removes a custom key store that no key is in. check may
+// refuse; its error is returned as it is.
+func (s *Store) DeleteKeyStore(ctx context.Context, id string, check func(*KeyStore) error) error {
 	return s.change(ctx, "deleting key store", func(t *Tx) error {
-		var keys int
-		if err := s.row(ctx, t.tx, "SELECT count(*) FROM (SELECT 1 FROM keys WHERE key_store = ? AND key_store <> '' LIMIT 1) AS k", id).Scan(&keys); err != nil {
+		ks, err := s.loadKeyStore(ctx, t.tx, id)
+		if err != nil {
 			return err
 		}
-		if keys != 0 {
+		if err := check(ks); err != nil {
+			return err
+		}
+		used, err := t.KeyStoreUsed(id)
+		if err != nil {
+			return err
+		}
+		if used {
 			return ErrInUse
 		}
 		return oneRow(s.exec(ctx, t.tx, "DELETE FROM key_stores WHERE id = ?", id))

@@ -39,6 +39,7 @@ type Store struct {
 	aliases   cache[aliasName, Ref]
 	materials cache[materialName, *Material]
 	grants    cache[Ref, []*Grant]
+	keyStores cache[string, *KeyStore]
 }
 
 // A dialect is what SQLite and PostgreSQL do differently.

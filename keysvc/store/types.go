@@ -188,7 +188,7 @@ type KeyStore struct {
 	ClusterID   string
 	TrustAnchor string
 	Password    []byte // sealed by the HSM
-	State       string // CONNECTED, DISCONNECTED, FAILED
+	State       string // CONNECTED, CONNECTING, DISCONNECTED, FAILED
 	Failure     string // error code of State FAILED
 	Created     time.Time
 }
