@@ -26,6 +26,9 @@ type KeysvcConfig struct {
 	Service keysvc.Config `yaml:"keysvc"`
 	// HSM is the token that holds the root key.
 	HSM hsm.Config `yaml:"hsm"`
+	// KeyStores are tokens that CreateCustomKeyStore can make custom key
+	// stores of.
+	KeyStores []KeyStoreConfig `yaml:"key_stores"`
 	// Audit is the log of every use of a key.
 	Audit audit.Config `yaml:"audit"`
 }
@@ -35,6 +38,7 @@ func (c *KeysvcConfig) Validate() error {
 	return errors.Join(
 		validateGroup("keysvc", &c.Service),
 		validateGroup("hsm", &c.HSM),
+		validateKeyStores(c.KeyStores),
 		validateGroup("audit", &c.Audit))
 }
 
@@ -74,7 +78,7 @@ func runKeysvc(ctx context.Context, cfg *KeysvcConfig, log *slog.Logger, ready f
 		return fmt.Errorf("opening the key store: %w", err)
 	}
 	defer keys.Close()
-	service, err := keysvc.New(ctx, cfg.Service, keys, token, nil, records, log)
+	service, err := keysvc.New(ctx, cfg.Service, keys, token, openKeyStores(cfg.KeyStores, log), records, log)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,12 @@ func (c *Config) Validate() error {
 	return err
 }
 
+// ValidateWithoutPIN is Validate for [OpenWithPIN].
+func (c *Config) ValidateWithoutPIN() error {
+	_, err := c.parse(true)
+	return err
+}
+
 // parse validates, and gives the address. The URI has a pin-source, or the PIN
 // is given.
 func (c *Config) parse(pinGiven bool) (*address, error) {
