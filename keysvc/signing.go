@@ -32,41 +32,33 @@ func signingOf(spec string, algorithm types.SigningAlgorithmSpec, message types.
 	if message == "" {
 		message = types.MessageTypeRaw
 	}
-	incompatible := func(format string, what any) (signing, error) {
-		return signing{}, validationError("Message type %s is incompatible with "+format, message, what)
+	var raw, digest, mu signing // those that the algorithm has
+	hash, with := hashOf(string(algorithm)), "key spec "+spec
+	switch {
+	case algorithm == types.SigningAlgorithmSpecMlDsaShake256:
+		raw.opts = memkey.Pure
+		mu = signing{opts: memkey.ExternalMu, length: muSize}
+	case algorithm == types.SigningAlgorithmSpecEd25519Sha512:
+		raw.opts, with = crypto.Hash(0), "algorithm "+string(algorithm)
+	case algorithm == types.SigningAlgorithmSpecEd25519PhSha512:
+		digest = signing{opts: &ed25519.Options{Hash: hash}, length: hash.Size()}
+		with = "algorithm " + string(algorithm)
+	case strings.HasPrefix(string(algorithm), "RSASSA_PSS_"):
+		raw = signing{opts: &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}, prehash: hash}
+		digest = signing{opts: raw.opts, length: hash.Size()}
+	default: // RSASSA_PKCS1_V1_5 and ECDSA
+		raw = signing{opts: hash, prehash: hash}
+		digest = signing{opts: hash, length: hash.Size()}
 	}
-	switch algorithm {
-	case types.SigningAlgorithmSpecMlDsaShake256:
-		switch message {
-		case types.MessageTypeRaw:
-			return signing{opts: memkey.Pure}, nil
-		case types.MessageTypeExternalMu:
-			return signing{opts: memkey.ExternalMu, length: muSize}, nil
-		}
-		return incompatible("key spec %s.", spec)
-	case types.SigningAlgorithmSpecEd25519Sha512:
-		if message != types.MessageTypeRaw {
-			return incompatible("algorithm %s.", algorithm)
-		}
-		return signing{opts: crypto.Hash(0)}, nil
-	case types.SigningAlgorithmSpecEd25519PhSha512:
-		if message != types.MessageTypeDigest {
-			return incompatible("algorithm %s.", algorithm)
-		}
-		return signing{opts: &ed25519.Options{Hash: crypto.SHA512}, length: crypto.SHA512.Size()}, nil
-	}
-	hash := hashOf(string(algorithm))
-	how := signing{opts: hash}
-	if strings.HasPrefix(string(algorithm), "RSASSA_PSS_") {
-		how.opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
-	}
+	how := raw
 	switch message {
-	case types.MessageTypeRaw:
-		how.prehash = hash
 	case types.MessageTypeDigest:
-		how.length = hash.Size()
-	default:
-		return incompatible("key spec %s.", spec)
+		how = digest
+	case types.MessageTypeExternalMu:
+		how = mu
+	}
+	if how.opts == nil {
+		return how, validationError("Message type %s is incompatible with %s.", message, with)
 	}
 	return how, nil
 }
