@@ -68,7 +68,10 @@ func (s *Service) parseKeyName(region, name string) (keyName, error) {
 	if errors.Is(err, errNoKey) {
 		return keyName{}, notFoundError("Key '%skey/%s' does not exist", s.arnPrefix(region), resource)
 	}
-	if err != nil {
+	switch {
+	case err != nil && resource != name: // AWS quotes a bare ID only
+		return keyName{}, notFoundError("Invalid keyId %s", resource)
+	case err != nil:
 		return keyName{}, notFoundError("Invalid keyId '%s'", name)
 	}
 	return keyName{Ref: store.Ref{Region: region, ID: id}}, nil
@@ -77,12 +80,8 @@ func (s *Service) parseKeyName(region, name string) (keyName, error) {
 // parseKeyID understands a key ID and a key ARN: what control operations take.
 func (s *Service) parseKeyID(region, name string) (keyName, error) {
 	n, err := s.parseKeyName(region, name)
-	switch {
-	case err != nil || n.alias == "":
-	case strings.HasPrefix(name, "arn:"):
+	if err == nil && n.alias != "" {
 		err = &types.InvalidArnException{Message: text("Key Aliases are not supported for this operation.")}
-	default:
-		err = notFoundError("Invalid keyId '%s'", name)
 	}
 	return n, err
 }

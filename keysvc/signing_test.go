@@ -260,6 +260,8 @@ func TestGetPublicKey(t *testing.T) {
 	_, err = c.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &arn})
 	must(t, err)
 	wantError(t, get(arn), "KMSInvalidStateException", arn+" is pending deletion.")
+	_, external := s.externalKey("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")
+	wantError(t, get(external), "KMSInvalidStateException", external+" is pending import.")
 	for spec, usage := range map[types.KeySpec]types.KeyUsageType{"SYMMETRIC_DEFAULT": "ENCRYPT_DECRYPT", "HMAC_256": "GENERATE_VERIFY_MAC"} {
 		wantError(t, get(s.keyOf(spec, usage, "")), "UnsupportedOperationException", "-")
 	}

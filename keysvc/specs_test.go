@@ -202,5 +202,7 @@ func TestOrderOfChecks(t *testing.T) {
 		_, err = s.admin().ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &arn})
 		must(t, err)
 		check("pending deletion", "KMSInvalidStateException", arn+" is pending deletion.")
+		_, arn = s.externalKey(tc.spec, tc.usage)
+		check("pending import", "KMSInvalidStateException", arn+" is pending import.")
 	}
 }
