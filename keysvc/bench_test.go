@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,6 +127,8 @@ type served struct {
 // serveBenchmark is what the process that serves does until its input ends.
 func serveBenchmark(b *testing.B, name string) {
 	tok := map[string]keysvc.Token{"SoftHSM": token, "host": hostToken{}}[name]
+	ballast := make([]byte, 32<<20) // as the command has
+	defer runtime.KeepAlive(ballast)
 	dir := b.TempDir()
 	s := &server{t: b, dir: dir, token: tok, cfg: config(b, dir)}
 	s.start()
