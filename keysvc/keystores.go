@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -89,11 +90,14 @@ func checkNewKeyStore(in *kms.CreateCustomKeyStoreInput) error {
 		in.XksProxyVpcEndpointServiceName != nil || in.XksProxyVpcEndpointServiceOwner != nil:
 		return validationError("XksProxy parameters are not valid for a custom key store of type %s.", types.CustomKeyStoreTypeAwsCloudhsm)
 	}
-	for name, member := range map[string]*string{
-		"CloudHsmClusterId": in.CloudHsmClusterId, "KeyStorePassword": in.KeyStorePassword, "TrustAnchorCertificate": in.TrustAnchorCertificate,
+	for _, member := range []struct {
+		name  string
+		value *string
+	}{
+		{"CloudHsmClusterId", in.CloudHsmClusterId}, {"KeyStorePassword", in.KeyStorePassword}, {"TrustAnchorCertificate", in.TrustAnchorCertificate},
 	} {
-		if member == nil {
-			return validationError("%s is required for a custom key store of type %s.", name, types.CustomKeyStoreTypeAwsCloudhsm)
+		if member.value == nil {
+			return validationError("%s is required for a custom key store of type %s.", member.name, types.CustomKeyStoreTypeAwsCloudhsm)
 		}
 	}
 	return nil
@@ -102,14 +106,14 @@ func checkNewKeyStore(in *kms.CreateCustomKeyStoreInput) error {
 // uniqueKeyStore: neither the name nor the cluster may be another one's. One
 // login to a token would end with the other.
 func uniqueKeyStore(all []*store.KeyStore, ks *store.KeyStore) error {
-	for _, other := range all {
-		switch {
-		case other.ID == ks.ID:
-		case other.Name == ks.Name:
-			return &types.CustomKeyStoreNameInUseException{Message: text("The custom key store name %s is in use.", ks.Name)}
-		case other.ClusterID == ks.ClusterID:
-			return &types.CloudHsmClusterInUseException{Message: text("Cluster %s is associated with another custom key store.", ks.ClusterID)}
-		}
+	another := func(same func(*store.KeyStore) bool) bool {
+		return slices.ContainsFunc(all, func(other *store.KeyStore) bool { return other.ID != ks.ID && same(other) })
+	}
+	switch {
+	case another(func(other *store.KeyStore) bool { return other.Name == ks.Name }):
+		return &types.CustomKeyStoreNameInUseException{Message: text("The custom key store name %s is in use.", ks.Name)}
+	case another(func(other *store.KeyStore) bool { return other.ClusterID == ks.ClusterID }):
+		return &types.CloudHsmClusterInUseException{Message: text("Cluster %s is associated with another custom key store.", ks.ClusterID)}
 	}
 	return nil
 }

@@ -275,6 +275,7 @@ func TestKeyStoreErrors(t *testing.T) {
 		{"cluster", create(full("three", first)), "CloudHsmClusterInUseException", "Cluster " + first + " is associated with another custom key store."},
 		{"unknown cluster", create(full("three", nowhere)), "CloudHsmClusterNotFoundException", "Cluster " + nowhere + " is not found: key_stores of the configuration does not have it."},
 		{"no password", create(noPassword), "ValidationException", "KeyStorePassword is required for a custom key store of type AWS_CLOUDHSM."},
+		{"name alone", create(kms.CreateCustomKeyStoreInput{CustomKeyStoreName: ptr("x")}), "ValidationException", "CloudHsmClusterId is required for a custom key store of type AWS_CLOUDHSM."},
 		{"external", create(kms.CreateCustomKeyStoreInput{CustomKeyStoreName: ptr("x"), CustomKeyStoreType: "EXTERNAL_KEY_STORE"}), "UnsupportedOperationException", "Custom key stores of type EXTERNAL_KEY_STORE are not supported by this key service."},
 		{"rename", update(kms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &two, NewCustomKeyStoreName: ptr("one")}), "CustomKeyStoreNameInUseException", "The custom key store name one is in use."},
 		{"other cluster", update(kms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &two, CloudHsmClusterId: &first}), "CloudHsmClusterInUseException", "Cluster " + first + " is associated with another custom key store."},
