@@ -19,11 +19,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sidekey/sidekey/keysvc/store"
+	"github.com/sidekey/sidekey/keysvc/store/storetest"
 )
 
 const region = "eu-central-1"
 
 var ctx = context.Background()
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -330,4 +333,12 @@ func BenchmarkKey(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestPostgresOpens(t *testing.T) {
+	s, err := store.Open(ctx, storetest.URL(t), "")
+	must(t, err)
+	defer s.Close()
+	must(t, s.Unlock(ctx, make([]byte, store.MACKeySize), region))
+	add(t, s)
 }
