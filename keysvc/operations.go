@@ -21,8 +21,8 @@ type operation struct {
 }
 
 // define makes an operation of a function from the SDK's input to its output.
-// required names the members that must be there.
-func define[In, Out any](name string, do func(*Service, context.Context, *request, *In) (*Out, error), required ...string) *operation {
+// What its members must be is in constraints.go.
+func define[In, Out any](name string, do func(*Service, context.Context, *request, *In) (*Out, error)) *operation {
 	rules := rulesOf(reflect.TypeFor[In]())
 	subject := subjectOf(reflect.TypeFor[In]())
 	tokens := grantTokensOf(reflect.TypeFor[In]())
@@ -50,11 +50,11 @@ func define[In, Out any](name string, do func(*Service, context.Context, *reques
 }
 
 // command makes a mutating operation whose answer has no body.
-func command[In any](name string, do func(*Service, context.Context, *request, *In) error, required ...string) *operation {
+func command[In any](name string, do func(*Service, context.Context, *request, *In) error) *operation {
 	type none struct{}
 	op := define(name, func(s *Service, ctx context.Context, r *request, in *In) (*none, error) {
 		return &none{}, do(s, ctx, r, in)
-	}, required...)
+	})
 	encoded := op.serve
 	op.serve = func(ctx context.Context, s *Service, r *request, body, dst []byte) ([]byte, error) {
 		dst, err := encoded(ctx, s, r, body, dst)
@@ -73,50 +73,50 @@ func operations() map[string]*operation {
 	table := map[string]*operation{}
 	for _, op := range []*operation{
 		mutating(define("CreateKey", (*Service).createKey)),
-		define("DescribeKey", (*Service).describeKey, "KeyId"),
+		define("DescribeKey", (*Service).describeKey),
 		define("ListKeys", (*Service).listKeys),
-		command("EnableKey", (*Service).enableKey, "KeyId"),
-		command("DisableKey", (*Service).disableKey, "KeyId"),
-		mutating(define("ScheduleKeyDeletion", (*Service).scheduleKeyDeletion, "KeyId")),
-		mutating(define("CancelKeyDeletion", (*Service).cancelKeyDeletion, "KeyId")),
-		command("CreateAlias", (*Service).createAlias, "AliasName", "TargetKeyId"),
-		command("UpdateAlias", (*Service).updateAlias, "AliasName", "TargetKeyId"),
-		command("DeleteAlias", (*Service).deleteAlias, "AliasName"),
+		command("EnableKey", (*Service).enableKey),
+		command("DisableKey", (*Service).disableKey),
+		mutating(define("ScheduleKeyDeletion", (*Service).scheduleKeyDeletion)),
+		mutating(define("CancelKeyDeletion", (*Service).cancelKeyDeletion)),
+		command("CreateAlias", (*Service).createAlias),
+		command("UpdateAlias", (*Service).updateAlias),
+		command("DeleteAlias", (*Service).deleteAlias),
 		define("ListAliases", (*Service).listAliases),
-		define("ListResourceTags", (*Service).listResourceTags, "KeyId"),
-		command("TagResource", (*Service).tagResource, "KeyId", "Tags"),
-		command("UntagResource", (*Service).untagResource, "KeyId", "TagKeys"),
-		command("UpdateKeyDescription", (*Service).updateKeyDescription, "KeyId", "Description"),
-		command("PutKeyPolicy", (*Service).putKeyPolicy, "KeyId", "Policy"),
-		mutating(define("CreateGrant", (*Service).createGrant, "KeyId", "Operations")),
-		define("ListGrants", (*Service).listGrants, "KeyId"),
+		define("ListResourceTags", (*Service).listResourceTags),
+		command("TagResource", (*Service).tagResource),
+		command("UntagResource", (*Service).untagResource),
+		command("UpdateKeyDescription", (*Service).updateKeyDescription),
+		command("PutKeyPolicy", (*Service).putKeyPolicy),
+		mutating(define("CreateGrant", (*Service).createGrant)),
+		define("ListGrants", (*Service).listGrants),
 		define("ListRetirableGrants", (*Service).listRetirableGrants),
 		command("RetireGrant", (*Service).retireGrant),
-		command("RevokeGrant", (*Service).revokeGrant, "KeyId", "GrantId"),
-		define("GetKeyPolicy", (*Service).getKeyPolicy, "KeyId"),
-		define("ListKeyPolicies", (*Service).listKeyPolicies, "KeyId"),
-		mutating(define("ReplicateKey", (*Service).replicateKey, "KeyId", "ReplicaRegion")),
-		command("UpdatePrimaryRegion", (*Service).updatePrimaryRegion, "KeyId", "PrimaryRegion"),
-		mutating(define("CreateCustomKeyStore", (*Service).createCustomKeyStore, "CustomKeyStoreName")),
+		command("RevokeGrant", (*Service).revokeGrant),
+		define("GetKeyPolicy", (*Service).getKeyPolicy),
+		define("ListKeyPolicies", (*Service).listKeyPolicies),
+		mutating(define("ReplicateKey", (*Service).replicateKey)),
+		command("UpdatePrimaryRegion", (*Service).updatePrimaryRegion),
+		mutating(define("CreateCustomKeyStore", (*Service).createCustomKeyStore)),
 		define("DescribeCustomKeyStores", (*Service).describeCustomKeyStores),
-		command("UpdateCustomKeyStore", (*Service).updateCustomKeyStore, "CustomKeyStoreId"),
-		command("DeleteCustomKeyStore", (*Service).deleteCustomKeyStore, "CustomKeyStoreId"),
-		mutating(define("ConnectCustomKeyStore", (*Service).connectCustomKeyStore, "CustomKeyStoreId")),
-		mutating(define("DisconnectCustomKeyStore", (*Service).disconnectCustomKeyStore, "CustomKeyStoreId")),
-		command("EnableKeyRotation", (*Service).enableKeyRotation, "KeyId"),
-		command("DisableKeyRotation", (*Service).disableKeyRotation, "KeyId"),
-		define("GetKeyRotationStatus", (*Service).getKeyRotationStatus, "KeyId"),
-		mutating(define("RotateKeyOnDemand", (*Service).rotateKeyOnDemand, "KeyId")),
-		define("ListKeyRotations", (*Service).listKeyRotations, "KeyId"),
-		define("GetParametersForImport", (*Service).getParametersForImport, "KeyId", "WrappingAlgorithm", "WrappingKeySpec"),
-		mutating(define("ImportKeyMaterial", (*Service).importKeyMaterial, "KeyId", "ImportToken", "EncryptedKeyMaterial")),
-		mutating(define("DeleteImportedKeyMaterial", (*Service).deleteImportedKeyMaterial, "KeyId")),
-		define("GetKeyLastUsage", (*Service).getKeyLastUsage, "KeyId"),
-		define("Encrypt", (*Service).encrypt, "KeyId", "Plaintext"),
+		command("UpdateCustomKeyStore", (*Service).updateCustomKeyStore),
+		command("DeleteCustomKeyStore", (*Service).deleteCustomKeyStore),
+		mutating(define("ConnectCustomKeyStore", (*Service).connectCustomKeyStore)),
+		mutating(define("DisconnectCustomKeyStore", (*Service).disconnectCustomKeyStore)),
+		command("EnableKeyRotation", (*Service).enableKeyRotation),
+		command("DisableKeyRotation", (*Service).disableKeyRotation),
+		define("GetKeyRotationStatus", (*Service).getKeyRotationStatus),
+		mutating(define("RotateKeyOnDemand", (*Service).rotateKeyOnDemand)),
+		define("ListKeyRotations", (*Service).listKeyRotations),
+		define("GetParametersForImport", (*Service).getParametersForImport),
+		mutating(define("ImportKeyMaterial", (*Service).importKeyMaterial)),
+		mutating(define("DeleteImportedKeyMaterial", (*Service).deleteImportedKeyMaterial)),
+		define("GetKeyLastUsage", (*Service).getKeyLastUsage),
+		define("Encrypt", (*Service).encrypt),
 		define("Decrypt", (*Service).decrypt),
-		define("ReEncrypt", (*Service).reEncrypt, "DestinationKeyId"),
-		define("GenerateDataKey", (*Service).generateDataKey, "KeyId"),
-		define("GenerateDataKeyWithoutPlaintext", (*Service).generateDataKeyWithoutPlaintext, "KeyId"),
+		define("ReEncrypt", (*Service).reEncrypt),
+		define("GenerateDataKey", (*Service).generateDataKey),
+		define("GenerateDataKeyWithoutPlaintext", (*Service).generateDataKeyWithoutPlaintext),
 		define("GenerateDataKeyPair", (*Service).generateDataKeyPair),
 		define("GenerateDataKeyPairWithoutPlaintext", (*Service).generateDataKeyPairWithoutPlaintext),
 		define("Sign", (*Service).sign),
