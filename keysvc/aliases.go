@@ -59,7 +59,18 @@ func (s *Service) updateAlias(ctx context.Context, r *request, in *kms.UpdateAli
 	if err != nil {
 		return err
 	}
+	if !alike(from, k) {
+		return validationError("Alias %s cannot be moved from a key of KeySpec %s and KeyUsage %s to one of KeySpec %s and KeyUsage %s: both must be symmetric, asymmetric or HMAC keys of the same usage.",
+			s.aliasARN(r.region, *in.AliasName), from.Spec, from.Usage, k.Spec, k.Usage)
+	}
 	return s.aliasError(s.store.UpdateAlias(ctx, *in.AliasName, from.Ref, k.Ref, time.Now()), r.region, *in.AliasName)
+}
+
+// alike reports whether an alias can be moved between two keys, of which
+// neither the spec nor the usage ever changes. Only asymmetric and symmetric
+// encryption keys are of different types and have the same usage.
+func alike(from, to *store.Key) bool {
+	return from.Usage == to.Usage && (from.Spec == specSymmetric) == (to.Spec == specSymmetric)
 }
 
 // aliasTarget checks the name, decides about the alias and the key it is to
