@@ -67,3 +67,28 @@ func TestDataKeyPairs(t *testing.T) {
 	_, err = c.GenerateDataKeyPair(ctx, &kms.GenerateDataKeyPairInput{KeyId: &arn, KeyPairSpec: "RSA_2048", Recipient: &types.RecipientInfo{}})
 	wantError(t, err, "UnsupportedOperationException", "Recipient is not supported by this key service.")
 }
+
+// TestNoPairsUnderCustomKeys: AWS makes no data key pairs under keys of a custom
+// key store, but data keys.
+func TestNoPairsUnderCustomKeys(t *testing.T) {
+	s, clusters := newServerWithClusters(t)
+	c := s.admin()
+	id := newKeyStore(t, c, "one", clusters.add(), storePassword)
+	must(t, connectStore(c, id))
+	waitStore(t, c, id, "CONNECTED")
+	made, err := c.CreateKey(ctx, &kms.CreateKeyInput{Origin: "AWS_CLOUDHSM", CustomKeyStoreId: &id})
+	must(t, err)
+	arn := made.KeyMetadata.Arn
+	want := *arn + " origin is AWS_CLOUDHSM which is not valid for this operation."
+	_, err = c.GenerateDataKeyPair(ctx, &kms.GenerateDataKeyPairInput{KeyId: arn, KeyPairSpec: "ECC_NIST_P256"})
+	wantError(t, err, "UnsupportedOperationException", want)
+	_, err = c.GenerateDataKeyPairWithoutPlaintext(ctx, &kms.GenerateDataKeyPairWithoutPlaintextInput{KeyId: arn, KeyPairSpec: "ECC_NIST_P256"})
+	wantError(t, err, "UnsupportedOperationException", want)
+	key, err := c.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{KeyId: arn, KeySpec: "AES_128"})
+	must(t, err)
+	opened, err := c.Decrypt(ctx, &kms.DecryptInput{CiphertextBlob: key.CiphertextBlob})
+	must(t, err)
+	if !bytes.Equal(opened.Plaintext, key.Plaintext) || len(key.Plaintext) != 16 {
+		t.Errorf("%+v", opened)
+	}
+}
