@@ -62,3 +62,12 @@ const (
 func NewEpochTaker(now func() time.Time) func(id uuid.UUID, version uint32) [16]byte {
 	return newEpochs(now).take
 }
+
+// Hold returns a function that uses material, which load brings, as a key with
+// protection memory does.
+func Hold() func(id uuid.UUID, load func() ([]byte, error), do func([]byte) error) error {
+	h := newHeld()
+	return func(id uuid.UUID, load func() ([]byte, error), do func([]byte) error) error {
+		return h.use(heldName{id, 1}, load, do)
+	}
+}

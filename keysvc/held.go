@@ -49,11 +49,7 @@ func newHeld() *held {
 func (h *held) use(name heldName, load func() ([]byte, error), do func(material []byte) error) error {
 	k := h.find(name)
 	if k == nil {
-		material, err := load()
-		if err != nil {
-			return err
-		}
-		secret, err := h.arena.Put(material)
+		secret, err := h.put(load)
 		if err != nil {
 			return err
 		}
@@ -61,6 +57,22 @@ func (h *held) use(name heldName, load func() ([]byte, error), do func(material 
 	}
 	defer h.release(k)
 	return do(k.secret.Bytes())
+}
+
+// put brings material into locked memory. If there is no room it drops all
+// that nobody uses and tries once more.
+func (h *held) put(load func() ([]byte, error)) (*locked.Secret, error) {
+	for full := false; ; full = true {
+		material, err := load()
+		if err != nil {
+			return nil, err
+		}
+		secret, err := h.arena.Put(material)
+		if err == nil || full {
+			return secret, err
+		}
+		h.forget(uuid.Nil)
+	}
 }
 
 func (h *held) find(name heldName) *heldKey {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/sidekey/sidekey/keysvc/locked"
 	"github.com/sidekey/sidekey/keysvc/policy"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
@@ -110,7 +111,13 @@ func (s *Service) protect(k *store.Key) error {
 	case asked == protectionMemory || !supported:
 		k.Protection = protectionMemory
 	}
-	return s.allowedProtection(k)
+	if err := s.allowedProtection(k); err != nil {
+		return err
+	}
+	if k.Protection == protectionMemory && !s.held.arena.Locked() {
+		return fmt.Errorf("making a key with protection %s: %w", protectionMemory, locked.ErrNotLocked)
+	}
+	return nil
 }
 
 // allowedProtection refuses keys that the configuration keeps out of memory.
