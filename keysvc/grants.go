@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/keysvc/policy"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
@@ -46,6 +47,7 @@ func (s *Service) granted(ctx context.Context, r *request, k *store.Key, operati
 			continue
 		}
 		if operation != "CreateGrant" || r.newGrant != nil && p.Covers(r.newGrant) {
+			r.audit.Set(audit.GrantID.String(g.ID))
 			return true, nil
 		}
 	}

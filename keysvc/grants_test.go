@@ -3,16 +3,20 @@
 package keysvc_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/sidekey/sidekey/keysvc/audit"
 )
 
 type operations = []types.GrantOperation
@@ -212,6 +216,26 @@ func TestRetireGrant(t *testing.T) {
 	wantError(t, retire(adminID, kms.RetireGrantInput{KeyId: &arn}), "ValidationException", either)
 	wantError(t, retire(adminID, kms.RetireGrantInput{KeyId: &arn, GrantToken: &token}), "ValidationException", either)
 	wantError(t, retire(adminID, kms.RetireGrantInput{KeyId: &arn, GrantId: ptr("x")}), "InvalidGrantIdException", "The grant ID x is invalid.")
+}
+
+// TestGrantOnRecord: the record of a use that a grant allowed names the grant.
+func TestGrantOnRecord(t *testing.T) {
+	s := newServer(t)
+	id, _ := s.newKey()
+	grantID, _ := s.grant(id, kms.CreateGrantInput{Operations: operations{"Encrypt"}})
+	const trace = "0af7651916cd43dd8448eb211c80319d"
+	r := s.signed("Encrypt", `{"KeyId":"`+id+`","Plaintext":"eA=="}`, time.Now(), appID, secret)
+	r.Header.Set("Traceparent", "00-"+trace+"-b7ad6b7169203331-01")
+	if got := s.send(r); got.status != 200 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	spans, err := audit.ReadTrace([]string{s.auditDir()}, trace)
+	must(t, err)
+	var tree bytes.Buffer
+	must(t, audit.WriteTree(&tree, spans))
+	if !strings.Contains(tree.String(), grantID) {
+		t.Errorf("no %s in\n%s", grantID, tree.String())
+	}
 }
 
 // TestGrantTokens: a token that was changed anywhere is none.

@@ -55,6 +55,7 @@ const (
 	DataKeyID             = attribute.Key("sidekey.data_key.id")
 	Uses                  = attribute.Key("sidekey.uses")
 	RequestID             = attribute.Key("sidekey.request_id")
+	GrantID               = attribute.Key("sidekey.grant.id")
 	Columns               = attribute.Key("sidekey.columns")
 	Rows                  = attribute.Key("sidekey.rows")
 	Bytes                 = attribute.Key("sidekey.bytes")
