@@ -20,7 +20,11 @@ import (
 // last replica to be gone.
 func (s *Service) replicaGone(ctx context.Context, id uuid.UUID) error {
 	related, err := s.store.Group(ctx, id)
-	if err != nil || len(related) != 1 {
+	if err != nil || len(related) != 1 || related[0].State != store.PendingReplicaDeletion {
+		return err
+	}
+	ctx, r, err := s.scheduled(ctx, "BeginKeyDeletion", related[0])
+	if err != nil {
 		return err
 	}
 	_, err = s.update(ctx, related[0], func(_ *store.Tx, k *store.Key) error {
@@ -29,7 +33,7 @@ func (s *Service) replicaGone(ctx context.Context, id uuid.UUID) error {
 		}
 		return nil
 	})
-	return err
+	return s.endScheduled(r, err)
 }
 
 // describeRegions adds which related keys a multi-Region key has.
