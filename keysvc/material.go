@@ -341,17 +341,20 @@ type inToken struct {
 func (i *inToken) note(id uuid.UUID, token Token, wrapped []byte) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if _, ok := i.all[id][string(wrapped)]; ok {
+	have, ok := i.all[id][string(wrapped)]
+	if ok && have == token { // not so once a custom key store was connected again
 		return
 	}
 	if i.all == nil || i.size >= maxInToken {
-		i.all, i.size = map[uuid.UUID]map[string]Token{}, 0
+		i.all, i.size, ok = map[uuid.UUID]map[string]Token{}, 0, false
 	}
 	if i.all[id] == nil {
 		i.all[id] = map[string]Token{}
 	}
 	i.all[id][string(wrapped)] = token
-	i.size++
+	if !ok {
+		i.size++
+	}
 }
 
 func (i *inToken) forget(id uuid.UUID) {
