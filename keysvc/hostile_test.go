@@ -100,13 +100,6 @@ func TestBothSidesAreOnRecord(t *testing.T) {
 	}
 }
 
-// builtOperations do more than refuse.
-var builtOperations = []string{
-	"CreateKey", "DescribeKey", "ListKeys", "CreateAlias", "UpdateAlias", "DeleteAlias", "ListAliases", "ListResourceTags",
-	"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateRandom", "Sign",
-	"EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion",
-}
-
 // TestHostileBodies: whatever the body, every operation answers in the form of
 // AWS and never with an internal error.
 func TestHostileBodies(t *testing.T) {
@@ -130,9 +123,20 @@ func TestHostileBodies(t *testing.T) {
 		`{"DryRunModifiers":["IGNORE_CIPHERTEXT"]}`, `{"DryRunModifiers":[],"CiphertextBlob":"AA=="}`, `{"DryRunModifiers":["x"],"DryRun":true}`, `{"DryRunModifiers":["IGNORE_CIPHERTEXT"],"DryRun":true}`,
 		`{"x":` + deep + `}`, deep, `{"KeyId":"` + strings.Repeat("é", 2048) + `"}`, `{"AliasName":"alias/","TargetKeyId":"` + id + `"}`, `{"AliasName":"alias//","TargetKeyId":"` + id + `"}`,
 		`{"KeyId":"arn:aws:kms"}`, `{"KeyId":"arn:aws:kms:` + region + `:` + account + `:key/"}`, `{"KeyId":"arn:aws:kms:` + region + `:` + account + `:alias/"}`, `{"KeyId":"alias/"}`, `{"KeyId":"00000000-0000-0000-0000-000000000000"}`,
+		`{"KeyId":"` + id + `","GranteePrincipal":"` + appARN + `","Operations":[]}`, `{"KeyId":"` + id + `","GranteePrincipal":"` + appARN + `","Operations":[null]}`,
+		`{"KeyId":"` + id + `","GranteePrincipal":"` + appARN + `","Operations":["Decrypt"],"Constraints":{}}`, `{"KeyId":"` + id + `","GranteePrincipal":"` + appARN + `","Operations":["Decrypt"],"Constraints":{"EncryptionContextEquals":{"a":null}}}`,
+		`{"KeyId":"` + id + `","GranteePrincipal":"` + appARN + `","Operations":["Decrypt"],"Constraints":{"EncryptionContextSubset":{}}}`, `{"KeyId":"` + id + `","Operations":["Decrypt"]}`,
+		`{"KeyId":"` + id + `","GranteeServicePrincipal":"s3.amazonaws.com","Operations":["Decrypt"],"Constraints":{"SourceArn":"x"}}`,
+		`{"GrantToken":""}`, `{"GrantToken":"AAAA"}`, `{"KeyId":"` + id + `","GrantId":"x"}`, `{"KeyId":"` + id + `","GrantToken":"AAAA"}`, `{"RetiringServicePrincipal":"x"}`,
+		`{"KeyId":"` + id + `","Policy":"{}"}`, `{"KeyId":"` + id + `","Policy":{}}`, `{"KeyId":"` + id + `","Policy":"null"}`, `{"KeyId":"` + id + `","Policy":"{\"Statement\":null}"}`,
+		`{"KeyId":"` + id + `","Policy":"{\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":null}]}","BypassPolicyLockoutSafetyCheck":true}`,
+		`{"KeyId":"` + id + `","ReplicaRegion":"x"}`, `{"KeyId":"` + id + `","ReplicaRegion":"us-east-1"}`, `{"KeyId":"` + id + `","PrimaryRegion":"us-east-1"}`,
+		`{"KeyId":"` + id + `","Tags":[]}`, `{"KeyId":"` + id + `","TagKeys":[]}`, `{"KeyId":"` + id + `","TagKeys":[null]}`, `{"KeyId":"` + id + `","Description":null}`,
+		`{"CustomKeyStoreName":"x"}`, `{"CustomKeyStoreId":"x"}`, `{"CustomKeyStoreId":"x","KeyStorePassword":"1234567"}`, `{"CustomKeyStoreName":"x","CloudHsmClusterId":"cluster-abcdefghijk","KeyStorePassword":"1234567","TrustAnchorCertificate":"x"}`,
+		`{"CustomKeyStoreName":"x","CustomKeyStoreType":"EXTERNAL_KEY_STORE","XksProxyAuthenticationCredential":null}`, `{"Origin":"AWS_CLOUDHSM"}`, `{"Origin":"EXTERNAL_KEY_STORE","XksKeyId":"x"}`, `{"Origin":"AWS_CLOUDHSM","CustomKeyStoreId":"x","MultiRegion":true}`,
 		`{"KeyId":"urn:uuid:` + id + `"}`, `{"KeyId":"{` + id + `}"}`, `{"KeyId":" ` + id + `"}`, `{"keyid":"` + id + `"}`, `{"KeySpec":"SYMMETRIC_DEFAULT "}`,
 	}
-	for _, op := range builtOperations {
+	for _, op := range keysvc.OperationNames() {
 		for _, body := range bodies {
 			got := s.post(op, body)
 			null := strings.Contains(body, `{"a":null}`) || strings.Contains(body, `[null]`)
