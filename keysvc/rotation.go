@@ -33,11 +33,18 @@ func (s *Service) notValid(k *store.Key, is string) error {
 	return unsupported("%s %s which is not valid for this operation.", s.keyARN(k.Ref), is)
 }
 
-// rotates refuses a key whose material cannot be rotated.
+// rotates refuses a key whose material cannot be rotated. AWS looks at the
+// state before the kind, except at that of a key without material, and has no
+// message for keys that are not symmetric.
 func (s *Service) rotates(k *store.Key) error {
+	if k.State != store.PendingImport {
+		if err := s.usable(k); err != nil {
+			return err
+		}
+	}
 	switch {
 	case k.Spec != specSymmetric:
-		return s.notValid(k, "key spec is "+k.Spec)
+		return &types.UnsupportedOperationException{}
 	case k.Origin != string(types.OriginTypeAwsKms) && k.Origin != string(types.OriginTypeExternal):
 		return s.notValid(k, "origin is "+k.Origin)
 	}
