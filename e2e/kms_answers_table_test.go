@@ -78,8 +78,6 @@ func created(spec, usage, rest string) string {
 		`"KeyId":"*","KeyManager":"CUSTOMER","KeySpec":"` + spec + `","KeyState":"Enabled","KeyUsage":"` + usage + `","MultiRegion":false,"Origin":"AWS_KMS",` + rest + `}}`
 }
 
-const ()
-
 var createKeyAnswers = []answerCase{
 	{known: recorded, op: "CreateKey", in: `{}`, want: created("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", `"EncryptionAlgorithms":["SYMMETRIC_DEFAULT"],"CurrentKeyMaterialId":"*"`)},
 	{known: recorded, op: "CreateKey", in: `{"CustomerMasterKeySpec":"SYMMETRIC_DEFAULT"}`, want: created("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", `"EncryptionAlgorithms":["SYMMETRIC_DEFAULT"],"CurrentKeyMaterialId":"*"`)},

@@ -35,17 +35,20 @@ const (
 //
 // In both, {name} is the ID of a key of answerKeys, {name.arn} its ARN, {p} the
 // beginning of an ARN up to the resource, {blob name} a ciphertext of the key,
-// {bytes 5} five bytes in base64, {text 5} five letters.
+// {bytes 5} five bytes in base64, {text 5} five letters. Further ones are in
+// answerMakers.
 //
 // want is JSON with exactly the members of the answer, where "*" stands for any
 // value; or "" for a body without bytes; or the code of an error alone for one
-// without a message; or "Code: message", where the message * is any.
+// without a message; or "Code: message". A * at the end of the message stands
+// for any rest; at the end of the code, for any message or none.
 type answerCase struct {
 	known string
 	op    string
 	in    string
 	want  string
 	first []string // requests that must succeed before, "Operation {...}"
+	there bool     // ask in the other region
 }
 
 // answerKeys are made when a case names them: the input of CreateKey, then
@@ -75,11 +78,30 @@ var answerKeys = map[string][]string{
 	"ext-hmac":      {`{"Origin":"EXTERNAL","KeySpec":"HMAC_256","KeyUsage":"GENERATE_VERIFY_MAC"}`},
 	"ext-rsa":       {`{"Origin":"EXTERNAL","KeySpec":"RSA_2048","KeyUsage":"SIGN_VERIFY"}`},
 	"mrk":           {`{"MultiRegion":true}`},
+	"mrk-hmac":      {`{"MultiRegion":true,"KeySpec":"HMAC_256","KeyUsage":"GENERATE_VERIFY_MAC"}`},
+	"mrk-disabled":  {`{"MultiRegion":true}`, "DisableKey"},
+	"p384":          {`{"KeySpec":"ECC_NIST_P384","KeyUsage":"SIGN_VERIFY"}`},
+	"p521":          {`{"KeySpec":"ECC_NIST_P521","KeyUsage":"SIGN_VERIFY"}`},
+	"k1":            {`{"KeySpec":"ECC_SECG_P256K1","KeyUsage":"SIGN_VERIFY"}`},
+	"hmac384":       {`{"KeySpec":"HMAC_384","KeyUsage":"GENERATE_VERIFY_MAC"}`},
+	"hmac512":       {`{"KeySpec":"HMAC_512","KeyUsage":"GENERATE_VERIFY_MAC"}`},
+	"agree384":      {`{"KeySpec":"ECC_NIST_P384","KeyUsage":"KEY_AGREEMENT"}`},
+	"ext-ecc":       {`{"Origin":"EXTERNAL","KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}`},
+	"ext-in":        {`{"Origin":"EXTERNAL"}`},
+	"ext-full":      {`{"Origin":"EXTERNAL"}`},
+	"ext-expiring":  {`{"Origin":"EXTERNAL"}`},
+	"tagged":        {`{}`},
+	"described":     {`{}`},
+	"rotating":      {`{}`},
+	"rotated":       {`{}`},
+	"granted":       {`{}`},
+	"ruled":         {`{}`},
+	"unused":        {`{}`},
 }
 
 func TestAnswersAreThoseOfAWS(t *testing.T) {
-	a := &answers{s: startKMS(t, raceBinary, false), keys: map[string]string{}}
-	for i, c := range answerCases() {
+	a := &answers{s: startKMS(t, raceBinary, false, twoRegions...), keys: map[string]string{}, made: map[string]string{}}
+	for i, c := range slices.Concat(answerCases(), moreAnswers()) {
 		t.Run(fmt.Sprintf("%03d/%s", i, c.op), func(t *testing.T) {
 			for _, request := range c.first {
 				op, in, _ := strings.Cut(request, " ")
@@ -87,7 +109,11 @@ func TestAnswersAreThoseOfAWS(t *testing.T) {
 					t.Fatalf("%s: %s", request, got)
 				}
 			}
-			got := a.call(t, c.op, a.fill(t, c.in))
+			region := kmsRegion
+			if c.there {
+				region = kmsOtherRegion
+			}
+			got := a.callIn(t, region, c.op, a.fill(t, c.in))
 			if problem := got.differs(a.fill(t, c.want)); problem != "" {
 				t.Errorf("%s (%s)\n%.300s\n got: %s\nwant: %s\n%s", c.op, c.known, c.in, got, a.fill(t, c.want), problem)
 			}
@@ -99,6 +125,7 @@ func TestAnswersAreThoseOfAWS(t *testing.T) {
 type answers struct {
 	s    *kmsService
 	keys map[string]string // IDs by name
+	made map[string]string // what answerMakers have made and remember
 }
 
 // key is the ID of a key of answerKeys.
@@ -136,8 +163,12 @@ func (a *answers) fill(t *testing.T, text string) string {
 		name, rest := match[1], strings.TrimSpace(match[2])
 		n, _ := strconv.Atoi(rest)
 		switch {
+		case answerMakers()[name] != nil:
+			return answerMakers()[name](t, a, rest)
 		case name == "p":
 			return "arn:aws:kms:" + kmsRegion + ":" + kmsAccount + ":"
+		case name == "there":
+			return kmsOtherRegion
 		case name == "account":
 			return kmsAccount
 		case name == "bytes":
@@ -177,8 +208,13 @@ type kmsAnswer struct {
 
 func (r kmsAnswer) String() string { return fmt.Sprintf("%d %.1500s", r.status, r.body) }
 
-// call sends a request that no SDK has looked at.
 func (a *answers) call(t *testing.T, op, in string) kmsAnswer {
+	t.Helper()
+	return a.callIn(t, kmsRegion, op, in)
+}
+
+// callIn sends a request that no SDK has looked at.
+func (a *answers) callIn(t *testing.T, region, op, in string) kmsAnswer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.s.endpoint()+"/", strings.NewReader(in))
 	if err != nil {
@@ -188,7 +224,7 @@ func (a *answers) call(t *testing.T, op, in string) kmsAnswer {
 	request.Header.Set("X-Amz-Target", "TrentService."+op)
 	digest := sha256.Sum256([]byte(in))
 	admin := aws.Credentials{AccessKeyID: "AKIADEVADMIN00000000", SecretAccessKey: shared.secret(t, "admin")}
-	if err := v4.NewSigner().SignHTTP(t.Context(), admin, request, hex.EncodeToString(digest[:]), "kms", kmsRegion, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(t.Context(), admin, request, hex.EncodeToString(digest[:]), "kms", region, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	answer, err := http.DefaultClient.Do(request)
@@ -216,17 +252,30 @@ func (r kmsAnswer) differs(want string) string {
 	if err := json.Unmarshal(r.body, &got); err != nil {
 		return "not JSON: " + err.Error()
 	}
-	if r.status != http.StatusBadRequest || got["__type"] != code {
+	code, anyMessage := strings.CutSuffix(code, "*")
+	if r.status != http.StatusBadRequest || code != "" && got["__type"] != code {
 		return "another status or code"
 	}
 	text, has := got["message"]
 	switch {
+	case anyMessage:
+		return ""
 	case !hasMessage && has:
 		return "a message, where AWS has none"
-	case hasMessage && message != "*" && text != message:
+	case hasMessage && !likeMessage(message, text):
 		return "another message"
 	}
 	return ""
+}
+
+// likeMessage compares a message with the one wanted, of which * at the end
+// stands for any rest.
+func likeMessage(want string, got any) bool {
+	text, _ := got.(string)
+	if beginning, ok := strings.CutSuffix(want, "*"); ok {
+		return strings.HasPrefix(text, beginning)
+	}
+	return text == want
 }
 
 func (r kmsAnswer) differsFromSuccess(want string) string {

@@ -28,8 +28,9 @@ import (
 
 // What the key service of these tests answers for.
 const (
-	kmsRegion  = "us-east-1"
-	kmsAccount = "000000000000"
+	kmsRegion      = "us-east-1"
+	kmsOtherRegion = "eu-west-1"
+	kmsAccount     = "000000000000"
 )
 
 // A kmsService is a key service in a process of its own, with a key store of

@@ -186,7 +186,7 @@ func (s *Service) logIn(ctx context.Context, ks *store.KeyStore) {
 	}
 	s.keyStores.end(ks, token, err)
 	if err = errors.Join(err, recorded); err != nil && ctx.Err() == nil {
-		s.log.Error("connecting custom key store", slog.String("key_store", ks.ID), slog.String("cluster", ks.ClusterID), slog.Any("error", err))
+		s.log.Warn("connecting custom key store", slog.String("key_store", ks.ID), slog.String("cluster", ks.ClusterID), slog.Any("error", err))
 	}
 }
 
