@@ -4,9 +4,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,18 +43,25 @@ type materialName struct {
 }
 
 func (s *Store) resetCaches() {
-	s.keys.rows = map[Ref]cached[*Key]{}
-	s.aliases.rows = map[aliasName]cached[Ref]{}
-	s.materials.rows = map[materialName]cached[*Material]{}
-	s.grants.rows = map[Ref]cached[[]*Grant]{}
-	s.keyStores.rows = map[string]cached[*KeyStore]{}
+	s.keys.reset()
+	s.groups.reset()
+	s.aliases.reset()
+	s.materials.reset()
+	s.keyStores.reset()
+	s.grants.reset()
 }
 
-// get returns the copy of a row, or loads it.
-func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func() (V, error)) (V, error) {
+func (c *cache[K, V]) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rows = map[K]cached[V]{}
+}
+
+// get returns the copy of a row, or loads it with one statement.
+func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func(context.Context, querier) (V, error)) (value V, err error) {
 	revision, err := s.currentRevision(ctx)
 	if err != nil {
-		return *new(V), err
+		return value, err
 	}
 	c.mu.RLock()
 	have, ok := c.rows[name]
@@ -64,7 +69,10 @@ func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func() (V,
 	if ok && have.revision == revision {
 		return have.value, nil
 	}
-	value, err := load()
+	err = s.view(ctx, func(ctx context.Context, q querier) (err error) {
+		value, err = load(ctx, q)
+		return err
+	})
 	if err != nil {
 		return value, err
 	}
@@ -79,101 +87,53 @@ func (c *cache[K, V]) get(ctx context.Context, s *Store, name K, load func() (V,
 
 // Key returns a key. The result is shared and must not be changed.
 func (s *Store) Key(ctx context.Context, ref Ref) (*Key, error) {
-	return s.keys.get(ctx, s, ref, func() (*Key, error) {
-		k, _, err := s.loadKey(ctx, s.read, ref)
+	return s.keys.get(ctx, s, ref, func(ctx context.Context, q querier) (*Key, error) {
+		k, _, err := s.loadKey(ctx, q, ref)
 		return k, err
 	})
 }
 
-// inSnapshot reads several rows as they were at one moment. One row needs no
-// such thing.
-func inSnapshot[V any](ctx context.Context, s *Store, load func(*sql.Tx) (V, error)) (V, error) {
-	tx, err := s.read.BeginTx(ctx, s.snapshot())
-	if err != nil {
-		return *new(V), err
-	}
-	defer tx.Rollback()
-	return load(tx)
-}
-
-// Group returns the related keys of a multi-Region key, or the one key, sorted
-// by region.
+// Group returns the related keys of a multi-Region key, or the one key, as they
+// were at one moment, sorted by region. The result is shared and must not be
+// changed.
 func (s *Store) Group(ctx context.Context, id uuid.UUID) ([]*Key, error) {
-	regions, err := s.regionsOf(ctx, s.read, id)
-	if err != nil {
-		return nil, fmt.Errorf("reading key %s: %w", id, err)
-	}
-	keys := make([]*Key, 0, len(regions))
-	for _, region := range regions {
-		k, err := s.Key(ctx, Ref{region, id})
-		if err != nil {
-			return nil, err
+	return s.groups.get(ctx, s, id, func(ctx context.Context, q querier) ([]*Key, error) {
+		loaded, err := s.loadGroup(ctx, q, id)
+		keys := make([]*Key, 0, len(loaded))
+		for _, l := range loaded {
+			keys = append(keys, l.key)
 		}
-		keys = append(keys, k)
-	}
-	return keys, nil
-}
-
-func (s *Store) regionsOf(ctx context.Context, q querier, id uuid.UUID) ([]string, error) {
-	rows, err := s.rows(ctx, q, "SELECT region FROM keys WHERE id = ? ORDER BY region", id[:])
-	return collect(rows, err, func(rows *sql.Rows) (region string, err error) {
-		err = rows.Scan(&region)
-		return region, err
+		return keys, err
 	})
 }
 
 // Alias returns the key that a name points to.
 func (s *Store) Alias(ctx context.Context, region, name string) (Ref, error) {
-	return s.aliases.get(ctx, s, aliasName{region, name}, func() (Ref, error) {
-		k, err := inSnapshot(ctx, s, func(tx *sql.Tx) (*Key, error) { return s.loadAlias(ctx, tx, region, name) })
+	return s.aliases.get(ctx, s, aliasName{region, name}, func(ctx context.Context, q querier) (Ref, error) {
+		k, err := s.loadAlias(ctx, q, region, name)
 		if err != nil {
 			return Ref{}, fmt.Errorf("reading alias: %w", err)
 		}
-		return k.Ref, nil
+		return k.key.Ref, nil
 	})
-}
-
-// loadAlias reads the key that a name points to. The row of the alias counts
-// only because the key's document names it.
-func (s *Store) loadAlias(ctx context.Context, q querier, region, name string) (*Key, error) {
-	var raw []byte
-	if err := s.row(ctx, q, "SELECT id FROM aliases WHERE region = ? AND name = ?", region, name).Scan(&raw); err != nil {
-		return nil, notFound(err)
-	}
-	id, err := uuid.FromBytes(raw)
-	if err != nil {
-		return nil, err
-	}
-	k, _, err := s.loadKey(ctx, q, Ref{region, id})
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Contains(k.Aliases, name) {
-		return nil, ErrTampered
-	}
-	return k, nil
 }
 
 // Material returns a version of a key's material. The result is shared and
 // must not be changed.
 func (s *Store) Material(ctx context.Context, ref Ref, version uint32) (*Material, error) {
-	return s.materials.get(ctx, s, materialName{ref, version}, func() (*Material, error) {
-		return s.loadMaterial(ctx, s.read, ref, version)
+	return s.materials.get(ctx, s, materialName{ref, version}, func(ctx context.Context, q querier) (*Material, error) {
+		return s.loadMaterial(ctx, q, ref, version)
 	})
 }
 
 // StoredMaterial reads a version back from the database, past the copy in
 // memory.
-func (s *Store) StoredMaterial(ctx context.Context, ref Ref, version uint32) (*Material, error) {
-	return s.loadMaterial(ctx, s.read, ref, version)
-}
-
-// Grants returns the grants of a key, sorted by ID. The result is shared and
-// must not be changed.
-func (s *Store) Grants(ctx context.Context, ref Ref) ([]*Grant, error) {
-	return s.grants.get(ctx, s, ref, func() ([]*Grant, error) {
-		return inSnapshot(ctx, s, func(tx *sql.Tx) ([]*Grant, error) { return s.loadGrants(ctx, tx, ref) })
+func (s *Store) StoredMaterial(ctx context.Context, ref Ref, version uint32) (m *Material, err error) {
+	err = s.view(ctx, func(ctx context.Context, q querier) (err error) {
+		m, err = s.loadMaterial(ctx, q, ref, version)
+		return err
 	})
+	return m, err
 }
 
 // Revision returns the number that every change of the store increases.
@@ -181,22 +141,45 @@ func (s *Store) Revision(ctx context.Context) (int64, error) {
 	return s.readRevision(ctx)
 }
 
-// currentRevision returns the newest revision known, read at most cacheLease ago.
+// currentRevision returns the newest revision known, read at most cacheLease
+// before the call. Those who find it older look together.
 func (s *Store) currentRevision(ctx context.Context) (int64, error) {
-	if seen := s.seen.Load(); seen != 0 && int64(time.Since(s.start))-seen < int64(cacheLease) {
-		return s.revision.Load(), nil
+	called := s.now()
+	for {
+		if seen := s.seen.Load(); seen != 0 && called-seen < int64(cacheLease) {
+			return s.revision.Load(), nil
+		}
+		look := s.looks.DoChan("", func() (any, error) { return s.readRevision(context.WithoutCancel(ctx)) })
+		select {
+		case <-ctx.Done():
+			return 0, fmt.Errorf("reading the store's revision: %w", ctx.Err())
+		case done := <-look:
+			if done.Err != nil {
+				return 0, done.Err
+			}
+		}
 	}
-	return s.readRevision(ctx)
 }
 
+// now is the time since the store was opened, and never 0.
+func (s *Store) now() int64 { return max(int64(time.Since(s.start)), 1) }
+
 func (s *Store) readRevision(ctx context.Context) (int64, error) {
-	before := int64(time.Since(s.start))
+	known, before := s.revision.Load(), s.now()
 	var revision int64
-	if err := s.read.QueryRowContext(ctx, "SELECT value FROM revision").Scan(&revision); err != nil {
+	err := s.view(ctx, func(ctx context.Context, q querier) error {
+		return s.row(ctx, q, "SELECT value FROM revision").Scan(&revision)
+	})
+	if err != nil {
 		return 0, fmt.Errorf("reading the store's revision: %w", err)
 	}
+	// What was committed before is gone: a standby that had not seen it took
+	// over, or a backup was restored. Copies may hold what never was.
+	if revision < known && s.revision.CompareAndSwap(known, revision) {
+		s.resetCaches()
+	}
 	s.advance(revision)
-	s.seen.Store(max(before, 1))
+	s.seen.Store(before)
 	return s.revision.Load(), nil
 }
 

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -27,12 +28,11 @@ func (s *Store) carryOver(ctx context.Context, region string) error {
 	if _, ok := s.dialect.(sqlite); !ok {
 		return nil
 	}
-	var old int
-	if err := s.read.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = 'old_keys'").Scan(&old); err != nil || old == 0 {
-		return err
-	}
 	return s.change(ctx, "carrying over keys", func(t *Tx) error {
-		rows, err := t.tx.QueryContext(ctx, "SELECT id FROM old_keys")
+		if old, err := t.hasOldTables(); err != nil || !old {
+			return cmp.Or(err, errNothing)
+		}
+		rows, err := t.tx.QueryContext(t.ctx, "SELECT id FROM old_keys")
 		ids, err := collect(rows, err, func(rows *sql.Rows) (id uuid.UUID, err error) {
 			err = scanID(rows, &id)
 			return id, err
@@ -45,9 +45,27 @@ func (s *Store) carryOver(ctx context.Context, region string) error {
 				return fmt.Errorf("carrying over key %s of an earlier version: %w", id, err)
 			}
 		}
-		_, err = t.tx.ExecContext(ctx, "DROP TABLE old_tags; DROP TABLE old_aliases; DROP TABLE old_backing_keys; DROP TABLE old_keys")
+		_, err = t.tx.ExecContext(t.ctx, "DROP TABLE old_tags; DROP TABLE old_aliases; DROP TABLE old_backing_keys; DROP TABLE old_keys")
 		return err
 	})
+}
+
+// hasOldTables reports whether the tables of schema version 2 are there:
+// another process may just have carried them over.
+func (t *Tx) hasOldTables() (there bool, err error) {
+	if _, ok := t.s.dialect.(sqlite); !ok {
+		return false, nil
+	}
+	err = t.tx.QueryRowContext(t.ctx, "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'old_keys')").Scan(&there)
+	return there, err
+}
+
+// hasOldKeys reports whether they hold keys.
+func (t *Tx) hasOldKeys() (there bool, err error) {
+	if there, err = t.hasOldTables(); err == nil && there {
+		err = t.tx.QueryRowContext(t.ctx, "SELECT EXISTS (SELECT 1 FROM old_keys)").Scan(&there)
+	}
+	return there, err
 }
 
 func (t *Tx) carryKey(ref Ref) error {

@@ -11,8 +11,12 @@ import (
 )
 
 // KeyStores returns all custom key stores, sorted by ID.
-func (s *Store) KeyStores(ctx context.Context) ([]*KeyStore, error) {
-	return s.loadKeyStores(ctx, s.read)
+func (s *Store) KeyStores(ctx context.Context) (list []*KeyStore, err error) {
+	err = s.view(ctx, func(ctx context.Context, q querier) error {
+		list, err = s.loadKeyStores(ctx, q)
+		return err
+	})
+	return list, err
 }
 
 // KeyStores returns all custom key stores, sorted by ID.
@@ -37,7 +41,7 @@ func (s *Store) loadKeyStores(ctx context.Context, q querier) ([]*KeyStore, erro
 // KeyStore returns a custom key store. The result is shared and must not be
 // changed.
 func (s *Store) KeyStore(ctx context.Context, id string) (*KeyStore, error) {
-	return s.keyStores.get(ctx, s, id, func() (*KeyStore, error) { return s.loadKeyStore(ctx, s.read, id) })
+	return s.keyStores.get(ctx, s, id, func(ctx context.Context, q querier) (*KeyStore, error) { return s.loadKeyStore(ctx, q, id) })
 }
 
 func (s *Store) loadKeyStore(ctx context.Context, q querier, id string) (*KeyStore, error) {
@@ -57,7 +61,8 @@ func (s *Store) parseKeyStore(id string, doc, mac []byte) (*KeyStore, error) {
 }
 
 // CreateKeyStore adds a custom key store. check, which is given those there
-// are, may refuse; its error is returned as it is.
+// are, may refuse; its error is returned as it is. It returns ErrExists for an
+// ID that is taken.
 func (s *Store) CreateKeyStore(ctx context.Context, ks KeyStore, check func([]*KeyStore) error) error {
 	return s.change(ctx, "creating key store", func(t *Tx) error {
 		list, err := t.KeyStores()
@@ -73,8 +78,7 @@ func (s *Store) CreateKeyStore(ctx context.Context, ks KeyStore, check func([]*K
 		if err != nil {
 			return err
 		}
-		_, err = s.exec(ctx, t.tx, "INSERT INTO key_stores (id, doc, mac) VALUES (?, ?, ?)", ks.ID, doc, mac)
-		return err
+		return newRow(s.exec(t.ctx, t.tx, "INSERT INTO key_stores (id, doc, mac) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", ks.ID, doc, mac))
 	})
 }
 
@@ -83,7 +87,7 @@ func (s *Store) CreateKeyStore(ctx context.Context, ks KeyStore, check func([]*K
 func (s *Store) UpdateKeyStore(ctx context.Context, id string, do func(*Tx, *KeyStore) error) (*KeyStore, error) {
 	var ks *KeyStore
 	err := s.change(ctx, "changing key store", func(t *Tx) (err error) {
-		if ks, err = s.loadKeyStore(ctx, t.tx, id); err != nil {
+		if ks, err = s.loadKeyStore(t.ctx, t.tx, id); err != nil {
 			return err
 		}
 		if err := do(t, ks); err != nil {
@@ -94,9 +98,12 @@ func (s *Store) UpdateKeyStore(ctx context.Context, id string, do func(*Tx, *Key
 		if err != nil {
 			return err
 		}
-		return oneRow(s.exec(ctx, t.tx, "UPDATE key_stores SET doc = ?, mac = ? WHERE id = ?", doc, mac, id))
+		return oneRow(s.exec(t.ctx, t.tx, "UPDATE key_stores SET doc = ?, mac = ? WHERE id = ?", doc, mac, id))
 	})
-	return ks, err
+	if err != nil {
+		return nil, err
+	}
+	return ks, nil
 }
 
 // ErrInUse is returned for a custom key store that keys are in.
@@ -104,16 +111,16 @@ var ErrInUse = errors.New("the key store has keys")
 
 // KeyStoreUsed reports whether a custom key store has keys.
 func (t *Tx) KeyStoreUsed(id string) (bool, error) {
-	var keys int
-	err := t.s.row(t.ctx, t.tx, "SELECT count(*) FROM (SELECT 1 FROM keys WHERE key_store = ? AND key_store <> '' LIMIT 1) AS k", id).Scan(&keys)
-	return keys != 0, err
+	var used bool
+	err := t.s.row(t.ctx, t.tx, "SELECT EXISTS (SELECT 1 FROM keys WHERE key_store = ? AND key_store <> '')", id).Scan(&used)
+	return used, err
 }
 
 // DeleteKeyStore removes a custom key store that no key is in. check may
 // refuse; its error is returned as it is.
 func (s *Store) DeleteKeyStore(ctx context.Context, id string, check func(*KeyStore) error) error {
 	return s.change(ctx, "deleting key store", func(t *Tx) error {
-		ks, err := s.loadKeyStore(ctx, t.tx, id)
+		ks, err := s.loadKeyStore(t.ctx, t.tx, id)
 		if err != nil {
 			return err
 		}
@@ -127,6 +134,6 @@ func (s *Store) DeleteKeyStore(ctx context.Context, id string, check func(*KeySt
 		if used {
 			return ErrInUse
 		}
-		return oneRow(s.exec(ctx, t.tx, "DELETE FROM key_stores WHERE id = ?", id))
+		return oneRow(s.exec(t.ctx, t.tx, "DELETE FROM key_stores WHERE id = ?", id))
 	})
 }

@@ -26,14 +26,16 @@ const macLabel = "sidekey key store, row, 2"
 // alias, which may carry a permission, at it, not change, add or bring back a
 // grant without bringing back the whole key as it was then. That a key's
 // aliases and grants are all there and no others is in the key's own document:
-// the names of the aliases, and the number and the sum of the MACs of the
-// grants. The lists of keys, aliases and key stores, the dates of aliases and
-// the last uses decide nothing and are not covered.
+// the names of the aliases, and the number and the sum of the grants
+// (grants.go). The list of keys, the time at which a key is due, the dates of
+// aliases and the last uses decide nothing and are not covered.
 
 // SealedMACKey returns the stored form of the MACs' key: a backing key, wrapped,
 // and the MACs' key encrypted under it. It returns ErrNotFound for a new store.
 func (s *Store) SealedMACKey(ctx context.Context) (wrapped, sealed []byte, err error) {
-	err = s.row(ctx, s.read, "SELECT wrapped, sealed FROM mac_key").Scan(&wrapped, &sealed)
+	err = s.view(ctx, func(ctx context.Context, q querier) error {
+		return s.row(ctx, q, "SELECT wrapped, sealed FROM mac_key").Scan(&wrapped, &sealed)
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the MAC key: %w", notFound(err))
 	}
@@ -41,21 +43,21 @@ func (s *Store) SealedMACKey(ctx context.Context) (wrapped, sealed []byte, err e
 }
 
 // CreateMACKey stores the key of the MACs of a new store. If another process
-// was faster, that one's key stays. A store that has keys already must have had
-// a MAC key, so it gets no other.
+// was faster, that one's key stays. A store that has keys already, or had any
+// before its schema was changed, must have had a MAC key, so it gets no other.
 func (s *Store) CreateMACKey(ctx context.Context, wrapped, sealed []byte) error {
 	return s.change(ctx, "storing the MAC key", func(t *Tx) error {
-		var made, keys int
-		if err := s.row(ctx, t.tx, "SELECT (SELECT count(*) FROM mac_key), (SELECT count(*) FROM (SELECT 1 FROM keys LIMIT 1) AS k)").Scan(&made, &keys); err != nil {
+		var made, used bool
+		if err := s.row(t.ctx, t.tx, "SELECT EXISTS (SELECT 1 FROM mac_key), EXISTS (SELECT 1 FROM keys) OR EXISTS (SELECT 1 FROM key_stores)").Scan(&made, &used); err != nil {
 			return err
 		}
-		if made != 0 {
-			return nil
+		if made {
+			return errNothing
 		}
-		if keys != 0 {
-			return errors.New("the store has keys and its MAC key is missing: restore the store from a backup")
+		if old, err := t.hasOldKeys(); err != nil || old || used {
+			return errors.Join(err, errors.New("the store has keys and its MAC key is missing: restore the store from a backup"))
 		}
-		_, err := s.exec(ctx, t.tx, "INSERT INTO mac_key (one, wrapped, sealed) VALUES (1, ?, ?)", wrapped, sealed)
+		_, err := s.exec(t.ctx, t.tx, "INSERT INTO mac_key (one, wrapped, sealed) VALUES (1, ?, ?)", wrapped, sealed)
 		return err
 	})
 }
@@ -107,29 +109,12 @@ func (s *Store) keyMAC(ref Ref, doc []byte) ([]byte, error) {
 	return s.rowMAC("keys", []byte(ref.Region), ref.ID[:], doc)
 }
 
-func (s *Store) materialMAC(ref Ref, version uint32, wrapped, doc []byte) ([]byte, error) {
-	return s.rowMAC("material", []byte(ref.Region), ref.ID[:], binary.BigEndian.AppendUint32(nil, version), wrapped, doc)
-}
-
-func (s *Store) grantMAC(ref Ref, id string, doc []byte) ([]byte, error) {
-	return s.rowMAC("grants", []byte(ref.Region), ref.ID[:], []byte(id), doc)
+func materialParts(ref Ref, version uint32, wrapped, doc []byte) [][]byte {
+	return [][]byte{[]byte(ref.Region), ref.ID[:], binary.BigEndian.AppendUint32(nil, version), wrapped, doc}
 }
 
 func (s *Store) keyStoreMAC(id string, doc []byte) ([]byte, error) {
 	return s.rowMAC("key_stores", []byte(id), doc)
-}
-
-// add adds a grant's MAC to the sum, or takes it away: XOR is its own inverse.
-func (g *GrantSum) add(mac []byte, count int) {
-	sum := make([]byte, len(mac))
-	copy(sum, g.Sum)
-	for i := range mac {
-		sum[i] ^= mac[i]
-	}
-	g.Count, g.Sum = g.Count+count, sum
-	if g.Count == 0 {
-		g.Sum = nil
-	}
 }
 
 // document is the JSON of a row. Its bytes are what the MAC covers.

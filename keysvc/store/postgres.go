@@ -5,8 +5,11 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"os"
 	"strconv"
@@ -14,14 +17,21 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
 const (
-	postgresConns = 16
-	// postgresTimeout bounds every statement and the wait for a lock, so that
-	// a database that hangs is an error and not a pile of requests.
-	postgresTimeout = 10 * time.Second
+	// Changes wait for each other, and must not take all connections from
+	// those who read meanwhile.
+	postgresReaders = 16
+	postgresWriters = 4
+	// postgresConnLife has connections move to where the name of the database
+	// points by now.
+	postgresConnLife = 30 * time.Minute
+
+	// postgresSchema keeps the tables apart from others of the database.
+	postgresSchema = "sidekey_keysvc"
 	// migrationLock is the advisory lock under which one replica at a time
 	// changes the schema. Any number that nobody else uses will do.
 	migrationLock = 0x73_69_64_65_6b_65_79 // "sidekey"
@@ -46,9 +56,11 @@ func (postgres) rebind(query string) string {
 }
 
 // begin takes the lock of the revision, which every change increases: changes
-// come one after the other, as they do in SQLite.
-func (postgres) begin(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
-	tx, err := db.BeginTx(ctx, nil)
+// come one after the other, as they do in SQLite. At a stricter level of
+// isolation, which may be the database's default, those that had to wait would
+// fail.
+func (p postgres) begin(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: p.isolation()})
 	if err != nil {
 		return nil, err
 	}
@@ -58,71 +70,187 @@ func (postgres) begin(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
 	return tx, nil
 }
 
+func (postgres) isolation() sql.IsolationLevel { return sql.LevelReadCommitted }
+
 func (postgres) snapshot() *sql.TxOptions {
 	return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 }
 
-// checkpoint rewrites the table of the material if rows of it were deleted
-// since: VACUUM alone leaves their bytes in the pages. What the write-ahead
-// log of the server and its backups hold is the server's.
-func (postgres) checkpoint(ctx context.Context, db *sql.DB) error {
-	var erased bool
-	if err := db.QueryRowContext(ctx, "SELECT erased FROM revision").Scan(&erased); err != nil {
+// prepareSchema makes what is missing and nothing else: whoever may not make a
+// schema or a table can be given one that is there. The lock is the
+// transaction's; it waits for other replicas that migrate.
+func (postgres) prepareSchema(ctx context.Context, tx *sql.Tx) (dir string, err error) {
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d", migrationTimeout.Milliseconds())); err != nil {
+		return "", err
+	}
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
+		return "", err
+	}
+	for _, part := range []struct{ there, statement string }{
+		{"to_regnamespace($1)", "CREATE SCHEMA " + postgresSchema},
+		{"to_regclass($1 || '.schema_version')", "CREATE TABLE " + postgresSchema + ".schema_version (version integer NOT NULL)"},
+	} {
+		var there bool
+		if err := tx.QueryRowContext(ctx, "SELECT "+part.there+" IS NOT NULL", postgresSchema).Scan(&there); err != nil {
+			return "", err
+		}
+		if there {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, part.statement); err != nil {
+			return "", err
+		}
+	}
+	return "migrations/postgres", nil
+}
+
+// checkpoint writes those parts of the material's table anew that rows were
+// deleted from: VACUUM leaves their bytes in the pages, and VACUUM FULL too
+// while somebody else's transaction might still look at them. What the
+// write-ahead log of the server, its backups and the blocks of removed files
+// hold is the server's.
+func (p postgres) checkpoint(ctx context.Context, db *sql.DB) error {
+	rows, err := db.QueryContext(ctx, "SELECT part FROM erased ORDER BY part")
+	parts, err := collect(rows, err, func(rows *sql.Rows) (part string, err error) {
+		err = rows.Scan(&part)
+		return part, err
+	})
+	for _, part := range parts {
+		if err := p.rewrite(ctx, db, part); err != nil {
+			return fmt.Errorf("removing erased rows: %w", err)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("looking for erased rows: %w", err)
-	}
-	if !erased {
-		return nil
-	}
-	// The mark goes first: rows that are deleted in between set it again.
-	if _, err := db.ExecContext(ctx, "UPDATE revision SET erased = false"); err != nil {
-		return fmt.Errorf("looking for erased rows: %w", err)
-	}
-	if _, err := db.ExecContext(ctx, "VACUUM (FULL) material"); err != nil {
-		_, marked := db.ExecContext(ctx, "UPDATE revision SET erased = true")
-		return errors.Join(fmt.Errorf("removing erased rows: %w", err), marked)
 	}
 	return nil
+}
+
+// rewrite copies the rows of a part of the material's table into a new file.
+// All who want to read the part wait behind the lock, so if somebody who takes
+// long, a dump of the database perhaps, holds it, this is given up at once and
+// left for later.
+func (p postgres) rewrite(ctx context.Context, db *sql.DB, part string) error {
+	ctx, cancel := context.WithTimeout(ctx, migrationTimeout)
+	defer cancel()
+	tx, err := p.begin(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	table := pgx.Identifier{postgresSchema, part}.Sanitize()
+	for _, statement := range []string{
+		"SET LOCAL lock_timeout = '200ms'",
+		fmt.Sprintf("SET LOCAL statement_timeout = %d", migrationTimeout.Milliseconds()),
+		"LOCK TABLE " + table + " IN ACCESS EXCLUSIVE MODE",
+		"CREATE TEMPORARY TABLE kept ON COMMIT DROP AS TABLE " + table,
+		"TRUNCATE " + table,
+		"INSERT INTO " + table + " SELECT * FROM pg_temp.kept",
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM erased WHERE part = $1", part); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// broken reports whether an error is that of a connection that has ended
+// before the statement: another connection may be good.
+func (postgres) broken(err error) bool {
+	var refused *pgconn.ConnectError
+	var answer *pgconn.PgError
+	var network net.Error
+	switch {
+	case err == nil || errors.As(err, &refused):
+		return false
+	case errors.As(err, &answer):
+		// 57P: the server shuts down, or an administrator has ended the
+		// connection. 25006: the server is no primary one any more.
+		return strings.HasPrefix(answer.Code, "57P") || answer.Code == "25006"
+	case errors.As(err, &network):
+		return !network.Timeout()
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err)
 }
 
 func checkPostgres(u *url.URL) error {
-	if _, set := u.User.Password(); set {
-		return errors.New("store: the password of postgres:// belongs in a file of its own, not in the URL")
-	}
-	if u.Query().Has("password") || u.Query().Has("sslpassword") {
+	_, set := u.User.Password()
+	if set || u.Query().Has("password") || u.Query().Has("sslpassword") {
 		return errors.New("store: the password of postgres:// belongs in a file of its own, not in the URL")
 	}
 	if _, err := pgx.ParseConfig(u.String()); err != nil {
-		return errors.New("store: want postgres://user@host:port/database?sslmode=…")
+		return errBadPostgres // pgx's own error may show the URL
 	}
 	return nil
 }
 
-func (s *Store) openPostgres(ctx context.Context, rawURL, passwordFile string) error {
+var errBadPostgres = errors.New("store: want postgres://user@host:port/database?sslmode=…")
+
+func (s *Store) openPostgres(rawURL, passwordFile string) error {
 	config, err := pgx.ParseConfig(rawURL)
 	if err != nil {
-		return errors.New("store: want postgres://user@host:port/database?sslmode=…")
-	}
-	if passwordFile != "" {
-		raw, err := os.ReadFile(passwordFile)
-		if err != nil {
-			return fmt.Errorf("reading the password of the key store: %w", err)
-		}
-		config.Password = strings.TrimSpace(string(raw))
-		clear(raw)
+		return errBadPostgres
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "sidekey keysvc"
 	}
 	config.RuntimeParams["search_path"] = postgresSchema
-	config.RuntimeParams["statement_timeout"] = strconv.FormatInt(postgresTimeout.Milliseconds(), 10)
 	config.RuntimeParams["synchronous_commit"] = "on"
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = postgresTimeout
+	// A process that stops in a change must not stop the others.
+	for _, limit := range []string{"statement_timeout", "idle_in_transaction_session_timeout"} {
+		config.RuntimeParams[limit] = strconv.FormatInt(timeout.Milliseconds(), 10)
 	}
-	db := stdlib.OpenDB(*config)
-	db.SetMaxOpenConns(postgresConns)
-	db.SetMaxIdleConns(postgresConns)
-	s.dialect, s.write, s.read = postgres{}, db, db
-	s.name = fmt.Sprintf("postgres://%s:%d/%s", config.Host, config.Port, config.Database)
+	if config.ConnectTimeout == 0 || config.ConnectTimeout > timeout {
+		config.ConnectTimeout = timeout
+	}
+	// A standby tells of changes late: keys that were disabled would be used.
+	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	options := []stdlib.OptionOpenDB{
+		stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) error { return readPassword(c, passwordFile) }),
+		stdlib.OptionAfterConnect(checkSession),
+	}
+	pool := func(conns int) *sql.DB {
+		db := stdlib.OpenDB(*config, options...)
+		db.SetMaxOpenConns(conns)
+		db.SetMaxIdleConns(conns)
+		db.SetConnMaxLifetime(postgresConnLife)
+		return db
+	}
+	s.dialect, s.write, s.read = postgres{}, pool(postgresWriters), pool(postgresReaders)
+	s.name = fmt.Sprintf("postgres://%s/%s", net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), config.Database)
+	return nil
+}
+
+// readPassword reads the file for each connection: passwords are changed while
+// the service runs.
+func readPassword(c *pgx.ConnConfig, file string) error {
+	if file == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading the password of the key store: %w", err)
+	}
+	c.Password = strings.TrimRight(string(raw), "\r\n")
+	clear(raw)
+	return nil
+}
+
+// checkSession refuses a connection that does not have the settings it was to
+// be opened with: a pooler in between may leave them out.
+func checkSession(ctx context.Context, conn *pgx.Conn) error {
+	var path, commit string
+	err := conn.QueryRow(ctx, "SELECT current_setting('search_path'), current_setting('synchronous_commit')", pgx.QueryExecModeSimpleProtocol).
+		Scan(&path, &commit)
+	if err != nil {
+		return err
+	}
+	if path != postgresSchema || commit == "off" || commit == "local" {
+		return fmt.Errorf("the connection has search_path %q and synchronous_commit %s: a pooler in between leaves settings out; give them to the role (ALTER ROLE … SET search_path = %s)",
+			path, commit, postgresSchema)
+	}
 	return nil
 }

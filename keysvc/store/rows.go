@@ -7,32 +7,72 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/google/uuid"
 )
 
-// loadKey reads a key and verifies its MAC. The second result is its document.
+// loadedKey is a key and its document as it was read.
+type loadedKey struct {
+	key *Key
+	doc []byte
+}
+
+// keyColumns are what scanKey reads.
+const keyColumns = "keys.region, keys.id, keys.key_store, keys.doc, keys.mac"
+
+// scanKey reads a key, verifies its MAC and that it is found by what it says.
+// The time that it is due is not compared: it follows from the document by the
+// rules of the program that wrote it.
+func (s *Store) scanKey(scan func(...any) error, more ...any) (l loadedKey, err error) {
+	var ref Ref
+	var id, mac []byte
+	var keyStore string
+	if err := scan(append([]any{&ref.Region, &id, &keyStore, &l.doc, &mac}, more...)...); err != nil {
+		return l, notFound(err)
+	}
+	if err := s.checkRow(mac, "keys", []byte(ref.Region), id, l.doc); err != nil {
+		return l, err
+	}
+	l.key = &Key{}
+	if err := json.Unmarshal(l.doc, l.key); err != nil {
+		return l, err
+	}
+	if l.key.KeyStore != keyStore {
+		return l, ErrTampered
+	}
+	return l, nil
+}
+
+// loadKey reads a key. The second result is its document.
 func (s *Store) loadKey(ctx context.Context, q querier, ref Ref) (*Key, []byte, error) {
-	k, doc, err := s.readKey(ctx, q, ref)
+	l, err := s.scanKey(s.row(ctx, q, "SELECT "+keyColumns+" FROM keys WHERE region = ? AND id = ?", ref.Region, ref.ID[:]).Scan)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading key %s: %w", ref.ID, err)
 	}
-	return k, doc, nil
+	return l.key, l.doc, nil
 }
 
-func (s *Store) readKey(ctx context.Context, q querier, ref Ref) (*Key, []byte, error) {
-	var doc, mac []byte
-	err := s.row(ctx, q, "SELECT doc, mac FROM keys WHERE region = ? AND id = ?", ref.Region, ref.ID[:]).Scan(&doc, &mac)
+// loadGroup reads the keys of an ID, sorted by region.
+func (s *Store) loadGroup(ctx context.Context, q querier, id uuid.UUID) ([]loadedKey, error) {
+	rows, err := s.rows(ctx, q, "SELECT "+keyColumns+" FROM keys WHERE id = ? ORDER BY region", id[:])
+	all, err := collect(rows, err, func(rows *sql.Rows) (loadedKey, error) { return s.scanKey(rows.Scan) })
 	if err != nil {
-		return nil, nil, notFound(err)
+		return nil, fmt.Errorf("reading key %s: %w", id, err)
 	}
-	if err := s.checkRow(mac, "keys", []byte(ref.Region), ref.ID[:], doc); err != nil {
-		return nil, nil, err
+	return all, nil
+}
+
+// loadAlias reads the key that a name points to. The row of the alias counts
+// only because the key's document names it.
+func (s *Store) loadAlias(ctx context.Context, q querier, region, name string) (loadedKey, error) {
+	l, err := s.scanKey(s.row(ctx, q, "SELECT "+keyColumns+" FROM aliases JOIN keys ON keys.region = aliases.region AND keys.id = aliases.id"+
+		" WHERE aliases.region = ? AND aliases.name = ?", region, name).Scan)
+	if err == nil && !slices.Contains(l.key.Aliases, name) {
+		err = ErrTampered
 	}
-	k := &Key{}
-	if err := json.Unmarshal(doc, k); err != nil {
-		return nil, nil, err
-	}
-	return k, doc, nil
+	return l, err
 }
 
 // materialDoc is the part of a Material that is not the wrapped key.
@@ -57,12 +97,8 @@ func (s *Store) loadMaterial(ctx context.Context, q querier, ref Ref, version ui
 
 // checkMaterial verifies a row and takes over its document.
 func (s *Store) checkMaterial(ref Ref, m *Material, doc, mac []byte) error {
-	want, err := s.materialMAC(ref, m.Version, m.Wrapped, doc)
-	if err != nil {
+	if err := s.checkRow(mac, "material", materialParts(ref, m.Version, m.Wrapped, doc)...); err != nil {
 		return err
-	}
-	if string(want) != string(mac) {
-		return ErrTampered
 	}
 	var d materialDoc
 	if err := json.Unmarshal(doc, &d); err != nil {
@@ -74,48 +110,12 @@ func (s *Store) checkMaterial(ref Ref, m *Material, doc, mac []byte) error {
 
 func (s *Store) insertMaterial(ctx context.Context, q querier, ref Ref, m Material) error {
 	doc := document(materialDoc{moment(m.Created), m.Rotation})
-	mac, err := s.materialMAC(ref, m.Version, m.Wrapped, doc)
+	mac, err := s.rowMAC("material", materialParts(ref, m.Version, m.Wrapped, doc)...)
 	if err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, q, "INSERT INTO material (region, id, version, wrapped, doc, mac) VALUES (?, ?, ?, ?, ?, ?)",
-		ref.Region, ref.ID[:], int64(m.Version), m.Wrapped, doc, mac)
-	return err
-}
-
-func (s *Store) loadGrants(ctx context.Context, q querier, ref Ref) ([]*Grant, error) {
-	k, _, err := s.loadKey(ctx, q, ref)
-	if err != nil {
-		return nil, err
-	}
-	var sum GrantSum
-	rows, err := s.rows(ctx, q, "SELECT grant_id, doc, mac FROM grants WHERE region = ? AND id = ? ORDER BY grant_id", ref.Region, ref.ID[:])
-	list, err := collect(rows, err, func(rows *sql.Rows) (*Grant, error) {
-		g, mac, err := s.scanGrant(rows, ref)
-		sum.add(mac, 1)
-		return g, err
-	})
-	if err == nil && (sum.Count != k.Grants.Count || string(sum.Sum) != string(k.Grants.Sum)) {
-		err = ErrTampered
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the grants of key %s: %w", ref.ID, err)
-	}
-	return list, nil
-}
-
-// scanGrant reads grant_id, doc and mac of a row.
-func (s *Store) scanGrant(rows *sql.Rows, ref Ref) (*Grant, []byte, error) {
-	var id string
-	var doc, mac []byte
-	if err := rows.Scan(&id, &doc, &mac); err != nil {
-		return nil, nil, err
-	}
-	if err := s.checkRow(mac, "grants", []byte(ref.Region), ref.ID[:], []byte(id), doc); err != nil {
-		return nil, nil, err
-	}
-	g := &Grant{}
-	return g, mac, json.Unmarshal(doc, g)
+	return newRow(s.exec(ctx, q, "INSERT INTO material (region, id, version, wrapped, doc, mac) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		ref.Region, ref.ID[:], int64(m.Version), m.Wrapped, doc, mac))
 }
 
 // moment is a time as it is stored: to the millisecond.

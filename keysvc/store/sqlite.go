@@ -24,6 +24,15 @@ func (sqlite) rebind(query string) string { return query }
 
 func (sqlite) begin(ctx context.Context, db *sql.DB) (*sql.Tx, error) { return db.BeginTx(ctx, nil) }
 
+func (sqlite) isolation() sql.IsolationLevel { return sql.LevelDefault }
+
+func (sqlite) prepareSchema(ctx context.Context, tx *sql.Tx) (dir string, err error) {
+	_, err = tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+	return "migrations/sqlite", err
+}
+
+func (sqlite) broken(error) bool { return false }
+
 func (sqlite) snapshot() *sql.TxOptions { return &sql.TxOptions{ReadOnly: true} }
 
 // checkpoint moves the write-ahead log into the file and empties it. The freed

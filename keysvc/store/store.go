@@ -9,7 +9,8 @@
 //
 // Every change is one transaction that is on disk before a method returns.
 // Reads are served from memory for as long as the store's revision, which is
-// read at most a second ago, has not moved.
+// read at most a second ago, has not moved. A database that does not answer is
+// an error after a time, and used again when it does.
 package store
 
 import (
@@ -20,7 +21,15 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
 )
+
+// timeout bounds every read, every statement of a change and its wait for
+// others, so that a database that hangs is an error and not a pile of requests.
+// A change as a whole may take three times as long.
+const timeout = 10 * time.Second
 
 // Store is the open key store. It is safe for concurrent use.
 type Store struct {
@@ -32,27 +41,37 @@ type Store struct {
 	revision atomic.Int64 // newest revision seen
 	seen     atomic.Int64 // when the revision was last read, ns since start
 	start    time.Time
+	looks    singleflight.Group // at the revision
 
 	macKey []byte // set by Unlock
 
 	keys      cache[Ref, *Key]
+	groups    cache[uuid.UUID, []*Key]
 	aliases   cache[aliasName, Ref]
 	materials cache[materialName, *Material]
-	grants    cache[Ref, []*Grant]
 	keyStores cache[string, *KeyStore]
+	grants    grantCache
 }
 
 // A dialect is what SQLite and PostgreSQL do differently.
 type dialect interface {
 	// rebind gives the parameters, written as ?, the form of the database.
 	rebind(query string) string
+	// prepareSchema makes the table of schema versions, keeps others from
+	// changing the schema until the transaction ends, and names the migrations.
+	prepareSchema(ctx context.Context, tx *sql.Tx) (dir string, err error)
 	// begin starts a transaction that writes; no other one is under way at
 	// the same time.
 	begin(ctx context.Context, db *sql.DB) (*sql.Tx, error)
+	// isolation is that of a transaction that writes.
+	isolation() sql.IsolationLevel
 	// checkpoint removes what deleted rows have left behind.
 	checkpoint(ctx context.Context, db *sql.DB) error
 	// snapshot are the options of a transaction that reads rows of one moment.
 	snapshot() *sql.TxOptions
+	// broken reports whether an error is that of a connection that has ended
+	// before the statement.
+	broken(err error) bool
 }
 
 // Open opens the store that rawURL names and brings its schema up to date:
@@ -61,8 +80,9 @@ type dialect interface {
 //	postgres://user@host:port/database?sslmode=verify-full&…
 //
 // The parameters of the second are those of libpq; passwordFile, if not "",
-// holds its password. An SQLite file is created with mode 0600, and one that
-// group or others can reach is refused.
+// holds its password and is read for each connection. The server must be a
+// primary one. An SQLite file is created with mode 0600, and one that group or
+// others can reach is refused.
 func Open(ctx context.Context, rawURL, passwordFile string) (*Store, error) {
 	if err := CheckURL(rawURL); err != nil {
 		return nil, err
@@ -74,7 +94,7 @@ func Open(ctx context.Context, rawURL, passwordFile string) (*Store, error) {
 	if u.Scheme == "sqlite" {
 		err = s.openSQLite(u.Path)
 	} else {
-		err = s.openPostgres(ctx, rawURL, passwordFile)
+		err = s.openPostgres(rawURL, passwordFile)
 	}
 	if err != nil {
 		return nil, err
@@ -114,9 +134,6 @@ func (s *Store) prepare(ctx context.Context) error {
 
 // Close closes the store.
 func (s *Store) Close() error {
-	if s.read == s.write {
-		return s.write.Close()
-	}
 	return errors.Join(s.read.Close(), s.write.Close())
 }
 
@@ -128,6 +145,37 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Checkpoint removes what erased rows have left in the files of the store.
 func (s *Store) Checkpoint(ctx context.Context) error { return s.checkpoint(ctx, s.write) }
+
+// view reads from the database. If the connection is found to have ended, the
+// idle ones may have too: all are replaced, and do is called again.
+func (s *Store) view(ctx context.Context, do func(context.Context, querier) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := do(ctx, s.read)
+	if s.broken(err) && ctx.Err() == nil {
+		dropIdle(s.read)
+		err = do(ctx, s.read)
+	}
+	return err
+}
+
+// dropIdle closes the connections that nobody uses.
+func dropIdle(db *sql.DB) {
+	db.SetMaxIdleConns(0)
+	db.SetMaxIdleConns(db.Stats().MaxOpenConnections)
+}
+
+// viewOnce reads rows of one moment with several statements.
+func (s *Store) viewOnce(ctx context.Context, do func(context.Context, querier) error) error {
+	return s.view(ctx, func(ctx context.Context, _ querier) error {
+		tx, err := s.read.BeginTx(ctx, s.snapshot())
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		return do(ctx, tx)
+	})
+}
 
 // querier is a database or a transaction.
 type querier interface {
@@ -172,6 +220,14 @@ func oneRow(res sql.Result, err error) error {
 	n, err := res.RowsAffected()
 	if err == nil && n == 0 {
 		err = ErrNotFound
+	}
+	return err
+}
+
+// newRow makes ErrExists of an insertion that met a row that is there.
+func newRow(res sql.Result, err error) error {
+	if err = oneRow(res, err); err == ErrNotFound {
+		return ErrExists
 	}
 	return err
 }

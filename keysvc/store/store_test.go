@@ -3,7 +3,6 @@
 package store_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -19,36 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sidekey/sidekey/keysvc/store"
-	"github.com/sidekey/sidekey/keysvc/store/storetest"
 )
-
-const region = "eu-central-1"
-
-var ctx = context.Background()
-
-func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func openAt(t testing.TB, path string) *store.Store {
-	t.Helper()
-	s, err := store.Open(ctx, "sqlite://"+path, "")
-	must(t, err)
-	t.Cleanup(func() { s.Close() })
-	must(t, s.Unlock(ctx, bytes.Repeat([]byte{7}, store.MACKeySize), region))
-	return s
-}
-
-func open(t testing.TB) (*store.Store, string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "keys.db")
-	return openAt(t, path), path
-}
 
 func add(t testing.TB, s *store.Store) store.Key {
 	t.Helper()
@@ -80,7 +50,8 @@ func TestOpen(t *testing.T) {
 }
 
 func TestFileMode(t *testing.T) {
-	s, path := open(t)
+	d := newSQLite(t)
+	s, path := d.open(t), d.path
 	add(t, s)
 	files, err := filepath.Glob(path + "*")
 	must(t, err)
@@ -117,179 +88,188 @@ func TestOddPath(t *testing.T) {
 }
 
 func TestKeysSurvive(t *testing.T) {
-	s, path := open(t)
-	want := add(t, s)
-	must(t, s.CreateAlias(ctx, want.Ref, "alias/a", time.Now()))
-	want.Aliases = []string{"alias/a"}
-	must(t, s.Close())
-	s = openAt(t, path)
-	got, err := s.Key(ctx, want.Ref)
-	must(t, err)
-	if diff := cmp.Diff(&want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	for _, read := range []func(context.Context, store.Ref, uint32) (*store.Material, error){s.Material, s.StoredMaterial} {
-		m, err := read(ctx, want.Ref, 1)
+	each(t, func(t *testing.T, d *database) {
+		s := d.open(t)
+		want := add(t, s)
+		must(t, s.CreateAlias(ctx, want.Ref, "alias/a", time.Now()))
+		want.Aliases = []string{"alias/a"}
+		must(t, s.Close())
+		s = d.open(t)
+		got, err := s.Key(ctx, want.Ref)
 		must(t, err)
-		if diff := cmp.Diff(material(want), *m); diff != "" {
-			t.Errorf("material (-want +got):\n%s", diff)
+		if diff := cmp.Diff(&want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if _, err := read(ctx, want.Ref, 2); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("version 2: %v", err)
+		for _, read := range []func(context.Context, store.Ref, uint32) (*store.Material, error){s.Material, s.StoredMaterial} {
+			m, err := read(ctx, want.Ref, 1)
+			must(t, err)
+			if diff := cmp.Diff(material(want), *m); diff != "" {
+				t.Errorf("material (-want +got):\n%s", diff)
+			}
+			if _, err := read(ctx, want.Ref, 2); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("version 2: %v", err)
+			}
 		}
-	}
-	if _, err := s.Key(ctx, store.Ref{Region: region, ID: uuid.New()}); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("no key: %v", err)
-	}
+		if _, err := s.Key(ctx, store.Ref{Region: region, ID: uuid.New()}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("no key: %v", err)
+		}
+	})
 }
 
 // TestReadersSeeChanges: a change is seen by every read after it, and a change
 // by another process within the lease.
 func TestReadersSeeChanges(t *testing.T) {
-	s, path := open(t)
-	k := add(t, s)
-	state := func() store.State {
-		got, err := s.Key(ctx, k.Ref)
-		must(t, err)
-		return got.State
-	}
-	for range 10 {
-		for _, want := range []store.State{store.Disabled, store.Enabled} {
-			_, err := s.Update(ctx, k.Ref, func(_ *store.Tx, k *store.Key) error { k.State = want; return nil })
+	each(t, func(t *testing.T, d *database) {
+		s := d.open(t)
+		k := add(t, s)
+		state := func() store.State {
+			got, err := s.Key(ctx, k.Ref)
 			must(t, err)
-			if got := state(); got != want {
-				t.Fatalf("read %s, want %s", got, want)
+			return got.State
+		}
+		for range 10 {
+			for _, want := range []store.State{store.Disabled, store.Enabled} {
+				_, err := s.Update(ctx, k.Ref, func(_ *store.Tx, k *store.Key) error { k.State = want; return nil })
+				must(t, err)
+				if got := state(); got != want {
+					t.Fatalf("read %s, want %s", got, want)
+				}
 			}
 		}
-	}
-	before, err := s.Revision(ctx)
-	must(t, err)
-	other := openAt(t, path)
-	_, err = other.Update(ctx, k.Ref, func(_ *store.Tx, k *store.Key) error { k.State = store.Disabled; return nil })
-	must(t, err)
-	for deadline := time.Now().Add(30 * time.Second); state() != store.Disabled; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a change from outside is not seen")
+		before, err := s.Revision(ctx)
+		must(t, err)
+		other := d.open(t)
+		_, err = other.Update(ctx, k.Ref, func(_ *store.Tx, k *store.Key) error { k.State = store.Disabled; return nil })
+		must(t, err)
+		for deadline := time.Now().Add(30 * time.Second); state() != store.Disabled; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("a change from outside is not seen")
+			}
 		}
-	}
-	if after, err := s.Revision(ctx); err != nil || after <= before {
-		t.Errorf("revision %d after %d, %v", after, before, err)
-	}
+		if after, err := s.Revision(ctx); err != nil || after <= before {
+			t.Errorf("revision %d after %d, %v", after, before, err)
+		}
+	})
 }
 
 func TestRefusedTransitionChangesNothing(t *testing.T) {
-	s, _ := open(t)
-	k := add(t, s)
-	refused := errors.New("no")
-	if _, err := s.Update(ctx, k.Ref, func(_ *store.Tx, k *store.Key) error { k.State = store.Disabled; return refused }); err != refused {
-		t.Errorf("got %v", err)
-	}
-	if got, err := s.Key(ctx, k.Ref); err != nil || got.State != store.Enabled {
-		t.Errorf("%v, %v", got, err)
-	}
-	if _, err := s.Update(ctx, store.Ref{Region: region, ID: uuid.New()}, func(*store.Tx, *store.Key) error { return nil }); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("no key: %v", err)
-	}
+	each(t, func(t *testing.T, d *database) {
+		s := d.open(t)
+		k := add(t, s)
+		refused := errors.New("no")
+		if _, err := s.Update(ctx, k.Ref, func(_ *store.Tx, k *store.Key) error { k.State = store.Disabled; return refused }); err != refused {
+			t.Errorf("got %v", err)
+		}
+		if got, err := s.Key(ctx, k.Ref); err != nil || got.State != store.Enabled {
+			t.Errorf("%v, %v", got, err)
+		}
+		if _, err := s.Update(ctx, store.Ref{Region: region, ID: uuid.New()}, func(*store.Tx, *store.Key) error { return nil }); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("no key: %v", err)
+		}
+	})
 }
 
 func TestErase(t *testing.T) {
-	s, _ := open(t)
-	k, other := add(t, s), add(t, s)
-	must(t, s.CreateAlias(ctx, k.Ref, "alias/a", time.Now()))
-	now := time.Now()
-	for _, id := range []store.Ref{k.Ref, other.Ref} {
-		_, err := s.Update(ctx, id, func(_ *store.Tx, k *store.Key) error {
-			k.State, k.DeletionDate = store.PendingDeletion, now
+	each(t, func(t *testing.T, d *database) {
+		s := d.open(t)
+		k, other := add(t, s), add(t, s)
+		must(t, s.CreateAlias(ctx, k.Ref, "alias/a", time.Now()))
+		now := time.Now()
+		for _, id := range []store.Ref{k.Ref, other.Ref} {
+			_, err := s.Update(ctx, id, func(_ *store.Tx, k *store.Key) error {
+				k.State, k.DeletionDate = store.PendingDeletion, now
+				return nil
+			})
+			must(t, err)
+		}
+		if due, err := s.Due(ctx, now.Add(-time.Second), 9); err != nil || len(due) != 0 {
+			t.Errorf("due early: %v, %v", due, err)
+		}
+		if due, err := s.Due(ctx, now, 9); err != nil || len(due) != 2 {
+			t.Errorf("due: %v, %v", due, err)
+		}
+		if erased, err := s.Erase(ctx, k.Ref, now.Add(-time.Second)); erased || err != nil {
+			t.Errorf("erased early: %v", err)
+		}
+		if erased, err := s.Erase(ctx, k.Ref, now); !erased || err != nil {
+			t.Errorf("erased %v, %v", erased, err)
+		}
+		if _, err := s.Key(ctx, k.Ref); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("key: %v", err)
+		}
+		if _, err := s.Alias(ctx, region, "alias/a"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("alias: %v", err)
+		}
+		_, err := s.Update(ctx, other.Ref, func(_ *store.Tx, k *store.Key) error {
+			k.State, k.DeletionDate = store.Disabled, time.Time{}
 			return nil
 		})
 		must(t, err)
-	}
-	if due, err := s.Due(ctx, now.Add(-time.Second), 9); err != nil || len(due) != 0 {
-		t.Errorf("due early: %v, %v", due, err)
-	}
-	if due, err := s.Due(ctx, now, 9); err != nil || len(due) != 2 {
-		t.Errorf("due: %v, %v", due, err)
-	}
-	if erased, err := s.Erase(ctx, k.Ref, now.Add(-time.Second)); erased || err != nil {
-		t.Errorf("erased early: %v", err)
-	}
-	if erased, err := s.Erase(ctx, k.Ref, now); !erased || err != nil {
-		t.Errorf("erased %v, %v", erased, err)
-	}
-	if _, err := s.Key(ctx, k.Ref); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("key: %v", err)
-	}
-	if _, err := s.Alias(ctx, region, "alias/a"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("alias: %v", err)
-	}
-	_, err := s.Update(ctx, other.Ref, func(_ *store.Tx, k *store.Key) error {
-		k.State, k.DeletionDate = store.Disabled, time.Time{}
-		return nil
+		if erased, err := s.Erase(ctx, other.Ref, now.Add(time.Hour)); erased || err != nil {
+			t.Errorf("a cancelled deletion was done: %v", err)
+		}
 	})
-	must(t, err)
-	if erased, err := s.Erase(ctx, other.Ref, now.Add(time.Hour)); erased || err != nil {
-		t.Errorf("a cancelled deletion was done: %v", err)
-	}
 }
 
 func TestAliases(t *testing.T) {
-	s, _ := open(t)
-	a, b := add(t, s), add(t, s)
-	must(t, s.CreateAlias(ctx, a.Ref, "alias/x", time.Now()))
-	if err := s.CreateAlias(ctx, b.Ref, "alias/x", time.Now()); !errors.Is(err, store.ErrAliasExists) {
-		t.Errorf("twice: %v", err)
-	}
-	if err := s.CreateAlias(ctx, store.Ref{Region: region, ID: uuid.New()}, "alias/y", time.Now()); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("no key: %v", err)
-	}
-	if id, err := s.Alias(ctx, region, "alias/x"); err != nil || id != a.Ref {
-		t.Errorf("alias/x: %s, %v", id, err)
-	}
-	must(t, s.UpdateAlias(ctx, "alias/x", a.Ref, b.Ref, time.Now()))
-	if id, err := s.Alias(ctx, region, "alias/x"); err != nil || id != b.Ref {
-		t.Errorf("alias/x after update: %s, %v", id, err)
-	}
-	if err := s.UpdateAlias(ctx, "alias/x", a.Ref, a.Ref, time.Now()); err == nil {
-		t.Error("an alias that points elsewhere by now was moved")
-	}
-	if err := s.DeleteAlias(ctx, a.Ref, "alias/x"); err == nil {
-		t.Error("an alias that points elsewhere by now was deleted")
-	}
-	must(t, s.UpdateAlias(ctx, "alias/x", b.Ref, b.Ref, time.Now()))
-	must(t, s.DeleteAlias(ctx, b.Ref, "alias/x"))
-	if err := s.DeleteAlias(ctx, b.Ref, "alias/x"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("deleted twice: %v", err)
-	}
-	for i := range 50 {
-		must(t, s.CreateAlias(ctx, a.Ref, fmt.Sprintf("alias/%02d", i), time.Now()))
-	}
-	if err := s.CreateAlias(ctx, a.Ref, "alias/50", time.Now()); !errors.Is(err, store.ErrAliasLimit) {
-		t.Errorf("51st: %v", err)
-	}
-	list, more, err := s.ListAliases(ctx, region, uuid.Nil, "alias/47", 1)
-	must(t, err)
-	if len(list) != 1 || list[0].Name != "alias/48" || !more {
-		t.Errorf("page %v, %v", list, more)
-	}
+	each(t, func(t *testing.T, d *database) {
+		s := d.open(t)
+		a, b := add(t, s), add(t, s)
+		must(t, s.CreateAlias(ctx, a.Ref, "alias/x", time.Now()))
+		if err := s.CreateAlias(ctx, b.Ref, "alias/x", time.Now()); !errors.Is(err, store.ErrAliasExists) {
+			t.Errorf("twice: %v", err)
+		}
+		if err := s.CreateAlias(ctx, store.Ref{Region: region, ID: uuid.New()}, "alias/y", time.Now()); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("no key: %v", err)
+		}
+		if id, err := s.Alias(ctx, region, "alias/x"); err != nil || id != a.Ref {
+			t.Errorf("alias/x: %s, %v", id, err)
+		}
+		must(t, s.UpdateAlias(ctx, "alias/x", a.Ref, b.Ref, time.Now()))
+		if id, err := s.Alias(ctx, region, "alias/x"); err != nil || id != b.Ref {
+			t.Errorf("alias/x after update: %s, %v", id, err)
+		}
+		if err := s.UpdateAlias(ctx, "alias/x", a.Ref, a.Ref, time.Now()); err == nil {
+			t.Error("an alias that points elsewhere by now was moved")
+		}
+		if err := s.DeleteAlias(ctx, a.Ref, "alias/x"); err == nil {
+			t.Error("an alias that points elsewhere by now was deleted")
+		}
+		must(t, s.UpdateAlias(ctx, "alias/x", b.Ref, b.Ref, time.Now()))
+		must(t, s.DeleteAlias(ctx, b.Ref, "alias/x"))
+		if err := s.DeleteAlias(ctx, b.Ref, "alias/x"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("deleted twice: %v", err)
+		}
+		for i := range 50 {
+			must(t, s.CreateAlias(ctx, a.Ref, fmt.Sprintf("alias/%02d", i), time.Now()))
+		}
+		if err := s.CreateAlias(ctx, a.Ref, "alias/50", time.Now()); !errors.Is(err, store.ErrAliasLimit) {
+			t.Errorf("51st: %v", err)
+		}
+		list, more, err := s.ListAliases(ctx, region, uuid.Nil, "alias/47", 1)
+		must(t, err)
+		if len(list) != 1 || list[0].Name != "alias/48" || !more {
+			t.Errorf("page %v, %v", list, more)
+		}
+	})
 }
 
 func TestNewerSchema(t *testing.T) {
-	s, path := open(t)
-	must(t, s.Close())
-	db, err := sql.Open("sqlite", path)
-	must(t, err)
-	defer db.Close()
-	_, err = db.ExecContext(ctx, "INSERT INTO schema_version VALUES (99)")
-	must(t, err)
-	if _, err := store.Open(ctx, "sqlite://"+path, ""); err == nil || !strings.Contains(err.Error(), "schema version 99 is newer") {
-		t.Errorf("Open: %v", err)
-	}
+	each(t, func(t *testing.T, d *database) {
+		s := d.open(t)
+		must(t, s.Close())
+		d.exec(t, "INSERT INTO schema_version VALUES (99)")
+		if _, err := store.Open(ctx, d.url, ""); err == nil || !strings.Contains(err.Error(), "schema version 99 is newer") {
+			t.Errorf("Open: %v", err)
+		}
+	})
 }
 
 // TestSettings looks at what a connection of the store really runs with, from
 // what it does: foreign keys are held, and the file is in WAL mode.
 func TestSettings(t *testing.T) {
-	s, path := open(t)
+	d := newSQLite(t)
+	s, path := d.open(t), d.path
 	k := add(t, s)
 	must(t, s.Discard(ctx, k.Ref))
 	db, err := sql.Open("sqlite", path)
@@ -305,40 +285,24 @@ func TestSettings(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	s, _ := open(t)
-	k := add(t, s)
-	var wg sync.WaitGroup
-	for n := range 4 {
-		wg.Go(func() {
-			for i := range 10 {
-				name := fmt.Sprintf("alias/%d-%d", n, i)
-				if err := s.CreateAlias(ctx, k.Ref, name, time.Now()); err != nil {
-					t.Error(err)
+	each(t, func(t *testing.T, d *database) {
+		s := d.open(t)
+		k := add(t, s)
+		var wg sync.WaitGroup
+		for n := range 4 {
+			wg.Go(func() {
+				for i := range 10 {
+					name := fmt.Sprintf("alias/%d-%d", n, i)
+					if err := s.CreateAlias(ctx, k.Ref, name, time.Now()); err != nil {
+						t.Error(err)
+					}
+					got, err := s.Key(ctx, k.Ref)
+					if err != nil || !strings.Contains(strings.Join(got.Aliases, " "), name) {
+						t.Errorf("%s is missing: %v", name, err)
+					}
 				}
-				got, err := s.Key(ctx, k.Ref)
-				if err != nil || !strings.Contains(strings.Join(got.Aliases, " "), name) {
-					t.Errorf("%s is missing: %v", name, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func BenchmarkKey(b *testing.B) {
-	s, _ := open(b)
-	k := add(b, s)
-	for b.Loop() {
-		if _, err := s.Key(ctx, k.Ref); err != nil {
-			b.Fatal(err)
+			})
 		}
-	}
-}
-
-func TestPostgresOpens(t *testing.T) {
-	s, err := store.Open(ctx, storetest.URL(t), "")
-	must(t, err)
-	defer s.Close()
-	must(t, s.Unlock(ctx, make([]byte, store.MACKeySize), region))
-	add(t, s)
+		wg.Wait()
+	})
 }

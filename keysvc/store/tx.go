@@ -3,12 +3,15 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,10 +26,8 @@ type Tx struct {
 	keys map[Ref]loadedKey
 }
 
-type loadedKey struct {
-	key *Key
-	doc []byte // as it was read
-}
+// errNothing ends a change that has nothing to change, without an error.
+var errNothing = errors.New("nothing to change")
 
 // change runs one write transaction; when it returns nil the change is on disk
 // and no reader is given the state before it. A caller that goes away does not
@@ -36,24 +37,33 @@ func (s *Store) change(ctx context.Context, what string, do func(*Tx) error) err
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*timeout)
+	defer cancel()
 	tx, err := s.begin(ctx, s.write)
+	if s.broken(err) {
+		dropIdle(s.write)
+		tx, err = s.begin(ctx, s.write)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	defer tx.Rollback()
 	t := &Tx{s: s, ctx: ctx, tx: tx, keys: map[Ref]loadedKey{}}
-	if err := do(t); err != nil {
+	if err := do(t); err == errNothing {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if err := t.save(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	// The triggers have counted already, unless somebody has removed them; then
+	// copies in memory would outlive a DisableKey. That the time is the least
+	// value keeps a standby that has missed changes, and takes over, from giving
+	// their numbers to others.
 	var revision int64
-	seen := s.revision.Load()
-	// The triggers have done this already, unless somebody has removed them;
-	// then copies in memory would outlive a DisableKey.
-	if err := s.row(ctx, tx, "UPDATE revision SET value = CASE WHEN value > ? THEN value ELSE ? END + 1 RETURNING value", seen, seen).Scan(&revision); err != nil {
+	least := max(s.revision.Load(), time.Now().UnixMicro())
+	if err := s.row(ctx, tx, "UPDATE revision SET value = CASE WHEN value > ? THEN value ELSE ? END + 1 RETURNING value", least, least).Scan(&revision); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := tx.Commit(); err != nil {
@@ -86,7 +96,7 @@ func (t *Tx) save() error {
 }
 
 func compareRefs(a, b Ref) int {
-	return slices.Compare(append([]byte(a.Region), a.ID[:]...), append([]byte(b.Region), b.ID[:]...))
+	return cmp.Or(strings.Compare(a.Region, b.Region), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
 // Update changes a key in one transaction with the reading of it. What do makes
@@ -121,17 +131,17 @@ func (t *Tx) Key(ref Ref) (*Key, error) {
 // Group reads all related keys of a multi-Region key, or the one key, to
 // change them, sorted by region.
 func (t *Tx) Group(id uuid.UUID) ([]*Key, error) {
-	regions, err := t.s.regionsOf(t.ctx, t.tx, id)
+	loaded, err := t.s.loadGroup(t.ctx, t.tx, id)
 	if err != nil {
 		return nil, err
 	}
 	var keys []*Key
-	for _, region := range regions {
-		k, err := t.Key(Ref{region, id})
-		if err != nil {
-			return nil, err
+	for _, l := range loaded {
+		if have, ok := t.keys[l.key.Ref]; ok {
+			l = have
 		}
-		keys = append(keys, k)
+		t.keys[l.key.Ref] = l
+		keys = append(keys, l.key)
 	}
 	return keys, nil
 }
@@ -146,11 +156,8 @@ func (t *Tx) CreateKey(k Key, materials ...Material) error {
 	if err != nil {
 		return err
 	}
-	res, err := t.s.exec(t.ctx, t.tx, "INSERT INTO keys (region, id, due, key_store, doc, mac) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		k.Region, k.ID[:], k.dueColumn(), k.KeyStore, doc, mac)
-	if err := oneRow(res, err); errors.Is(err, ErrNotFound) {
-		return ErrExists
-	} else if err != nil {
+	if err := newRow(t.s.exec(t.ctx, t.tx, "INSERT INTO keys (region, id, due, key_store, doc, mac) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		k.Region, k.ID[:], k.dueColumn(), k.KeyStore, doc, mac)); err != nil {
 		return err
 	}
 	for _, m := range materials {
@@ -171,7 +178,8 @@ func (s *Store) CreateKey(ctx context.Context, k Key, materials ...Material) err
 	})
 }
 
-// AddMaterial adds a version of a key's material.
+// AddMaterial adds a version of a key's material. It returns ErrExists for one
+// that is there.
 func (t *Tx) AddMaterial(ref Ref, m Material) error {
 	return t.s.insertMaterial(t.ctx, t.tx, ref, m)
 }
@@ -210,10 +218,13 @@ func (s *Store) Erase(ctx context.Context, ref Ref, now time.Time) (bool, error)
 	err := s.change(ctx, "erasing key", func(t *Tx) error {
 		k, _, err := s.loadKey(t.ctx, t.tx, ref)
 		if errors.Is(err, ErrNotFound) {
-			return nil
+			return errNothing
 		}
-		if err != nil || k.DeletionDate.IsZero() || k.DeletionDate.After(now) {
+		if err != nil {
 			return err
+		}
+		if k.DeletionDate.IsZero() || k.DeletionDate.After(now) {
+			return errNothing
 		}
 		erased = true
 		return t.deleteKey(ref)
@@ -235,11 +246,11 @@ func (t *Tx) deleteKey(ref Ref) error {
 // CreateAlias adds a name, with its "alias/" prefix, for an existing key.
 func (s *Store) CreateAlias(ctx context.Context, ref Ref, name string, now time.Time) error {
 	return s.change(ctx, "creating alias", func(t *Tx) error {
-		var taken int
-		if err := s.row(ctx, t.tx, "SELECT count(*) FROM aliases WHERE region = ? AND name = ?", ref.Region, name).Scan(&taken); err != nil {
+		var taken bool
+		if err := s.row(t.ctx, t.tx, "SELECT EXISTS (SELECT 1 FROM aliases WHERE region = ? AND name = ?)", ref.Region, name).Scan(&taken); err != nil {
 			return err
 		}
-		if taken != 0 {
+		if taken {
 			return ErrAliasExists
 		}
 		k, err := t.Key(ref)
@@ -249,7 +260,7 @@ func (s *Store) CreateAlias(ctx context.Context, ref Ref, name string, now time.
 		if err := k.addAlias(name); err != nil {
 			return err
 		}
-		_, err = s.exec(ctx, t.tx, "INSERT INTO aliases (region, name, id, created, updated) VALUES (?, ?, ?, ?, ?)",
+		_, err = s.exec(t.ctx, t.tx, "INSERT INTO aliases (region, name, id, created, updated) VALUES (?, ?, ?, ?, ?)",
 			ref.Region, name, ref.ID[:], now.UnixMilli(), now.UnixMilli())
 		return err
 	})
@@ -272,7 +283,7 @@ func (s *Store) UpdateAlias(ctx context.Context, name string, from, to Ref, now 
 				return err
 			}
 		}
-		return oneRow(s.exec(ctx, t.tx, "UPDATE aliases SET id = ?, updated = ? WHERE region = ? AND name = ?",
+		return oneRow(s.exec(t.ctx, t.tx, "UPDATE aliases SET id = ?, updated = ? WHERE region = ? AND name = ?",
 			to.ID[:], now.UnixMilli(), from.Region, name))
 	})
 }
@@ -285,24 +296,27 @@ func (s *Store) DeleteAlias(ctx context.Context, ref Ref, name string) error {
 			return err
 		}
 		k.dropAlias(name)
-		return oneRow(s.exec(ctx, t.tx, "DELETE FROM aliases WHERE region = ? AND name = ?", ref.Region, name))
+		return oneRow(s.exec(t.ctx, t.tx, "DELETE FROM aliases WHERE region = ? AND name = ?", ref.Region, name))
 	})
 }
 
 // aliased reads the key that a name points to and refuses if it is not the one
 // that the caller has decided about: somebody else was faster.
 func (t *Tx) aliased(name string, ref Ref) (*Key, error) {
-	k, err := t.s.loadAlias(t.ctx, t.tx, ref.Region, name)
+	l, err := t.s.loadAlias(t.ctx, t.tx, ref.Region, name)
 	if err != nil {
 		return nil, err
 	}
-	if k.Ref != ref {
+	if l.key.Ref != ref {
 		return nil, errors.New("the alias points to another key by now")
 	}
 	return t.Key(ref)
 }
 
 func (k *Key) addAlias(name string) error {
+	if slices.Contains(k.Aliases, name) {
+		return ErrTampered // its row is gone, or was another's
+	}
 	if len(k.Aliases) >= aliasesPerKey {
 		return ErrAliasLimit
 	}
@@ -313,66 +327,4 @@ func (k *Key) addAlias(name string) error {
 
 func (k *Key) dropAlias(name string) {
 	k.Aliases = slices.DeleteFunc(slices.Clone(k.Aliases), func(have string) bool { return have == name })
-}
-
-// CreateGrant adds a grant.
-func (s *Store) CreateGrant(ctx context.Context, g Grant) error {
-	_, err := s.EnsureGrant(ctx, g, nil)
-	return err
-}
-
-// EnsureGrant returns a grant of the same key that is the same, as same (which
-// may be nil) reports, or adds the given one and returns it.
-func (s *Store) EnsureGrant(ctx context.Context, g Grant, same func(*Grant) bool) (*Grant, error) {
-	found := &g
-	err := s.change(ctx, "creating grant", func(t *Tx) error {
-		if same != nil {
-			have, err := s.loadGrants(ctx, t.tx, g.Key)
-			if err != nil {
-				return err
-			}
-			if i := slices.IndexFunc(have, same); i >= 0 {
-				found = have[i]
-				return nil
-			}
-		}
-		k, err := t.Key(g.Key)
-		if err != nil {
-			return err
-		}
-		if k.Grants.Count >= grantsPerKey {
-			return ErrGrantLimit
-		}
-		g.Created = moment(g.Created)
-		doc := document(g)
-		mac, err := s.grantMAC(g.Key, g.ID, doc)
-		if err != nil {
-			return err
-		}
-		k.Grants.add(mac, 1)
-		_, err = s.exec(ctx, t.tx, "INSERT INTO grants (region, id, grant_id, retiring, doc, mac) VALUES (?, ?, ?, ?, ?, ?)",
-			g.Key.Region, g.Key.ID[:], g.ID, g.Retiring, doc, mac)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return found, nil
-}
-
-// DeleteGrant removes a grant of a key.
-func (s *Store) DeleteGrant(ctx context.Context, ref Ref, id string) error {
-	return s.change(ctx, "deleting grant", func(t *Tx) error {
-		k, err := t.Key(ref)
-		if err != nil {
-			return err
-		}
-		var mac []byte
-		if err := s.row(ctx, t.tx, "DELETE FROM grants WHERE region = ? AND id = ? AND grant_id = ? RETURNING mac",
-			ref.Region, ref.ID[:], id).Scan(&mac); err != nil {
-			return notFound(err)
-		}
-		k.Grants.add(mac, -1)
-		return nil
-	})
 }

@@ -88,9 +88,7 @@ type Key struct {
 	Rotation Rotation
 	Imports  []Import // of a key of Origin EXTERNAL, by Version
 
-	// Grants covers the grants of the key: their number, and the sum (XOR) of
-	// their MACs.
-	Grants GrantSum
+	Grants GrantSum // covers the grants of the key
 }
 
 // Rotation is how the material of a key is rotated.
@@ -112,12 +110,6 @@ type Import struct {
 	ValidTo     time.Time
 	Imported    time.Time
 	Rotated     time.Time // when a rotation on demand brought it into use, or zero
-}
-
-// GrantSum is what a key knows of its grants.
-type GrantSum struct {
-	Count int
-	Sum   []byte
 }
 
 // MultiRegion reports whether the key can have replicas.
