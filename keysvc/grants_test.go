@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,6 +162,30 @@ func TestGrantNames(t *testing.T) {
 	}
 	if n := len(listGrants(t, s.admin(), kms.ListGrantsInput{KeyId: &id})); n != 3 {
 		t.Errorf("%d grants", n)
+	}
+}
+
+// TestGrantNamesAtOnce: of requests with one name that are made at the same
+// time, one creates the grant.
+func TestGrantNamesAtOnce(t *testing.T) {
+	s := newServer(t)
+	id, _ := s.newKey()
+	client := s.admin()
+	var wait sync.WaitGroup
+	ids := make([]string, 16)
+	for i := range ids {
+		wait.Go(func() {
+			out, err := client.CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: &id, Name: ptr("n"), GranteePrincipal: ptr(appARN), Operations: operations{"Decrypt"}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			ids[i] = *out.GrantId
+		})
+	}
+	wait.Wait()
+	if all := slices.Compact(slices.Sorted(slices.Values(ids))); len(all) != 1 {
+		t.Errorf("%d grants", len(all))
 	}
 }
 

@@ -318,3 +318,35 @@ func TestKeyStoreErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestKeyStoreOfReplicas: a replica of the service that was not asked to
+// connect logs in once another one has been let in, and logs out with it. A
+// wrong password is tried by one of them only.
+func TestKeyStoreOfReplicas(t *testing.T) {
+	s, c := newServerWithClusters(t)
+	other := &server{t: t, dir: t.TempDir(), token: token, open: c.open, cfg: s.cfg}
+	other.start()
+	ctx, client := t.Context(), s.admin()
+	id := newKeyStore(t, client, "one", c.add(), "wrong-password")
+	must(t, connectStore(client, id))
+	waitStore(t, other.admin(), id, "FAILED")
+	if n := c.opened.Load(); n != 1 {
+		t.Errorf("the wrong password was tried %d times", n)
+	}
+	must(t, disconnectStore(client, id))
+	_, err := client.UpdateCustomKeyStore(ctx, &kms.UpdateCustomKeyStoreInput{CustomKeyStoreId: &id, KeyStorePassword: ptr(storePassword)})
+	must(t, err)
+	must(t, connectStore(client, id))
+	waitStore(t, client, id, "CONNECTED")
+	made, err := client.CreateKey(ctx, &kms.CreateKeyInput{Origin: types.OriginTypeAwsCloudhsm, CustomKeyStoreId: &id})
+	must(t, err)
+	eventually(t, "the other replica encrypts", func() bool {
+		_, err := other.admin().Encrypt(ctx, &kms.EncryptInput{KeyId: made.KeyMetadata.KeyId, Plaintext: []byte("x")})
+		return err == nil
+	})
+	must(t, disconnectStore(client, id))
+	eventually(t, "the other replica refuses", func() bool {
+		_, err := other.admin().Encrypt(ctx, &kms.EncryptInput{KeyId: made.KeyMetadata.KeyId, Plaintext: []byte("x")})
+		return codeOf(err) == "KMSInvalidStateException"
+	})
+}
