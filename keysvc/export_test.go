@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 // What the external tests need to see of the inside.
@@ -68,6 +70,33 @@ func NewEpochTaker(now func() time.Time) func(id uuid.UUID, version uint32) [16]
 func Hold() func(id uuid.UUID, load func() ([]byte, error), do func([]byte) error) error {
 	h := newHeld()
 	return func(id uuid.UUID, load func() ([]byte, error), do func([]byte) error) error {
-		return h.use(heldName{id, 1}, load, do)
+		return h.use(heldName{store.Ref{ID: id}, 1}, load, do)
 	}
+}
+
+// MaxInToken bounds what is known of the wrapped keys in tokens.
+const MaxInToken = maxInToken
+
+// Held is the number of versions of a key, in all regions, that are opened in
+// memory or may be in a token.
+func (s *Service) Held(id uuid.UUID) (n int) {
+	for _, ref := range s.held.refs() {
+		if ref.ID == id {
+			n++
+		}
+	}
+	s.inToken.mu.Lock()
+	defer s.inToken.mu.Unlock()
+	for ref, wrapped := range s.inToken.all {
+		if ref.ID == id {
+			n += len(wrapped)
+		}
+	}
+	return n
+}
+
+// NewInToken returns a function that notes a use of a wrapped key in a token.
+func NewInToken(token Token) (note func(id uuid.UUID, wrapped []byte), size func() int) {
+	i := &inToken{}
+	return func(id uuid.UUID, wrapped []byte) { i.note(store.Ref{ID: id}, token, wrapped) }, func() int { return i.size }
 }

@@ -61,6 +61,7 @@ type request struct {
 	used      []store.Ref   // keys that a cryptographic operation has used
 	secrets   [][]byte      // zeroed when the answer was written
 	large     bool          // holds one of the places for large bodies
+	forgotten uint64        // Service.forgotten when the request began
 }
 
 // wipe has b zeroed when the answer was written.
@@ -94,7 +95,7 @@ func (s *Service) finish(r *request) {
 // serveAPI answers one request, in this order: headers, body, signature, audit
 // intent, decision, work, audit outcome on disk, answer.
 func (s *Service) serveAPI(w http.ResponseWriter, hr *http.Request) {
-	r := &request{id: uuid.NewString(), peer: hr.RemoteAddr}
+	r := &request{id: uuid.NewString(), peer: hr.RemoteAddr, forgotten: s.forgotten.Load()}
 	h := w.Header() // by canonical names
 	h["X-Amzn-Requestid"] = []string{r.id}
 	h["Content-Type"], h["Cache-Control"] = typeValues, cacheValues

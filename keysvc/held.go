@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sidekey/sidekey/keysvc/locked"
+	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 const (
@@ -28,7 +29,7 @@ type held struct {
 }
 
 type heldName struct {
-	id      uuid.UUID
+	store.Ref
 	version uint32
 }
 
@@ -126,10 +127,21 @@ func (h *held) forget(id uuid.UUID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name := range h.all {
-		if name.id == id || id == uuid.Nil {
+		if name.ID == id || id == uuid.Nil {
 			h.drop(name)
 		}
 	}
+}
+
+// refs are the keys of which there is material.
+func (h *held) refs() []store.Ref {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	refs := make([]store.Ref, 0, len(h.all))
+	for name := range h.all {
+		refs = append(refs, name.Ref)
+	}
+	return refs
 }
 
 // expire drops what is too old.

@@ -56,11 +56,12 @@ func (s *Service) use(ctx context.Context, r *request, k *store.Key, version uin
 	if err != nil {
 		return err
 	}
+	defer s.forgetAgain(r, k, token, m)
 	start, span, authentic := time.Now(), audit.SpanHSM(call), true
 	u := &keyInUse{spec: k.Spec, token: token, wrapped: m.Wrapped}
 	if k.Protection == protectionMemory {
 		span = audit.SpanMemory(call)
-		err = s.held.use(heldName{k.ID, version},
+		err = s.held.use(heldName{k.Ref, version},
 			func() ([]byte, error) { return openOnce(ctx, token, memoryAAD(k, version), m.Wrapped) },
 			func(plain []byte) (err error) {
 				u.wrapped, u.plain = nil, plain
@@ -68,7 +69,7 @@ func (s *Service) use(ctx context.Context, r *request, k *store.Key, version uin
 				return err
 			})
 	} else {
-		s.inToken.note(k.ID, token, m.Wrapped)
+		s.inToken.note(k.Ref, token, m.Wrapped)
 		authentic, err = do(u)
 	}
 	r.audit.Child(ctx, span, start, hsmCode(err, authentic), audit.KeyARN.String(s.keyARN(k.Ref)), audit.KeyVersion.Int64(int64(version)))
@@ -321,49 +322,123 @@ func (s *Service) random(ctx context.Context, r *request, token Token, n int) ([
 
 // forget drops what tokens and memory hold of a key, here, in all regions.
 func (s *Service) forget(id uuid.UUID) {
+	s.forgotten.Add(1)
+	s.drop(id)
+}
+
+func (s *Service) drop(id uuid.UUID) {
 	s.inToken.forget(id)
 	s.held.forget(id)
 	s.epochs.forget(id)
 }
 
+// forgetAgain drops what a use of a key has brought back if a key, perhaps this
+// one, was forgotten after the request had begun.
+func (s *Service) forgetAgain(r *request, k *store.Key, token Token, m *store.Material) {
+	if s.forgotten.Load() != r.forgotten {
+		s.drop(k.ID)
+		token.Forget(m.Wrapped)
+	}
+}
+
+// forgetStopped drops what is held of keys that another replica of the service
+// has disabled, let wait for their deletion or erased.
+func (s *Service) forgetStopped(ctx context.Context) error {
+	for _, ref := range append(s.held.refs(), s.inToken.refs()...) {
+		k, err := s.store.Key(ctx, ref)
+		switch {
+		case errors.Is(err, store.ErrNotFound), err == nil && s.usable(k) != nil:
+			s.forget(ref.ID)
+		case err != nil:
+			return fmt.Errorf("looking for keys to forget: %w", err)
+		}
+	}
+	return nil
+}
+
 // maxInToken bounds the memory of which wrapped keys tokens have seen. A token
-// itself keeps few of them.
-const maxInToken = 1 << 16
+// itself keeps fewer of them.
+const maxInToken = 4096
 
 // inToken is which wrapped keys were used in a token, so that it can be told
 // to forget them.
 type inToken struct {
 	mu   sync.Mutex
-	all  map[uuid.UUID]map[string]Token // by wrapped key; guarded by mu
+	all  map[store.Ref]map[string]Token // by wrapped key; guarded by mu
 	size int                            // guarded by mu
 }
 
-func (i *inToken) note(id uuid.UUID, token Token, wrapped []byte) {
+func (i *inToken) note(ref store.Ref, token Token, wrapped []byte) {
+	forgetAll(i.add(ref, token, wrapped))
+}
+
+// add returns what is to be forgotten to make room.
+func (i *inToken) add(ref store.Ref, token Token, wrapped []byte) (old map[string]Token) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	have, ok := i.all[id][string(wrapped)]
+	have, ok := i.all[ref][string(wrapped)]
 	if ok && have == token { // not so once a custom key store was connected again
-		return
+		return nil
 	}
-	if i.all == nil || i.size >= maxInToken {
-		i.all, i.size, ok = map[uuid.UUID]map[string]Token{}, 0, false
+	if !ok && i.size >= maxInToken {
+		old = i.takeAny()
 	}
-	if i.all[id] == nil {
-		i.all[id] = map[string]Token{}
+	if i.all == nil {
+		i.all = map[store.Ref]map[string]Token{}
 	}
-	i.all[id][string(wrapped)] = token
+	if i.all[ref] == nil {
+		i.all[ref] = map[string]Token{}
+	}
+	i.all[ref][string(wrapped)] = token
 	if !ok {
 		i.size++
 	}
+	return old
+}
+
+// takeAny takes out some key. The caller holds mu.
+func (i *inToken) takeAny() map[string]Token {
+	for ref := range i.all {
+		return i.take(ref)
+	}
+	return nil
+}
+
+// take takes out a key. The caller holds mu.
+func (i *inToken) take(ref store.Ref) map[string]Token {
+	wrapped := i.all[ref]
+	delete(i.all, ref)
+	i.size -= len(wrapped)
+	return wrapped
 }
 
 func (i *inToken) forget(id uuid.UUID) {
+	var wrapped []map[string]Token
 	i.mu.Lock()
-	wrapped := i.all[id]
-	delete(i.all, id)
-	i.size -= len(wrapped)
+	for ref := range i.all {
+		if ref.ID == id {
+			wrapped = append(wrapped, i.take(ref))
+		}
+	}
 	i.mu.Unlock()
+	for _, w := range wrapped {
+		forgetAll(w)
+	}
+}
+
+func forgetAll(wrapped map[string]Token) {
 	for w, token := range wrapped {
 		token.Forget([]byte(w))
 	}
+}
+
+// refs are the keys that tokens may hold.
+func (i *inToken) refs() []store.Ref {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	refs := make([]store.Ref, 0, len(i.all))
+	for ref := range i.all {
+		refs = append(refs, ref)
+	}
+	return refs
 }

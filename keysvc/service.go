@@ -37,6 +37,7 @@ type Service struct {
 	epochs     *epochs
 	held       *held
 	inToken    inToken
+	forgotten  atomic.Uint64 // calls of forget
 	keyStores  *keyStores
 	uses       uses
 	unclean    atomic.Bool // the store's files still hold erased rows

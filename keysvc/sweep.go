@@ -39,10 +39,11 @@ func (s *Service) sweep(ctx context.Context) {
 				err = errors.Join(err, cleaned)
 			}
 		}
+		s.held.expire()
+		err = errors.Join(err, s.forgetStopped(ctx))
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("scheduled work", slog.Any("error", err))
 		}
-		s.held.expire()
 		select {
 		case <-ctx.Done():
 			return
