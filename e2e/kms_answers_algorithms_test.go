@@ -43,7 +43,7 @@ var newKeyAnswers = []answerCase{
 		`"EncryptionAlgorithms":["SYMMETRIC_DEFAULT"],"CurrentKeyMaterialId":"*","MultiRegion":true,"MultiRegionConfiguration":{"MultiRegionKeyType":"PRIMARY","PrimaryKey":{"Arn":"*","Region":"us-east-1"},"ReplicaKeys":[]}`)},
 	{known: recorded, op: "CreateKey", in: `{"Origin":"EXTERNAL"}`, want: createdLike("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "EXTERNAL", "PendingImport", `"EncryptionAlgorithms":["SYMMETRIC_DEFAULT"],"MultiRegion":false`)},
 	{known: recorded, op: "CreateKey", in: `{"Origin":"EXTERNAL","KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}`, want: createdLike("ECC_NIST_P256", "SIGN_VERIFY", "EXTERNAL", "PendingImport", `"SigningAlgorithms":["ECDSA_SHA_256"],"MultiRegion":false`)},
-	{known: guessed, op: "CreateKey", in: `{"Origin":"EXTERNAL_KEY_STORE","CustomKeyStoreId":"cks-1234567890abcdef0","XksKeyId":"x"}`, want: "*"},
+	{known: guessed, op: "CreateKey", in: `{"Origin":"EXTERNAL_KEY_STORE","CustomKeyStoreId":"cks-1234567890abcdef0","XksKeyId":"x"}`, want: notSupported},
 }
 
 const (
