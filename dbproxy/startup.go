@@ -79,8 +79,18 @@ func (p *Proxy) refuseStart(conn net.Conn, err error) {
 		p.log.Warn("starting a session", "client", conn.RemoteAddr(), "error", err)
 	}
 	if b, err := e.response("FATAL").Encode(nil); err == nil {
-		conn.SetWriteDeadline(time.Now().Add(time.Second))
+		conn.SetDeadline(time.Now().Add(time.Second))
 		conn.Write(b)
+		letRead(conn)
+	}
+}
+
+// letRead waits until the client has read what was written, or a second at
+// most: to close a connection on which unread bytes have arrived resets it, and
+// takes from the client what it has not read yet.
+func letRead(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		io.Copy(io.Discard, io.LimitReader(conn, maxStartup))
 	}
 }
 
