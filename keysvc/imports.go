@@ -326,9 +326,6 @@ func (s *Service) expireMaterial(ctx context.Context, k *store.Key, now time.Tim
 // describeImport adds what is to be said of imported material.
 func (s *Service) describeImport(m *types.KeyMetadata, k *store.Key) {
 	v, now := importOf(k, k.Version), time.Now()
-	if expired(k, now) && m.KeyState != types.KeyStatePendingDeletion && m.KeyState != types.KeyStatePendingReplicaDeletion {
-		m.KeyState, m.Enabled = types.KeyStatePendingImport, false
-	}
 	if v == nil || !v.Present || !v.ValidTo.IsZero() && !v.ValidTo.After(now) {
 		return
 	}

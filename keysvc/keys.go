@@ -30,7 +30,7 @@ func (s *Service) describeKey(ctx context.Context, r *request, in *kms.DescribeK
 }
 
 func (s *Service) metadata(ctx context.Context, k *store.Key) (*types.KeyMetadata, error) {
-	multi := k.MultiRegion()
+	multi, state := k.MultiRegion(), stateOf(k)
 	m := &types.KeyMetadata{
 		AWSAccountId:          &s.cfg.Account,
 		KeyId:                 text("%s", formatID(k.ID)),
@@ -40,9 +40,9 @@ func (s *Service) metadata(ctx context.Context, k *store.Key) (*types.KeyMetadat
 		KeySpec:               types.KeySpec(k.Spec),
 		KeyUsage:              types.KeyUsageType(k.Usage),
 		Description:           &k.Description,
-		Enabled:               k.State == store.Enabled,
+		Enabled:               state == store.Enabled,
 		KeyManager:            types.KeyManagerTypeCustomer,
-		KeyState:              types.KeyState(k.State),
+		KeyState:              types.KeyState(state),
 		MultiRegion:           &multi,
 		Origin:                types.OriginType(k.Origin),
 	}

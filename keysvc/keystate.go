@@ -16,20 +16,21 @@ import (
 // defaultWindow is the deletion window, in days, of a request that names none.
 const defaultWindow = 30
 
+// stateOf is the state of a key to whoever asks now: imported material that has
+// expired is gone before the sweeper has erased it.
+func stateOf(k *store.Key) store.State {
+	if (k.State == store.Enabled || k.State == store.Disabled) && expired(k, time.Now()) {
+		return store.PendingImport
+	}
+	return k.State
+}
+
 // usable refuses a key that is not in a state for cryptographic operations.
 func (s *Service) usable(k *store.Key) error {
-	switch k.State {
-	case store.Enabled:
-		if expired(k, time.Now()) {
-			return s.invalidState(k, "is pending import.")
-		}
-		return nil
-	case store.Disabled:
+	if stateOf(k) == store.Disabled {
 		return &types.DisabledException{Message: text("%s is disabled.", s.keyARN(k.Ref))}
-	case store.PendingImport:
-		return s.invalidState(k, "is pending import.")
 	}
-	return s.notPending(k)
+	return s.notImporting(k)
 }
 
 // notPending refuses a key that waits for its deletion.
@@ -49,7 +50,7 @@ func (s *Service) invalidState(k *store.Key, is string) error {
 
 // notImporting refuses a key that has no material yet.
 func (s *Service) notImporting(k *store.Key) error {
-	if k.State == store.PendingImport {
+	if stateOf(k) == store.PendingImport {
 		return s.invalidState(k, "is pending import.")
 	}
 	return s.notPending(k)

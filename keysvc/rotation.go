@@ -37,11 +37,15 @@ func (s *Service) notValid(k *store.Key, is string) error {
 // state before the kind, except at that of a key without material, and has no
 // message for keys that are not symmetric.
 func (s *Service) rotates(k *store.Key) error {
-	if k.State != store.PendingImport {
+	if stateOf(k) != store.PendingImport {
 		if err := s.usable(k); err != nil {
 			return err
 		}
 	}
+	return s.rotatable(k)
+}
+
+func (s *Service) rotatable(k *store.Key) error {
 	switch {
 	case k.Spec != specSymmetric:
 		return &types.UnsupportedOperationException{}
@@ -119,11 +123,13 @@ func (s *Service) getKeyRotationStatus(ctx context.Context, r *request, in *kms.
 	if err != nil {
 		return nil, err
 	}
-	if err := s.notImporting(k); err != nil {
-		return nil, err
+	if k.Origin != string(types.OriginTypeAwsKms) {
+		return nil, s.notValid(k, "origin is "+k.Origin)
 	}
-	out := &kms.GetKeyRotationStatusOutput{KeyId: text("%s", s.keyARN(k.Ref)), KeyRotationEnabled: k.Rotation.Enabled}
-	if k.Rotation.Enabled {
+	// While a key waits for its deletion it is not rotated, and AWS says so.
+	enabled := k.Rotation.Enabled && s.notPending(k) == nil
+	out := &kms.GetKeyRotationStatusOutput{KeyId: text("%s", s.keyARN(k.Ref)), KeyRotationEnabled: enabled}
+	if enabled {
 		out.RotationPeriodInDays, out.NextRotationDate = &k.Rotation.Period, &k.Rotation.Next
 	}
 	return out, nil
@@ -242,6 +248,7 @@ func (s *Service) rotate(ctx context.Context, r *request, k *store.Key, m store.
 
 // rotateImported has a key encrypt with the material that was imported for it.
 func (s *Service) rotateImported(ctx context.Context, k *store.Key, check func(*store.Key) error) error {
+	none := &types.KMSInvalidStateException{Message: text("No available key material pending rotation for the key: %s.", s.keyARN(k.Ref))}
 	_, err := s.update(ctx, k, func(tx *store.Tx, k *store.Key) error {
 		if err := check(k); err != nil {
 			return err
@@ -254,7 +261,7 @@ func (s *Service) rotateImported(ctx context.Context, k *store.Key, check func(*
 		for _, k := range related {
 			i := slices.IndexFunc(k.Imports, func(v store.Import) bool { return v.Pending && v.Present })
 			if i < 0 {
-				return &types.KMSInvalidStateException{Message: text("No available key material pending rotation for the key: %s.", s.keyARN(k.Ref))}
+				return none
 			}
 			k.Imports[i].Pending, k.Imports[i].Rotated = false, now
 			k.Version = k.Imports[i].Version
@@ -270,7 +277,7 @@ func (s *Service) listKeyRotations(ctx context.Context, r *request, in *kms.List
 	if err != nil {
 		return nil, err
 	}
-	if err := s.rotates(k); err != nil {
+	if err := s.rotatable(k); err != nil {
 		return nil, err
 	}
 	all := in.IncludeKeyMaterial == types.IncludeKeyMaterialAllKeyMaterial
