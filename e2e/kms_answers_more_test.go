@@ -166,7 +166,6 @@ func stateMatrix() []answerCase {
 		on(documented, "disabled", emptyLists, lists...),
 		on(documented, "disabled", `{"PolicyNames":["default"],"Truncated":false}`, policies...),
 		on(documented, "disabled", `{"KeyId":"{disabled.arn}","KeyRotationEnabled":false}`, `GetKeyRotationStatus {"KeyId":"KEY"}`),
-		on(documented, "sign-disabled", disabled, `GetPublicKey {"KeyId":"KEY"}`),
 		on(measured, "sign-disabled", disabled, `Sign {"KeyId":"KEY","Message":"eA==","SigningAlgorithm":"RSASSA_PSS_SHA_256"}`, `Verify {"KeyId":"KEY","Message":"eA==","Signature":"AAAA","SigningAlgorithm":"RSASSA_PSS_SHA_256"}`),
 		on(measured, "hmac-disabled", disabled, macUses...),
 		on(measured, "rsa-disabled", disabled, `Encrypt {"KeyId":"KEY","Plaintext":"eA==","EncryptionAlgorithm":"RSAES_OAEP_SHA_256"}`, `Decrypt {"KeyId":"KEY","CiphertextBlob":"{bytes 256}","EncryptionAlgorithm":"RSAES_OAEP_SHA_256"}`),

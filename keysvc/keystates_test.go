@@ -72,7 +72,7 @@ var stateCases = []stateCase{
 	{"sym ext", "GenerateDataKeyPairWithoutPlaintext", `{"KeyId":"KEY","KeyPairSpec":"ECC_NIST_P256"}`, inUse},
 	{"sign", "Sign", `{"KeyId":"KEY","Message":"eA==","SigningAlgorithm":"ECDSA_SHA_256"}`, inUse},
 	{"sign", "Verify", `{"KeyId":"KEY","Message":"eA==","SigningAlgorithm":"ECDSA_SHA_256","Signature":"BLOB"}`, inUse},
-	{"sign agree rsa", "GetPublicKey", `{"KeyId":"KEY"}`, inUse},
+	{"sign agree rsa", "GetPublicKey", `{"KeyId":"KEY"}`, switching},
 	{"mac", "GenerateMac", `{"KeyId":"KEY","Message":"eA==","MacAlgorithm":"HMAC_SHA_256"}`, inUse},
 	{"mac", "VerifyMac", `{"KeyId":"KEY","Message":"eA==","MacAlgorithm":"HMAC_SHA_256","Mac":"BLOB"}`, inUse},
 	{"agree", "DeriveSharedSecret", `{"KeyId":"KEY","KeyAgreementAlgorithm":"ECDH","PublicKey":"BLOB"}`, inUse},

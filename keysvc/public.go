@@ -9,12 +9,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
+// getPublicKey answers for disabled keys, too: AWS's table of key states says
+// otherwise, but AWS does so.
 func (s *Service) getPublicKey(ctx context.Context, r *request, in *kms.GetPublicKeyInput) (*kms.GetPublicKeyOutput, error) {
 	k, err := s.cryptoKey(ctx, r, "kms:GetPublicKey", *in.KeyId, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.usable(k); err != nil {
+	if err := s.notImporting(k); err != nil {
 		return nil, err
 	}
 	if ks, ok := specOf(k.Spec); !ok || !ks.pair {
