@@ -171,6 +171,7 @@ func stateMatrix() []answerCase {
 		on(measured, "rsa-disabled", disabled, `Encrypt {"KeyId":"KEY","Plaintext":"eA==","EncryptionAlgorithm":"RSAES_OAEP_SHA_256"}`, `Decrypt {"KeyId":"KEY","CiphertextBlob":"{bytes 256}","EncryptionAlgorithm":"RSAES_OAEP_SHA_256"}`),
 		on(recorded, "rsa-disabled", disabled, `RotateKeyOnDemand {"KeyId":"KEY"}`),
 
+		on(measured, "sign-disabled", public("sign-disabled", "RSA_2048", "SIGN_VERIFY", rsaSigning), `GetPublicKey {"KeyId":"KEY"}`),
 		on(documented, "disabled", "", `EnableKey {"KeyId":"KEY"}`, `DisableKey {"KeyId":"KEY"}`, `DisableKey {"KeyId":"KEY"}`),
 
 		on(measured, "deleting", deleting, symmetricUses...),
