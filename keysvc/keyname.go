@@ -141,23 +141,29 @@ func newID(multiRegion bool) (uuid.UUID, error) {
 // subject is what a request is about, as far as its input tells before
 // anything was looked up. It goes into the intent record.
 type subject struct {
-	keys    []string // ARNs, or names as they were sent
-	context map[string]string
+	keys        []string // ARNs, or names as they were sent
+	context     map[string]string
+	destination map[string]string // context of what ReEncrypt makes
 }
 
 func (s subject) appendAttrs(attrs []attribute.KeyValue) []attribute.KeyValue {
 	if len(s.keys) > 0 {
 		attrs = append(attrs, keyAttr(s.keys))
 	}
-	if len(s.context) > 0 && contextSize(s.context) <= maxContext { // a larger one is refused
-		names := slices.Sorted(maps.Keys(s.context))
-		pairs := make([]string, len(names))
-		for i, name := range names {
-			pairs[i] = name + "=" + s.context[name]
-		}
-		attrs = append(attrs, audit.EncryptionContextKeys.StringSlice(names), audit.EncryptionContext.StringSlice(pairs))
+	attrs = appendContext(attrs, s.context, audit.EncryptionContextKeys, audit.EncryptionContext)
+	return appendContext(attrs, s.destination, audit.DestinationContextKeys, audit.DestinationContext)
+}
+
+func appendContext(attrs []attribute.KeyValue, context map[string]string, keys, all attribute.Key) []attribute.KeyValue {
+	if len(context) == 0 || contextSize(context) > maxContext { // a larger one is refused
+		return attrs
 	}
-	return attrs
+	names := slices.Sorted(maps.Keys(context))
+	pairs := make([]string, len(names))
+	for i, name := range names {
+		pairs[i] = name + "=" + context[name]
+	}
+	return append(attrs, keys.StringSlice(names), all.StringSlice(pairs))
 }
 
 // keyAttr names the keys and aliases that a record is about: one as a string,
@@ -183,10 +189,14 @@ func subjectOf(t reflect.Type) func(s *Service, region string, in reflect.Value)
 	others := indexes("AliasName", "TargetKeyId", "DestinationKeyId")
 	blob := indexes("CiphertextBlob")
 	context := indexes("EncryptionContext", "SourceEncryptionContext")
+	destination := indexes("DestinationEncryptionContext")
 	return func(s *Service, region string, in reflect.Value) subject {
 		var sub subject
 		for _, i := range context {
 			sub.context, _ = in.Field(i).Interface().(map[string]string)
+		}
+		for _, i := range destination {
+			sub.destination, _ = in.Field(i).Interface().(map[string]string)
 		}
 		name := func(i int) {
 			if name, _ := in.Field(i).Interface().(*string); name != nil {
