@@ -5,6 +5,7 @@ package keysvc
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 	"github.com/sidekey/sidekey/keysvc/policy"
 	"github.com/sidekey/sidekey/keysvc/store"
 )
+
+// aliasForm is that of the names that aliases can have.
+var aliasForm = regexp.MustCompile(`^alias/[a-zA-Z0-9:/_-]+$`)
 
 const errNotAuthorized = "NotAuthorizedException"
 
@@ -137,8 +141,8 @@ func (s *Service) listAliases(ctx context.Context, r *request, in *kms.ListAlias
 	}
 	var after []byte
 	if in.Marker != nil {
-		if after, err = parseMarker(markAliases, *in.Marker); err != nil {
-			return nil, err
+		if after, err = parseMarker(markAliases, *in.Marker); err != nil || !aliasForm.Match(after) {
+			return nil, invalidMarker()
 		}
 	}
 	list, more, err := s.store.ListAliases(ctx, r.region, id, string(after), limit(in.Limit, aliasPage))

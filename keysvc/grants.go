@@ -233,7 +233,7 @@ func (s *Service) listGrants(ctx context.Context, r *request, in *kms.ListGrants
 	if err := errors.Join(checkGrantID(in.GrantId), checkGrantPrincipal(in.GranteePrincipal)); err != nil {
 		return nil, err
 	}
-	after, err := grantMarker(in.Marker)
+	after, err := grantMarker(markGrants, in.Marker)
 	if err != nil {
 		return nil, err
 	}
@@ -255,12 +255,16 @@ func (s *Service) listGrants(ctx context.Context, r *request, in *kms.ListGrants
 	return out, nil
 }
 
-func grantMarker(marker *string) (string, error) {
+// grantMarker is the ID of the last grant of a page before, or "".
+func grantMarker(kind byte, marker *string) (string, error) {
 	if marker == nil {
 		return "", nil
 	}
-	after, err := parseMarker(markGrants, *marker)
-	return string(after), err
+	after, err := parseMarker(kind, *marker)
+	if err != nil || !grantIDForm.Match(after) {
+		return "", invalidMarker()
+	}
+	return string(after), nil
 }
 
 func (s *Service) describeGrant(g *store.Grant) types.GrantListEntry {
@@ -294,7 +298,7 @@ func (s *Service) listRetirableGrants(ctx context.Context, r *request, in *kms.L
 	if err := checkGrantPrincipal(in.RetiringPrincipal); err != nil {
 		return nil, err
 	}
-	after, err := grantMarker(in.Marker)
+	after, err := grantMarker(markRetirable, in.Marker)
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +311,7 @@ func (s *Service) listRetirableGrants(ctx context.Context, r *request, in *kms.L
 		out.Grants = append(out.Grants, s.describeGrant(g))
 	}
 	if more {
-		out.NextMarker = marker(markGrants, []byte(list[len(list)-1].ID))
+		out.NextMarker = marker(markRetirable, []byte(list[len(list)-1].ID))
 	}
 	return out, nil
 }

@@ -95,6 +95,7 @@ const (
 	markAliases   = 'a'
 	markTags      = 't'
 	markGrants    = 'g'
+	markRetirable = 'G'
 	markKeyStores = 's'
 )
 

@@ -45,6 +45,9 @@ func (s *Store) KeyStore(ctx context.Context, id string) (*KeyStore, error) {
 }
 
 func (s *Store) loadKeyStore(ctx context.Context, q querier, id string) (*KeyStore, error) {
+	if !isText(id) {
+		return nil, fmt.Errorf("reading key store: %w", ErrNotFound)
+	}
 	var doc, mac []byte
 	if err := s.row(ctx, q, "SELECT doc, mac FROM key_stores WHERE id = ?", id).Scan(&doc, &mac); err != nil {
 		return nil, fmt.Errorf("reading key store: %w", notFound(err))

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -67,6 +69,9 @@ func (s *Store) loadGroup(ctx context.Context, q querier, id uuid.UUID) ([]loade
 // loadAlias reads the key that a name points to. The row of the alias counts
 // only because the key's document names it.
 func (s *Store) loadAlias(ctx context.Context, q querier, region, name string) (loadedKey, error) {
+	if !isText(name) {
+		return loadedKey{}, ErrNotFound
+	}
 	l, err := s.scanKey(s.row(ctx, q, "SELECT "+keyColumns+" FROM aliases JOIN keys ON keys.region = aliases.region AND keys.id = aliases.id"+
 		" WHERE aliases.region = ? AND aliases.name = ?", region, name).Scan)
 	if err == nil && !slices.Contains(l.key.Aliases, name) {
@@ -74,6 +79,10 @@ func (s *Store) loadAlias(ctx context.Context, q querier, region, name string) (
 	}
 	return l, err
 }
+
+// isText reports whether a column of text can hold s: PostgreSQL refuses to be
+// asked for anything else.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // materialDoc is the part of a Material that is not the wrapped key.
 type materialDoc struct {
