@@ -93,17 +93,21 @@ func TestDue(t *testing.T) {
 	now := time.Now().Truncate(time.Millisecond)
 	ago := func(hours int) time.Time { return now.Add(-time.Duration(hours) * time.Hour) }
 	due := map[string]func(*store.Key){
-		"1 rotation":       func(k *store.Key) { k.Rotation = store.Rotation{Enabled: true, Period: 365, Next: ago(1)} },
-		"2 deletion":       func(k *store.Key) { k.State, k.DeletionDate = store.PendingDeletion, ago(2) },
-		"3 expiry":         func(k *store.Key) { k.Imports = []store.Import{{Version: 1, Present: true, ValidTo: ago(3)}} },
-		"4 several":        func(k *store.Key) { k.Imports = []store.Import{{Present: true, ValidTo: ago(1)}, {Present: true, ValidTo: ago(4)}} },
-		"5 primary":        func(k *store.Key) { k.PrimaryRegion, k.Rotation = region, store.Rotation{Enabled: true, Next: ago(5)} },
-		"6 waits":          func(k *store.Key) { k.State, k.Created = store.PendingReplicaDeletion, ago(6) },
-		"no date":          func(*store.Key) {},
-		"no later":         func(k *store.Key) { k.State, k.DeletionDate = store.PendingDeletion, now.Add(time.Hour) },
-		"no rotation":      func(k *store.Key) { k.Rotation = store.Rotation{Next: ago(1)} },
-		"no disabled":      func(k *store.Key) { k.State, k.Rotation = store.Disabled, store.Rotation{Enabled: true, Next: ago(1)} },
-		"no replica":       func(k *store.Key) { k.PrimaryRegion, k.Rotation = "us-east-1", store.Rotation{Enabled: true, Next: ago(1)} },
+		"1 rotation": func(k *store.Key) { k.Rotation = store.Rotation{Enabled: true, Period: 365, Next: ago(1)} },
+		"2 deletion": func(k *store.Key) { k.State, k.DeletionDate = store.PendingDeletion, ago(2) },
+		"3 expiry":   func(k *store.Key) { k.Imports = []store.Import{{Version: 1, Present: true, ValidTo: ago(3)}} },
+		"4 several": func(k *store.Key) {
+			k.Imports = []store.Import{{Present: true, ValidTo: ago(1)}, {Present: true, ValidTo: ago(4)}}
+		},
+		"5 primary":   func(k *store.Key) { k.PrimaryRegion, k.Rotation = region, store.Rotation{Enabled: true, Next: ago(5)} },
+		"6 waits":     func(k *store.Key) { k.State, k.Created = store.PendingReplicaDeletion, ago(6) },
+		"no date":     func(*store.Key) {},
+		"no later":    func(k *store.Key) { k.State, k.DeletionDate = store.PendingDeletion, now.Add(time.Hour) },
+		"no rotation": func(k *store.Key) { k.Rotation = store.Rotation{Next: ago(1)} },
+		"no disabled": func(k *store.Key) { k.State, k.Rotation = store.Disabled, store.Rotation{Enabled: true, Next: ago(1)} },
+		"no replica": func(k *store.Key) {
+			k.PrimaryRegion, k.Rotation = "us-east-1", store.Rotation{Enabled: true, Next: ago(1)}
+		},
 		"no material left": func(k *store.Key) { k.Imports = []store.Import{{Version: 1, ValidTo: ago(1)}} },
 	}
 	each(t, func(t *testing.T, d *database) {
