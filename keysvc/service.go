@@ -91,6 +91,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, tok Token, open OpenT
 	if s.storeKeys, err = unlockStore(ctx, st, tok, cfg.Region); err != nil {
 		return nil, fmt.Errorf("starting the key service: %w", err)
 	}
+	s.unclean.Store(true) // a process that died has erased rows perhaps
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.sweep(background) })

@@ -124,11 +124,6 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	// A process that died between an erasure and its checkpoint has left the
-	// erased rows behind.
-	if err := s.Checkpoint(ctx); err != nil {
-		return err
-	}
 	return s.Ping(ctx)
 }
 
@@ -143,7 +138,10 @@ func (s *Store) Ping(ctx context.Context) error {
 	return err
 }
 
-// Checkpoint removes what erased rows have left in the files of the store.
+// Checkpoint removes what erased rows have left in the files of the store. It
+// fails while somebody else reads them for long, a backup perhaps, and is to be
+// tried again then. A process that died after an erasure has left it to the
+// next one.
 func (s *Store) Checkpoint(ctx context.Context) error { return s.checkpoint(ctx, s.write) }
 
 // view reads from the database. If the connection is found to have ended, the
