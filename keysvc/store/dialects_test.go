@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
 
@@ -78,6 +79,16 @@ func (d *database) postgres() bool { return d.path == "" }
 func (d *database) open(t testing.TB) *store.Store {
 	t.Helper()
 	s, err := store.Open(ctx, d.url, "")
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	must(t, s.Unlock(ctx, macKey, region))
+	return s
+}
+
+// openTimeout is open of a store that gives up sooner.
+func (d *database) openTimeout(t testing.TB, timeout time.Duration) *store.Store {
+	t.Helper()
+	s, err := store.OpenTimeout(ctx, d.url, "", timeout)
 	must(t, err)
 	t.Cleanup(func() { s.Close() })
 	must(t, s.Unlock(ctx, macKey, region))

@@ -201,10 +201,10 @@ func (s *Store) openPostgres(rawURL, passwordFile string) error {
 	config.RuntimeParams["synchronous_commit"] = "on"
 	// A process that stops in a change must not stop the others.
 	for _, limit := range []string{"statement_timeout", "idle_in_transaction_session_timeout"} {
-		config.RuntimeParams[limit] = strconv.FormatInt(timeout.Milliseconds(), 10)
+		config.RuntimeParams[limit] = strconv.FormatInt(s.timeout.Milliseconds(), 10)
 	}
-	if config.ConnectTimeout == 0 || config.ConnectTimeout > timeout {
-		config.ConnectTimeout = timeout
+	if config.ConnectTimeout == 0 || config.ConnectTimeout > s.timeout {
+		config.ConnectTimeout = s.timeout
 	}
 	// A standby tells of changes late: keys that were disabled would be used.
 	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite

@@ -38,6 +38,8 @@ type Store struct {
 	write *sql.DB
 	read  *sql.DB
 
+	timeout time.Duration
+
 	revision atomic.Int64 // newest revision seen
 	seen     atomic.Int64 // when the revision was last read, ns since start
 	start    time.Time
@@ -84,10 +86,14 @@ type dialect interface {
 // primary one. An SQLite file is created with mode 0600, and one that group or
 // others can reach is refused.
 func Open(ctx context.Context, rawURL, passwordFile string) (*Store, error) {
+	return open(ctx, rawURL, passwordFile, timeout)
+}
+
+func open(ctx context.Context, rawURL, passwordFile string, timeout time.Duration) (*Store, error) {
 	if err := CheckURL(rawURL); err != nil {
 		return nil, err
 	}
-	s := &Store{start: time.Now()}
+	s := &Store{start: time.Now(), timeout: timeout}
 	s.resetCaches()
 	u, _ := url.Parse(rawURL)
 	var err error
@@ -147,7 +153,7 @@ func (s *Store) Checkpoint(ctx context.Context) error { return s.checkpoint(ctx,
 // view reads from the database. If the connection is found to have ended, the
 // idle ones may have too: all are replaced, and do is called again.
 func (s *Store) view(ctx context.Context, do func(context.Context, querier) error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err := do(ctx, s.read)
 	if s.broken(err) && ctx.Err() == nil {

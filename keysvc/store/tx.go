@@ -37,7 +37,7 @@ func (s *Store) change(ctx context.Context, what string, do func(*Tx) error) err
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*s.timeout)
 	defer cancel()
 	tx, err := s.begin(ctx, s.write)
 	if s.broken(err) {

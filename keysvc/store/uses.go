@@ -29,7 +29,7 @@ func (s *Store) PutUses(ctx context.Context, uses []Use) error {
 }
 
 func (s *Store) putUses(ctx context.Context, uses []Use) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*timeout)
+	ctx, cancel := context.WithTimeout(ctx, 3*s.timeout)
 	defer cancel()
 	tx, err := s.write.BeginTx(ctx, &sql.TxOptions{Isolation: s.isolation()})
 	if err != nil {
