@@ -11,8 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
-	_ "modernc.org/sqlite" // the "sqlite" driver
+	driver "modernc.org/sqlite" // and the "sqlite" driver
 )
 
 // sqliteReaders is the number of connections that read beside the one that writes.
@@ -105,5 +106,22 @@ func sqliteConns(path string, conns int, txlock string) (*sql.DB, error) {
 	}
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
+	if err := settle(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening key store %s: %w", path, err), db.Close())
+	}
 	return db, nil
+}
+
+// settle makes the first connection, which brings a new file into WAL mode. If
+// several processes do that at once, SQLite refuses some at once with
+// SQLITE_BUSY, whatever busy_timeout says.
+func settle(db *sql.DB) error {
+	const codeBusy, codeMask = 5, 0xff
+	for deadline := time.Now().Add(timeout); ; time.Sleep(10 * time.Millisecond) {
+		err := db.Ping()
+		var refused *driver.Error
+		if !errors.As(err, &refused) || refused.Code()&codeMask != codeBusy || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
