@@ -49,10 +49,7 @@ func (s *Service) use(ctx context.Context, r *request, k *store.Key, version uin
 	if err != nil {
 		return err
 	}
-	m, err := s.store.Material(ctx, k.Ref, version)
-	if errors.Is(err, store.ErrNotFound) && version == k.Version {
-		return fmt.Errorf("%w: version %d of key %s is gone", store.ErrTampered, version, k.ID)
-	}
+	m, err := s.stored(ctx, k, version)
 	if err != nil {
 		return err
 	}
@@ -79,6 +76,33 @@ func (s *Service) use(ctx context.Context, r *request, k *store.Key, version uin
 	}
 	r.use(k)
 	return nil
+}
+
+// stored is a version of the wrapped material of a key that was usable. If it is
+// not there, the key may have been stopped meanwhile, and imported material have
+// gone and come back: only what is missing of a key that is still usable, at a
+// second and a third look, was taken away by somebody else.
+func (s *Service) stored(ctx context.Context, k *store.Key, version uint32) (*store.Material, error) {
+	for range 3 {
+		m, err := s.store.Material(ctx, k.Ref, version)
+		if !errors.Is(err, store.ErrNotFound) || version > k.Versions {
+			return m, err
+		}
+		now, err := s.store.Key(ctx, k.Ref)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, s.noSuchKey(keyName{Ref: k.Ref})
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := s.usable(now); err != nil {
+			return nil, err
+		}
+	}
+	if version == k.Version {
+		return nil, fmt.Errorf("%w: version %d of key %s is gone", store.ErrTampered, version, k.ID)
+	}
+	return nil, store.ErrNotFound
 }
 
 // hsmCode is the outcome of a use of material as the record has it.
