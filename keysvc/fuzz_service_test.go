@@ -136,3 +136,11 @@ func FuzzAlgorithms(f *testing.F) {
 		want("Decrypt", map[string]any{"CiphertextBlob": given}, "InvalidCiphertextException", "AccessDeniedException")
 	})
 }
+
+// quoted is a string in JSON.
+func quoted(t testing.TB, s string) string {
+	t.Helper()
+	raw, err := json.Marshal(s)
+	must(t, err)
+	return string(raw)
+}

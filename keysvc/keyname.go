@@ -48,7 +48,7 @@ func regionOf(arn, ours string) string {
 // parseKeyName understands a key ID, a key ARN, an alias name and an alias ARN
 // of the region that the request is for.
 func (s *Service) parseKeyName(region, name string) (keyName, error) {
-	resource := name
+	resource, isAlias := name, strings.HasPrefix(name, aliasPrefix)
 	if strings.HasPrefix(name, "arn:") {
 		rest, ours := strings.CutPrefix(name, s.arnPrefix(region))
 		id, isKey := strings.CutPrefix(rest, "key/")
@@ -58,10 +58,10 @@ func (s *Service) parseKeyName(region, name string) (keyName, error) {
 		case isKey:
 			resource = id
 		default:
-			resource = rest
+			resource, isAlias = rest, true
 		}
 	}
-	if strings.HasPrefix(resource, aliasPrefix) {
+	if isAlias {
 		return keyName{Ref: store.Ref{Region: region}, alias: resource}, nil
 	}
 	id, err := parseID(resource)

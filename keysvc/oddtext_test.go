@@ -4,7 +4,6 @@ package keysvc_test
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -38,12 +37,7 @@ func TestOddText(t *testing.T) {
 		"DescribeCustomKeyStores": {`{"CustomKeyStoreId":NAME}`, `{"CustomKeyStoreName":TEXT}`},
 	}
 	for _, text := range []string{"\x00", "a\x00b", "\uffff", "\ufeff", "é", "'; DROP TABLE keys; --", "%", "\\", "\u202e"} {
-		quote := func(s string) string {
-			quoted, err := json.Marshal(s)
-			must(t, err)
-			return string(quoted)
-		}
-		fill := strings.NewReplacer("TEXT", quote(text), "NAME", quote("cks-"+text), "ALIAS", quote("alias/"+text))
+		fill := strings.NewReplacer("TEXT", quoted(t, text), "NAME", quoted(t, "cks-"+text), "ALIAS", quoted(t, "alias/"+text))
 		for op, list := range bodies {
 			for _, body := range list {
 				if got := s.post(op, fill.Replace(body)); got.status >= 500 {
