@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/keysvc/store"
 )
 
 // recorded sends a request under a trace of its own and returns the answer, the
@@ -121,5 +122,54 @@ func TestBothContextsAreOnRecord(t *testing.T) {
 		if got := fmt.Sprint(record.Attrs[name]); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
+	}
+}
+
+// TestNothingWithoutRecord: with no log to write to, no operation answers, and
+// none changes the store; neither does scheduled work.
+func TestNothingWithoutRecord(t *testing.T) {
+	f := newStateFixture(t)
+	s := f.s
+	due, _ := s.newKey()
+	must2(t)(s.admin().ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &due}))
+	s.stop()
+	s.cfg.SweepInterval = 5 * time.Millisecond
+	s.start()
+	type call struct{ op, body string }
+	calls := []call{{"CreateKey", `{}`}, {"CreateKey", `{"Origin":"EXTERNAL"}`}, {"GenerateRandom", `{"NumberOfBytes":1}`}, {"ListKeys", `{}`},
+		{"CreateCustomKeyStore", `{"CustomKeyStoreName":"n","CloudHsmClusterId":"cluster-abcdefghijk","TrustAnchorCertificate":"x","KeyStorePassword":"1234567"}`},
+		{"DescribeCustomKeyStores", `{}`}, {"ListRetirableGrants", `{"RetiringPrincipal":"` + appARN + `"}`}}
+	for _, tc := range stateCases {
+		state := "Enabled"
+		if tc.op == "CancelKeyDeletion" {
+			state = "PendingDeletion"
+		}
+		body, _ := f.prepare(strings.Fields(tc.kinds)[0], state, tc.body)
+		calls = append(calls, call{tc.op, body})
+	}
+	for kind := range f.fill {
+		f.set(f.fill[kind]["KEY"], "Enabled")
+	}
+	s.audit.Close()
+	_, err := s.store.Update(ctx, refOf(due), func(_ *store.Tx, k *store.Key) error {
+		k.DeletionDate = time.Now().Add(-time.Second)
+		return nil
+	})
+	must(t, err)
+	before, err := s.store.Revision(ctx)
+	must(t, err)
+	for _, call := range calls {
+		got := s.post(call.op, call.body)
+		if got.status != 500 || got.code() != "KMSInternalException" {
+			t.Errorf("%s: %d %s", call.op, got.status, got.body)
+		}
+		if after, err := s.store.Revision(ctx); err != nil || after != before {
+			t.Errorf("%s %s has changed the store, or the sweeper has: %v", call.op, call.body, err)
+			before = after
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	if after, err := s.store.Revision(ctx); err != nil || after != before {
+		t.Errorf("scheduled work has changed the store: %v", err)
 	}
 }
