@@ -27,11 +27,12 @@ func (s *Service) replicaGone(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.update(ctx, related[0], func(_ *store.Tx, k *store.Key) error {
-		if k.State == store.PendingReplicaDeletion {
+	_, err = s.update(ctx, related[0], func(tx *store.Tx, k *store.Key) error {
+		related, err := tx.Group(k.ID)
+		if err == nil && len(related) == 1 && k.State == store.PendingReplicaDeletion { // still
 			beginDeletion(k, k.PendingWindow)
 		}
-		return nil
+		return err
 	})
 	return s.endScheduled(r, err)
 }
