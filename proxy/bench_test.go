@@ -57,7 +57,7 @@ func BenchmarkObjectHeader(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := f.cipher.OpenObject(ctx, "data", "k", s.Header()); err != nil {
+		if _, err := f.cipher.OpenObject(ctx, "data", "k", s.Header(), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

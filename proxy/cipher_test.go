@@ -74,11 +74,11 @@ func (f *fixture) put(t testing.TB, o proxy.Object, plain []byte) (header string
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err = io.ReadAll(s.Reader(bytes.NewReader(plain)))
+	body, err = io.ReadAll(s.Reader(bytes.NewReader(plain), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := int64(len(body)), s.SealedSize(int64(len(plain))); got != want {
+	if got, want := int64(len(body)), proxy.SealedSize(int64(len(plain))); got != want {
 		t.Fatalf("sealed size %d, want %d", got, want)
 	}
 	return s.Header(), body
@@ -98,7 +98,7 @@ func TestObjectRoundTrip(t *testing.T) {
 	if len(header) > 400 {
 		t.Errorf("header has %d bytes, want at most 400", len(header))
 	}
-	o, err := f.cipher.OpenObject(t.Context(), "tenants", "a/k", header)
+	o, err := f.cipher.OpenObject(t.Context(), "tenants", "a/k", header, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestObjectRoundTrip(t *testing.T) {
 	if err != nil || size != int64(len(plain)) {
 		t.Fatalf("plain size %d, %v", size, err)
 	}
-	got, err := io.ReadAll(o.Reader(bytes.NewReader(body)))
+	got, err := io.ReadAll(o.Reader(bytes.NewReader(body), int64(len(plain))))
 	if err != nil || !bytes.Equal(got, plain) {
 		t.Fatalf("opening: %v", err)
 	}
@@ -130,18 +130,18 @@ func TestObjectsDoNotSwap(t *testing.T) {
 	plain := randomBytes(40_000)
 	header, body := f.put(t, proxy.Object{Bucket: "data", Key: "one"}, plain)
 	header2, body2 := f.put(t, proxy.Object{Bucket: "data", Key: "two"}, plain)
-	if _, err := f.cipher.OpenObject(t.Context(), "data", "two", header); !errors.Is(err, proxy.ErrOpen) {
+	if _, err := f.cipher.OpenObject(t.Context(), "data", "two", header, nil); !errors.Is(err, proxy.ErrOpen) {
 		t.Errorf("header under another name: %v, want ErrOpen", err)
 	}
 	var kerr *datakey.Error
-	if _, err := f.cipher.OpenObject(t.Context(), "other", "one", header); !errors.As(err, &kerr) || kerr.Kind != datakey.Corrupt {
+	if _, err := f.cipher.OpenObject(t.Context(), "other", "one", header, nil); !errors.As(err, &kerr) || kerr.Kind != datakey.Corrupt {
 		t.Errorf("header in another bucket: %v, want Corrupt", err)
 	}
-	o, err := f.cipher.OpenObject(t.Context(), "data", "two", header2)
+	o, err := f.cipher.OpenObject(t.Context(), "data", "two", header2, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := io.ReadAll(o.Reader(bytes.NewReader(body))); !errors.Is(err, proxy.ErrOpen) || len(got) != 0 {
+	if got, err := io.ReadAll(o.Reader(bytes.NewReader(body), int64(len(plain)))); !errors.Is(err, proxy.ErrOpen) || len(got) != 0 {
 		t.Errorf("body of another object: %d bytes, %v", len(got), err)
 	}
 	off, n := o.Range(0, 10, int64(len(plain)))
@@ -149,7 +149,7 @@ func TestObjectsDoNotSwap(t *testing.T) {
 		t.Errorf("range of another object: %d bytes, %v", len(got), err)
 	}
 	mixed := append(bytes.Clone(body2[:56+16400]), body[56+16400:]...)
-	if got, err := io.ReadAll(o.Reader(bytes.NewReader(mixed))); !errors.Is(err, proxy.ErrOpen) || !bytes.Equal(got, plain[:16384]) {
+	if got, err := io.ReadAll(o.Reader(bytes.NewReader(mixed), int64(len(plain)))); !errors.Is(err, proxy.ErrOpen) || !bytes.Equal(got, plain[:16384]) {
 		t.Errorf("second chunk of another object: %d bytes, %v", len(got), err)
 	}
 }
@@ -164,7 +164,7 @@ func TestClaimedSizeIsProven(t *testing.T) {
 	if len(header) > 400 {
 		t.Errorf("header has %d bytes, want at most 400", len(header))
 	}
-	o, err := f.cipher.OpenObject(t.Context(), "tenants", "a/k", header)
+	o, err := f.cipher.OpenObject(t.Context(), "tenants", "a/k", header, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,8 +187,8 @@ func TestSealerSealsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	io.Copy(io.Discard, s.Reader(bytes.NewReader(nil)))
-	if n, err := s.Reader(bytes.NewReader(nil)).Read(make([]byte, 100)); n != 0 || err == nil || err == io.EOF {
+	io.Copy(io.Discard, s.Reader(bytes.NewReader(nil), nil))
+	if n, err := s.Reader(bytes.NewReader(nil), nil).Read(make([]byte, 100)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("a second body: %d, %v", n, err)
 	}
 }
@@ -349,10 +349,10 @@ func TestObjectUsesAreRecorded(t *testing.T) {
 	f := newFixture(t)
 	header, _ := f.put(t, proxy.Object{Bucket: "data", Key: "k"}, nil)
 	ctx, op := f.log.Begin(t.Context(), audit.SpanS3("GetObject"))
-	if _, err := f.cipher.OpenObject(ctx, "data", "k", header); err != nil {
+	if _, err := f.cipher.OpenObject(ctx, "data", "k", header, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.cipher.OpenObject(ctx, "data", "wrong", header); err == nil {
+	if _, err := f.cipher.OpenObject(ctx, "data", "wrong", header, nil); err == nil {
 		t.Fatal("opened under a wrong name")
 	}
 	if err := op.End(""); err != nil {
@@ -391,7 +391,7 @@ func TestUseWithoutAnOperation(t *testing.T) {
 	header, _ := f.put(t, proxy.Object{Bucket: "data", Key: "k"}, nil)
 	col := f.column(t, rule, f.columnKey(t, rule, 1))
 	acquire(t, col)
-	if _, err := f.cipher.OpenObject(t.Context(), "data", "k", header); err != nil {
+	if _, err := f.cipher.OpenObject(t.Context(), "data", "k", header, nil); err != nil {
 		t.Fatal(err)
 	}
 	traces, err := audit.List([]string{f.dir}, 10)
@@ -399,7 +399,7 @@ func TestUseWithoutAnOperation(t *testing.T) {
 		t.Errorf("%d traces, %v; want 3", len(traces), err)
 	}
 	f.log.Close()
-	if _, err := f.cipher.OpenObject(t.Context(), "data", "k", header); !errors.Is(err, audit.ErrUnavailable) {
+	if _, err := f.cipher.OpenObject(t.Context(), "data", "k", header, nil); !errors.Is(err, audit.ErrUnavailable) {
 		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 	if _, err := f.cipher.SealObject(t.Context(), proxy.Object{Bucket: "data", Key: "k"}); !errors.Is(err, audit.ErrUnavailable) {
@@ -414,7 +414,7 @@ func TestUseWithoutAnOperation(t *testing.T) {
 func TestDamagedHeaderIsRecorded(t *testing.T) {
 	f := newFixture(t)
 	ctx, op := f.log.Begin(t.Context(), audit.SpanS3("GetObject"))
-	if _, err := f.cipher.OpenObject(ctx, "data", "k", "not a header"); !errors.Is(err, proxy.ErrFormat) {
+	if _, err := f.cipher.OpenObject(ctx, "data", "k", "not a header", nil); !errors.Is(err, proxy.ErrFormat) {
 		t.Errorf("got %v, want ErrFormat", err)
 	}
 	if err := op.End("InternalError"); err != nil {

@@ -31,6 +31,29 @@ type ObjectRule struct {
 	// EncryptionContext is added to {"aws:s3:arn": "arn:aws:s3:::<bucket>"}. It
 	// is stored with each object, so that changing it leaves old ones readable.
 	EncryptionContext map[string]string `yaml:"encryption_context"`
+
+	// Foreign says what holds for objects that are not sealed, such as those from
+	// before sidekey. refuse, the default: they cannot be read. pass: they can be
+	// read, and not be copied. encrypt: they can be read, and a copy of one, also
+	// onto itself, is sealed. With pass and encrypt a store, or who can write to
+	// it, can put plaintext of its own in the place of an object. Listings then
+	// look at objects one by one, once, to tell their sizes.
+	Foreign string `yaml:"foreign"`
+}
+
+// Modes of objects that are not sealed.
+const (
+	ForeignRefuse  = "refuse"
+	ForeignPass    = "pass"
+	ForeignEncrypt = "encrypt"
+)
+
+// ForeignMode is Foreign, or its default.
+func (r *ObjectRule) ForeignMode() string {
+	if r.Foreign == "" {
+		return ForeignRefuse
+	}
+	return r.Foreign
 }
 
 // ColumnRule encrypts one column.
@@ -116,6 +139,8 @@ func (r *ObjectRule) validate() error {
 		return fmt.Errorf(`bucket: %q is neither a bucket nor "*"`, r.Bucket)
 	case r.KeyID == "":
 		return fmt.Errorf("key_id: missing")
+	case r.Foreign != "" && r.Foreign != ForeignRefuse && r.Foreign != ForeignPass && r.Foreign != ForeignEncrypt:
+		return fmt.Errorf("foreign: unknown %q%s", r.Foreign, didYouMean(r.Foreign, ForeignRefuse, ForeignPass, ForeignEncrypt))
 	}
 	for k := range r.EncryptionContext {
 		if k == "" || strings.HasPrefix(k, "aws:") {

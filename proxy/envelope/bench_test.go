@@ -68,7 +68,7 @@ func BenchmarkHeaderSeal(b *testing.B) {
 	key, wrapped := random(32), random(120)
 	b.ReportAllocs()
 	for b.Loop() {
-		h := envelope.NewHeader(arn, wrapped, nil)
+		h := envelope.NewHeader(envelope.PlainSuite, arn, wrapped, nil)
 		if _, err := h.Seal(key, "bucket", "key", nil); err != nil {
 			b.Fatal(err)
 		}

@@ -26,7 +26,7 @@ func TestEveryClauseIsCovered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile(`(?m)^\s*//.*?\[([KOHV]\d+)\]`)
+	named := regexp.MustCompile(`(?m)^\s*//.*?\[([KOHVMU]\d+)\]`)
 	for _, file := range tests {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -36,7 +36,7 @@ func TestEveryClauseIsCovered(t *testing.T) {
 			covered[string(m[1])] = true
 		}
 	}
-	defined := regexp.MustCompile(`(?m)^\*\*\[([KOHV]\d+)\]\*\*`).FindAllSubmatch(format, -1)
+	defined := regexp.MustCompile(`(?m)^\*\*\[([KOHVMU]\d+)\]\*\*`).FindAllSubmatch(format, -1)
 	if len(defined) < 20 {
 		t.Fatalf("found %d clauses", len(defined))
 	}

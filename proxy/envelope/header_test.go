@@ -17,7 +17,7 @@ const arn = "arn:aws:kms:eu-central-1:000123456789:key/0f1e2d3c-4b5a-6978-8796-a
 func TestHeaderSize(t *testing.T) {
 	checksums := map[string]string{"x-amz-checksum-sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
 	for wrapped, most := range map[int]int{110: 400, 140: 400, 185: 450} { // the last is AWS KMS
-		h := envelope.NewHeader(arn, random(wrapped), nil)
+		h := envelope.NewHeader(envelope.PlainSuite, arn, random(wrapped), nil)
 		if _, err := h.Seal(random(32), "bucket", "key", checksums); err != nil {
 			t.Fatal(err)
 		}
@@ -29,17 +29,17 @@ func TestHeaderSize(t *testing.T) {
 
 func TestHeaderLimits(t *testing.T) {
 	for name, h := range map[string]*envelope.Header{
-		"context":     envelope.NewHeader(arn, random(100), map[string]string{"k": strings.Repeat("v", 2000)}),
-		"long value":  envelope.NewHeader(arn, random(100), map[string]string{"k": strings.Repeat("v", 70_000)}),
-		"wrapped key": envelope.NewHeader(arn, random(2000), nil),
-		"ARN":         envelope.NewHeader(strings.Repeat("a", 255), random(100), nil),
-		"no key":      envelope.NewHeader(arn, nil, nil),
+		"context":     envelope.NewHeader(envelope.PlainSuite, arn, random(100), map[string]string{"k": strings.Repeat("v", 2000)}),
+		"long value":  envelope.NewHeader(envelope.PlainSuite, arn, random(100), map[string]string{"k": strings.Repeat("v", 70_000)}),
+		"wrapped key": envelope.NewHeader(envelope.PlainSuite, arn, random(2000), nil),
+		"ARN":         envelope.NewHeader(envelope.PlainSuite, strings.Repeat("a", 255), random(100), nil),
+		"no key":      envelope.NewHeader(envelope.PlainSuite, arn, nil, nil),
 	} {
 		if _, err := h.Seal(random(32), "b", "k", nil); err == nil {
 			t.Errorf("%s: sealed", name)
 		}
 	}
-	h := envelope.NewHeader(arn, random(100), nil)
+	h := envelope.NewHeader(envelope.PlainSuite, arn, random(100), nil)
 	if _, err := h.Seal(random(32), "b", "k", map[string]string{"x": strings.Repeat("!", 256)}); err == nil {
 		t.Error("a checksum of 256 bytes was sealed")
 	}
@@ -47,7 +47,7 @@ func TestHeaderLimits(t *testing.T) {
 
 // [H3]: object ID and salt are fresh.
 func TestHeadersAreFresh(t *testing.T) {
-	a, b := envelope.NewHeader(arn, nil, nil), envelope.NewHeader(arn, nil, nil)
+	a, b := envelope.NewHeader(envelope.PlainSuite, arn, nil, nil), envelope.NewHeader(envelope.PlainSuite, arn, nil, nil)
 	if a.ObjectID == b.ObjectID || a.Salt == b.Salt {
 		t.Error("two headers share randomness")
 	}
@@ -59,7 +59,7 @@ func TestContextIsCanonical(t *testing.T) {
 	for _, k := range strings.Split("zyxwvutsrqponmlkjihgfedcba", "") {
 		context[k] = k + k
 	}
-	h := envelope.NewHeader(arn, random(100), context)
+	h := envelope.NewHeader(envelope.PlainSuite, arn, random(100), context)
 	key := random(32)
 	if _, err := h.Seal(key, "b", "k", nil); err != nil {
 		t.Fatal(err)

@@ -39,6 +39,17 @@ func parseContext(b []byte) (map[string]string, error) {
 // that do not reach the end.
 const SizeName = "size"
 
+// Other entries that are no checksums.
+const (
+	// FooterName says that the footer of the body holds checksums.
+	FooterName = "footer"
+	// TypeName is the checksum type of a multipart upload: FULL_OBJECT or COMPOSITE.
+	TypeName = "type"
+
+	inputKeyName = "input-key"
+	customerName = "customer-key"
+)
+
 // Checksum names that have a code; others are written out. A code is never
 // given to another name. FORMAT.md [H9].
 func checksumNames() []string {
@@ -46,7 +57,7 @@ func checksumNames() []string {
 		1: "CRC32", 2: "CRC32C", 3: "CRC64NVME", 4: "SHA1", 5: "SHA256", 6: "MD5",
 		7: "x-amz-checksum-crc32", 8: "x-amz-checksum-crc32c", 9: "x-amz-checksum-crc64nvme",
 		10: "x-amz-checksum-sha1", 11: "x-amz-checksum-sha256", 12: "content-md5",
-		13: SizeName,
+		13: SizeName, 14: inputKeyName, 15: customerName, 16: FooterName, 17: TypeName,
 	}
 }
 
@@ -79,26 +90,33 @@ func appendChecksums(b []byte, checksums map[string]string) ([]byte, error) {
 }
 
 func parseChecksums(b []byte) (map[string]string, error) {
-	names := checksumNames()
 	checksums := map[string]string{}
 	for f := (fields{rest: b}); len(f.rest) > 0; {
-		code := f.rest[0]
-		f.rest = f.rest[1:]
-		name := ""
-		if i := int(code &^ rawValue); i == 0 {
-			name = string(f.bytes(1))
-		} else if i < len(names) {
-			name = names[i]
+		name, value, err := f.checksum()
+		if err != nil {
+			return nil, err
 		}
-		value := f.bytes(1)
-		if f.bad || name == "" {
-			return nil, malformed("checksums")
-		}
-		if code&rawValue != 0 {
-			checksums[name] = base64.StdEncoding.EncodeToString(value)
-		} else {
-			checksums[name] = string(value)
-		}
+		checksums[name] = value
 	}
 	return checksums, nil
+}
+
+// checksum reads one entry.
+func (f *fields) checksum() (name, value string, err error) {
+	code := f.rest[0]
+	f.rest = f.rest[1:]
+	names := checksumNames()
+	if i := int(code &^ rawValue); i == 0 {
+		name = string(f.bytes(1))
+	} else if i < len(names) {
+		name = names[i]
+	}
+	raw := f.bytes(1)
+	if f.bad || name == "" {
+		return "", "", malformed("checksums")
+	}
+	if code&rawValue != 0 {
+		return name, base64.StdEncoding.EncodeToString(raw), nil
+	}
+	return name, string(raw), nil
 }

@@ -282,7 +282,7 @@ func TestKeyLengths(t *testing.T) {
 		if _, err := envelope.NewMessage(make([]byte, n), [24]byte{}, nil); err == nil {
 			t.Errorf("an input key of %d bytes", n)
 		}
-		if _, err := envelope.NewHeader("", []byte("w"), nil).Seal(make([]byte, n), "b", "k", nil); err == nil {
+		if _, err := envelope.NewHeader(envelope.PlainSuite, "", []byte("w"), nil).Seal(make([]byte, n), "b", "k", nil); err == nil {
 			t.Errorf("a data key of %d bytes for an object", n)
 		}
 		for _, mode := range []envelope.Mode{envelope.Random, envelope.Equality} {

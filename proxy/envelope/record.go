@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envelope
+
+import (
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+)
+
+// PartRecord is what an upload keeps of a part until it is completed, in the name
+// of an object of the store. FORMAT.md [U2].
+type PartRecord struct {
+	Size     int64
+	Salt     [24]byte
+	ETag     [16]byte // first bytes of the SHA-256 of the store's ETag of the part
+	Held     []byte   // name of the object that holds the part, 16 bytes; empty if it is with the store's upload
+	Checksum []byte
+	MD5      []byte
+}
+
+// records is the cipher of the part records of one upload.
+func (o *Object) records(uploadID [32]byte) (cipher.AEAD, error) {
+	key, err := expand(o.inputKey, labelRecord+string(uploadID[:]), 32)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	return newGCM(key)
+}
+
+// SealPartRecord returns the record of a part as text that fits into a path
+// segment: at most 200 characters of base64url.
+//
+// An upload has 10,000 parts, and 2^32 records, of parts sent again and again,
+// stay below a chance of 2^-32 that two share a random nonce.
+func (o *Object) SealPartRecord(uploadID [32]byte, number int, r *PartRecord) (string, error) {
+	aead, err := o.records(uploadID)
+	if err != nil {
+		return "", err
+	}
+	b := binary.BigEndian.AppendUint64(nil, uint64(r.Size))
+	b = append(append(b, r.Salt[:]...), r.ETag[:]...)
+	b = appendTiny(appendTiny(appendTiny(b, r.Held), r.Checksum), r.MD5)
+	nonce := make([]byte, nonceSize, nonceSize+len(b)+tagSize)
+	rand.Read(nonce)
+	sealed := aead.Seal(nonce, nonce, b, binary.BigEndian.AppendUint32(nil, uint32(number)))
+	text := base64.RawURLEncoding.EncodeToString(sealed)
+	if len(text) > maxRecord {
+		return "", fmt.Errorf("envelope: a part record of %d characters", len(text))
+	}
+	return text, nil
+}
+
+const maxRecord = 200
+
+// OpenPartRecord opens the record of a part. It fails with ErrOpen.
+func (o *Object) OpenPartRecord(uploadID [32]byte, number int, text string) (*PartRecord, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(text) > maxRecord || len(b) < nonceSize {
+		return nil, ErrOpen
+	}
+	aead, err := o.records(uploadID)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := aead.Open(nil, b[:nonceSize], b[nonceSize:], binary.BigEndian.AppendUint32(nil, uint32(number)))
+	if err != nil {
+		return nil, ErrOpen
+	}
+	f := fields{rest: plain}
+	fixed := f.take(8 + 24 + 16)
+	r := &PartRecord{Held: f.bytes(1), Checksum: f.bytes(1), MD5: f.bytes(1)}
+	if f.bad || len(f.rest) > 0 {
+		return nil, ErrOpen
+	}
+	r.Size = int64(binary.BigEndian.Uint64(fixed))
+	copy(r.Salt[:], fixed[8:])
+	copy(r.ETag[:], fixed[32:])
+	return r, nil
+}
