@@ -20,7 +20,7 @@ func TestInspect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	header := envelope.NewHeader("arn:aws:kms:eu-1:1:key/k", []byte("wrapped"), map[string]string{"team": "red"})
+	header := envelope.NewHeader(envelope.WholeSuite, "arn:aws:kms:eu-1:1:key/k", []byte("wrapped"), map[string]string{"team": "red"})
 	if _, err := header.Seal(make([]byte, envelope.DataKeySize), "bucket", "key", nil); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -86,8 +87,69 @@ func (c *call) withDocument(text []byte) {
 	c.replay = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
 }
 
+// deleteObjects passes a list of names on, which may have none of the gateway's own.
 func deleteObjects(ctx context.Context, x *exchange) error {
-	return x.passDocument(ctx, maxDelete)
+	text, err := x.document(ctx, maxDelete)
+	if err != nil {
+		return err
+	}
+	var list struct {
+		XMLName xml.Name `xml:"Delete"`
+		Object  []struct{ Key string }
+	}
+	if xml.Unmarshal(text, &list) != nil || len(list.Object) == 0 || len(list.Object) > 1000 {
+		return malformedXML
+	}
+	for _, object := range list.Object {
+		if hidden(object.Key) {
+			return errHidden
+		}
+	}
+	c := x.forwardCall()
+	c.withDocument(text)
+	return x.passOn(ctx, c)
+}
+
+// deleteBucket removes the gateway's own objects if nothing else is left.
+func deleteBucket(ctx context.Context, x *exchange) error {
+	resp, err := x.g.upstream.do(ctx, x.forwardCall())
+	var e *s3Error
+	if errors.As(err, &e) && e.code == "BucketNotEmpty" {
+		empty, emptyErr := x.onlyHidden(ctx)
+		if emptyErr != nil || !empty {
+			return err
+		}
+		if err := x.g.deleteHidden(ctx, x.bucket, hiddenPrefix); err != nil {
+			return err
+		}
+		resp, err = x.g.upstream.do(ctx, x.forwardCall())
+	}
+	if err != nil {
+		return err
+	}
+	defer drain(resp.Body)
+	x.g.defaults.learn(x.bucket, bucketDefault{})
+	return x.empty(resp)
+}
+
+// onlyHidden says that a bucket has no object or version but the gateway's own.
+func (x *exchange) onlyHidden(ctx context.Context) (bool, error) {
+	for _, marker := range []string{"", hiddenPrefix + "\U0010FFFF"} {
+		query := url.Values{"versions": {""}, "max-keys": {"1"}}
+		if marker != "" {
+			query.Set("key-marker", marker)
+		}
+		var page versionsPage
+		if err := x.g.ask(ctx, call{method: http.MethodGet, bucket: x.bucket, query: query}, &page); err != nil {
+			return false, err
+		}
+		for _, v := range append(page.Version, page.DeleteMarker...) {
+			if !hidden(v.Key) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 func putBucketVersioning(ctx context.Context, x *exchange) error {

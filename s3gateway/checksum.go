@@ -38,6 +38,7 @@ type digests struct {
 	algorithm string // "" if there is no additional checksum
 	sum       hash.Hash
 	want      string // base64; "" while it is still to come in a trailer
+	own       bool   // the client gave none, and what is computed is kept
 }
 
 // newDigests reads the client's declarations.
@@ -134,6 +135,10 @@ func (d *digests) check(trailer http.Header) error {
 	if d.sum == nil {
 		return nil
 	}
+	if d.own {
+		d.want = base64.StdEncoding.EncodeToString(d.sum.Sum(nil))
+		return nil
+	}
 	if d.want == "" {
 		if err := d.setWant(trailer.Get(checksumPrefix + d.algorithm)); err != nil {
 			return err
@@ -155,16 +160,14 @@ func (d *digests) known() map[string]string {
 	if d.want == "" {
 		return nil
 	}
-	return map[string]string{d.algorithm: d.want}
+	return map[string]string{strings.ToUpper(d.algorithm): d.want}
 }
 
-// setChecksums puts stored checksums of the plaintext into an answer.
-func setChecksums(header http.Header, sums map[string]string) {
-	if len(sums) == 0 {
-		return
-	}
-	for algorithm, value := range sums {
-		header.Set(checksumPrefix+algorithm, value)
-	}
-	header.Set("X-Amz-Checksum-Type", "FULL_OBJECT")
+// late says that a checksum will be known only once the content has passed.
+func (d *digests) late() bool { return d.algorithm != "" && d.want == "" }
+
+// compute has the checksum computed where the client did not give one of its own.
+func (d *digests) compute(algorithm string) {
+	d.algorithm, d.own = strings.ToLower(algorithm), true
+	d.sum = algorithms[d.algorithm]()
 }

@@ -251,11 +251,15 @@ f = io.BytesIO()
 s3.upload_fileobj(io.BytesIO(data), b, "boto/file")
 s3.download_fileobj(b, "boto/file", f)
 assert f.getvalue() == data
-try:
-    s3.create_multipart_upload(Bucket=b, Key="boto/mp")
-    raise SystemExit("multipart was not refused")
-except botocore.exceptions.ClientError as e:
-    assert e.response["Error"]["Code"] == "NotImplemented", e.response
+from boto3.s3.transfer import TransferConfig
+small = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+big = data * 12
+s3.upload_fileobj(io.BytesIO(big), b, "boto/parts", Config=small)
+f = io.BytesIO()
+s3.download_fileobj(b, "boto/parts", f, Config=small)
+assert f.getvalue() == big
+assert s3.head_object(Bucket=b, Key="boto/parts")["ContentLength"] == len(big)
+s3.delete_object(Bucket=b, Key="boto/parts")
 d = s3.delete_objects(Bucket=b, Delete={"Objects": [{"Key": "boto/a b+c"}, {"Key": "boto/file"}]})
 assert len(d["Deleted"]) == 2, d
 `

@@ -3,6 +3,7 @@
 package s3gateway
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -14,8 +15,34 @@ const maxEncryptionContext = 512
 
 // encryption is what the client's SSE headers ask for.
 type encryption struct {
-	keyID   string
-	context map[string]string
+	keyID    string
+	context  map[string]string
+	customer *customerKey
+}
+
+// encryption is what the client's SSE headers ask for, or else the bucket's default.
+func (x *exchange) encryption(ctx context.Context) (encryption, error) {
+	e, err := readEncryption(x.header)
+	if err != nil {
+		return e, err
+	}
+	if e.customer, err = x.customerKey(customerPrefix); err != nil {
+		return e, err
+	}
+	if e.customer != nil && x.header.Get("X-Amz-Server-Side-Encryption") != "" {
+		return e, invalidArgument("Server Side Encryption with Customer provided key is incompatible with the encryption method specified")
+	}
+	if x.header.Get("X-Amz-Server-Side-Encryption") == "aws:kms" && e.keyID != "" {
+		return e, nil
+	}
+	standard, err := x.g.defaults.of(ctx, x.g, x.bucket)
+	if err != nil {
+		return e, err
+	}
+	if e.keyID == "" {
+		e.keyID = standard.keyID
+	}
+	return e, nil
 }
 
 // readEncryption takes aws:kms, with the client's key or the rule's. AES256 is

@@ -60,9 +60,6 @@ func notImplemented(operation, what string) *s3Error {
 		e.message = "The gateway does not implement " + what + " of " + operation + "."
 		e.fields = append(e.fields, [2]string{"Header", what})
 	}
-	if operation == "CreateMultipartUpload" {
-		e.message += " Have the client upload in one part, up to 5 GiB; for the aws CLI: aws configure set s3.multipart_threshold 4GB."
-	}
 	return e
 }
 
@@ -170,6 +167,10 @@ func (x *exchange) fail(err error) error {
 			slog.String("operation", x.name), slog.String("request_id", x.id),
 			slog.String("code", e.code), slog.Any("error", err))
 	}
+	if x.late {
+		x.w.Write(bytes.TrimPrefix(x.errorText(e), []byte(xml.Header)))
+		return nil
+	}
 	if x.started {
 		return errAbort
 	}
@@ -198,7 +199,15 @@ func (x *exchange) writeError(e *s3Error) {
 		x.writeHeader(e.status)
 		return
 	}
+	text := x.errorText(e)
 	header.Set("Content-Type", "application/xml")
+	header.Set("Content-Length", strconv.Itoa(len(text)))
+	x.writeHeader(e.status)
+	x.w.Write(text)
+}
+
+// errorText is S3's document of an error.
+func (x *exchange) errorText(e *s3Error) []byte {
 	var b bytes.Buffer
 	b.WriteString(xml.Header + "<Error>")
 	element := func(name, value string) {
@@ -221,7 +230,5 @@ func (x *exchange) writeError(e *s3Error) {
 	element("RequestId", x.id)
 	element("HostId", x.id)
 	b.WriteString("</Error>")
-	header.Set("Content-Length", strconv.Itoa(b.Len()))
-	x.writeHeader(e.status)
-	x.w.Write(b.Bytes())
+	return b.Bytes()
 }

@@ -36,6 +36,7 @@ import (
 	"strings"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"go.opentelemetry.io/otel/attribute"
 	"golang.org/x/net/http/httpguts"
 
@@ -54,6 +55,10 @@ type Gateway struct {
 	upstream *upstream
 	verifier *sigv4.Verifier
 	clients  map[string]client // by access key ID
+	tables   *tables
+	defaults *defaults
+	uploads  *lru.Cache[string, string] // headers of running uploads, by bucket and ID
+	sizes    *sizes
 }
 
 type client struct{ name, secret string }
@@ -72,6 +77,9 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
 		clients: make(map[string]client, len(cfg.Clients)),
 	}
+	if err := g.makeCaches(); err != nil {
+		return nil, err
+	}
 	for i, c := range cfg.Clients {
 		secret, err := readSecret(c.SecretAccessKeyFile)
 		if err != nil {
@@ -89,6 +97,21 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 	return g, nil
 }
 
+// makeCaches makes what the gateway remembers. All of it is in the store, too.
+func (g *Gateway) makeCaches() (err error) {
+	if g.tables, err = newTables(); err != nil {
+		return err
+	}
+	if g.defaults, err = newDefaults(); err != nil {
+		return err
+	}
+	if g.sizes, err = newSizes(); err != nil {
+		return err
+	}
+	g.uploads, err = lru.New[string, string](4096)
+	return err
+}
+
 // exchange is one request and its answer.
 type exchange struct {
 	g        *Gateway
@@ -103,6 +126,7 @@ type exchange struct {
 	header   http.Header // of the request, with x-amz-* that a presigned URL holds in its query
 	query    url.Values  // without those
 	started  bool        // the status line is out
+	late     bool        // and the answer, of XML, is still to say whether it is a success
 	status   int
 }
 
@@ -175,6 +199,9 @@ func (x *exchange) address() (err error) {
 	}
 	if x.bucket, x.key, err = x.g.hosts.target(x.r); err != nil {
 		return err
+	}
+	if hidden(x.key) {
+		return errHidden
 	}
 	return x.splitQuery()
 }

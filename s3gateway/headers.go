@@ -80,27 +80,34 @@ func quoted(etag string) string {
 	return `"` + etag + `"`
 }
 
-// setEncryption says what S3 says of an object under SSE-KMS.
-func (x *exchange) setEncryption(keyARN string) {
-	x.w.Header().Set("X-Amz-Server-Side-Encryption", "aws:kms")
-	x.w.Header().Set("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", keyARN)
+// setEncryption says what S3 says of an object under SSE-KMS, or SSE-C.
+func (x *exchange) setEncryption(keyARN string, customer *customerKey) {
+	header := x.w.Header()
+	if customer != nil {
+		header.Set(customerPrefix+"Algorithm", "AES256")
+		header.Set(customerPrefix+"Key-Md5", customer.md5)
+		return
+	}
+	header.Set("X-Amz-Server-Side-Encryption", "aws:kms")
+	header.Set("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", keyARN)
+	header.Set("X-Amz-Server-Side-Encryption-Bucket-Key-Enabled", "true")
 }
 
 // setObject says what holds for every object that is read. Without a type the
 // HTTP server would guess one from the plaintext.
-func (x *exchange) setObject(keyARN string) {
-	x.setEncryption(keyARN)
+func (x *exchange) setObject(keyARN string, customer *customerKey) {
+	x.setEncryption(keyARN, customer)
 	x.w.Header().Set("Accept-Ranges", "bytes")
 	if x.w.Header().Get("Content-Type") == "" {
 		x.w.Header().Set("Content-Type", "binary/octet-stream")
 	}
 }
 
-// sealed returns the sidekey header of a stored object.
+// sealed returns the sidekey header of a stored object, "" if it has none.
 func sealed(from http.Header) (string, error) {
 	switch values := from[sealedHeader]; len(values) {
 	case 0:
-		return "", errNotSealed
+		return "", nil
 	case 1:
 		return values[0], nil
 	}

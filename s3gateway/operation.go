@@ -53,13 +53,16 @@ var (
 	uploadsQuery    = []string{"prefix", "delimiter", "max-uploads", "key-marker", "upload-id-marker", "encoding-type"}
 	version         = []string{"versionId"}
 
+	customerHeaders = []string{
+		"x-amz-server-side-encryption-customer-algorithm", "x-amz-server-side-encryption-customer-key", "x-amz-server-side-encryption-customer-key-md5",
+	}
 	bodyHeaders   = []string{"x-amz-checksum-", "x-amz-trailer", "x-amz-decoded-content-length"}
 	deleteHeaders = []string{"x-amz-mfa", "x-amz-bypass-governance-retention", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"}
 	putHeaders    = append([]string{
 		"x-amz-meta-", "x-amz-acl", "x-amz-grant-", "x-amz-storage-class", "x-amz-tagging", "x-amz-website-redirect-location",
 		"x-amz-object-lock-", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id",
 		"x-amz-server-side-encryption-context", "x-amz-server-side-encryption-bucket-key-enabled",
-	}, bodyHeaders...)
+	}, slices.Concat(bodyHeaders, customerHeaders)...)
 	createHeaders = append([]string{"x-amz-acl", "x-amz-grant-", "x-amz-bucket-object-lock-enabled", "x-amz-object-ownership"}, bodyHeaders...)
 )
 
@@ -70,7 +73,7 @@ var operations = map[route]operation{
 
 	{bucketLevel, "PUT", ""}:          {name: "CreateBucket", serve: createBucket, headers: createHeaders, mutates: true},
 	{bucketLevel, "HEAD", ""}:         {name: "HeadBucket", serve: headBucket},
-	{bucketLevel, "DELETE", ""}:       {name: "DeleteBucket", serve: forward, mutates: true},
+	{bucketLevel, "DELETE", ""}:       {name: "DeleteBucket", serve: deleteBucket, mutates: true},
 	{bucketLevel, "GET", ""}:          {name: "ListObjects", serve: list, query: listV1Query},
 	{bucketLevel, "GET", "list-type"}: {name: "ListObjectsV2", serve: list, query: listV2Query},
 	{bucketLevel, "GET", "versions"}:  {name: "ListObjectVersions", serve: list, query: versionsQuery},
@@ -82,7 +85,7 @@ var operations = map[route]operation{
 	{bucketLevel, "GET", "accelerate"}:        {name: "GetBucketAccelerateConfiguration", serve: forward},
 	{bucketLevel, "GET", "acl"}:               {name: "GetBucketAcl", serve: forward},
 	{bucketLevel, "GET", "cors"}:              {name: "GetBucketCors", serve: forward},
-	{bucketLevel, "GET", "encryption"}:        {name: "GetBucketEncryption", serve: forward},
+	{bucketLevel, "GET", "encryption"}:        {name: "GetBucketEncryption", serve: getBucketEncryption},
 	{bucketLevel, "GET", "lifecycle"}:         {name: "GetBucketLifecycleConfiguration", serve: forward},
 	{bucketLevel, "GET", "logging"}:           {name: "GetBucketLogging", serve: forward},
 	{bucketLevel, "GET", "notification"}:      {name: "GetBucketNotificationConfiguration", serve: forward},
@@ -101,7 +104,7 @@ var operations = map[route]operation{
 	{bucketLevel, "PUT", "accelerate"}:        {name: "PutBucketAccelerateConfiguration"},
 	{bucketLevel, "PUT", "acl"}:               {name: "PutBucketAcl"},
 	{bucketLevel, "PUT", "cors"}:              {name: "PutBucketCors"},
-	{bucketLevel, "PUT", "encryption"}:        {name: "PutBucketEncryption"},
+	{bucketLevel, "PUT", "encryption"}:        {name: "PutBucketEncryption", serve: putBucketEncryption, headers: bodyHeaders, mutates: true},
 	{bucketLevel, "PUT", "inventory"}:         {name: "PutBucketInventoryConfiguration"},
 	{bucketLevel, "PUT", "lifecycle"}:         {name: "PutBucketLifecycleConfiguration"},
 	{bucketLevel, "PUT", "logging"}:           {name: "PutBucketLogging"},
@@ -115,7 +118,7 @@ var operations = map[route]operation{
 	{bucketLevel, "PUT", "tagging"}:           {name: "PutBucketTagging"},
 	{bucketLevel, "PUT", "website"}:           {name: "PutBucketWebsite"},
 	{bucketLevel, "DELETE", "cors"}:           {name: "DeleteBucketCors"},
-	{bucketLevel, "DELETE", "encryption"}:     {name: "DeleteBucketEncryption"},
+	{bucketLevel, "DELETE", "encryption"}:     {name: "DeleteBucketEncryption", serve: deleteBucketEncryption, mutates: true},
 	{bucketLevel, "DELETE", "lifecycle"}:      {name: "DeleteBucketLifecycle"},
 	{bucketLevel, "DELETE", "policy"}:         {name: "DeleteBucketPolicy"},
 	{bucketLevel, "DELETE", "replication"}:    {name: "DeleteBucketReplication"},
@@ -123,8 +126,8 @@ var operations = map[route]operation{
 	{bucketLevel, "DELETE", "website"}:        {name: "DeleteBucketWebsite"},
 
 	{objectLevel, "PUT", ""}:    {name: "PutObject", serve: putObject, headers: putHeaders},
-	{objectLevel, "GET", ""}:    {name: "GetObject", serve: getObject, query: objectReadQuery},
-	{objectLevel, "HEAD", ""}:   {name: "HeadObject", serve: headObject, query: objectReadQuery},
+	{objectLevel, "GET", ""}:    {name: "GetObject", serve: getObject, query: objectReadQuery, headers: customerHeaders},
+	{objectLevel, "HEAD", ""}:   {name: "HeadObject", serve: headObject, query: objectReadQuery, headers: customerHeaders},
 	{objectLevel, "DELETE", ""}: {name: "DeleteObject", serve: forward, query: version, headers: deleteHeaders, mutates: true},
 
 	{objectLevel, "GET", "acl"}:        {name: "GetObjectAcl", serve: forward, query: version},
@@ -132,22 +135,22 @@ var operations = map[route]operation{
 	{objectLevel, "GET", "retention"}:  {name: "GetObjectRetention", serve: forward, query: version},
 	{objectLevel, "GET", "tagging"}:    {name: "GetObjectTagging", serve: forward, query: version},
 
-	{objectLevel, "GET", "attributes"}:   {name: "GetObjectAttributes"},
+	{objectLevel, "GET", "attributes"}:   {name: "GetObjectAttributes", serve: getObjectAttributes, query: version, headers: append([]string{"x-amz-object-attributes", "x-amz-max-parts", "x-amz-part-number-marker"}, customerHeaders...)},
 	{objectLevel, "GET", "torrent"}:      {name: "GetObjectTorrent"},
-	{objectLevel, "GET", "uploadId"}:     {name: "ListParts"},
-	{objectLevel, "PUT", "uploadId"}:     {name: "UploadPart"},
+	{objectLevel, "GET", "uploadId"}:     {name: "ListParts", serve: listParts, query: []string{"max-parts", "part-number-marker", "encoding-type"}, headers: customerHeaders},
+	{objectLevel, "PUT", "uploadId"}:     {name: "UploadPart", serve: uploadPart, query: []string{"partNumber"}, headers: append(bodyHeaders, customerHeaders...)},
 	{objectLevel, "PUT", "acl"}:          {name: "PutObjectAcl"},
 	{objectLevel, "PUT", "legal-hold"}:   {name: "PutObjectLegalHold"},
 	{objectLevel, "PUT", "retention"}:    {name: "PutObjectRetention"},
 	{objectLevel, "PUT", "tagging"}:      {name: "PutObjectTagging"},
 	{objectLevel, "PUT", "append"}:       {name: "AppendObject"},
 	{objectLevel, "PUT", "renameObject"}: {name: "RenameObject"},
-	{objectLevel, "POST", "uploads"}:     {name: "CreateMultipartUpload"},
-	{objectLevel, "POST", "uploadId"}:    {name: "CompleteMultipartUpload"},
+	{objectLevel, "POST", "uploads"}:     {name: "CreateMultipartUpload", serve: createMultipartUpload, headers: putHeaders, mutates: true},
+	{objectLevel, "POST", "uploadId"}:    {name: "CompleteMultipartUpload", serve: completeMultipartUpload, headers: append([]string{"x-amz-mp-object-size"}, slices.Concat(bodyHeaders, customerHeaders)...), mutates: true},
 	{objectLevel, "POST", "select"}:      {name: "SelectObjectContent"},
 	{objectLevel, "POST", "restore"}:     {name: "RestoreObject"},
 	{objectLevel, "POST", "append"}:      {name: "AppendObject"},
-	{objectLevel, "DELETE", "uploadId"}:  {name: "AbortMultipartUpload"},
+	{objectLevel, "DELETE", "uploadId"}:  {name: "AbortMultipartUpload", serve: abortMultipartUpload, headers: []string{"x-amz-if-match-initiated-time"}, mutates: true},
 	{objectLevel, "DELETE", "tagging"}:   {name: "DeleteObjectTagging"},
 }
 
@@ -187,9 +190,9 @@ func recognise(x *exchange) (operation, bool) {
 	if x.header.Get("X-Amz-Copy-Source") != "" {
 		switch op.name {
 		case "PutObject":
-			return operation{name: "CopyObject"}, true
+			return operation{name: "CopyObject", serve: copyObject, headers: copyRequestHeaders, mutates: true}, true
 		case "UploadPart":
-			return operation{name: "UploadPartCopy"}, true
+			return operation{name: "UploadPartCopy", serve: uploadPartCopy, query: []string{"partNumber"}, headers: copyRequestHeaders, mutates: true}, true
 		}
 	}
 	if op.name == "DeleteObject" && x.header.Get("X-Amz-Rename-Source") != "" {

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
-	"github.com/sidekey/sidekey/keysvc/sigv4"
 	"github.com/sidekey/sidekey/proxy"
 )
 
@@ -42,19 +41,25 @@ var errStalled = &s3Error{code: "RequestTimeout", status: http.StatusBadRequest,
 // the sealer holds back the final chunk, without which there is no object.
 type source struct {
 	ctx     context.Context
-	body    *sigv4.Body
+	body    io.Reader
+	length  int64              // of the content as declared; -1 if it is not
+	trailer func() http.Header // once the content has ended; nil if there is none
 	digests *digests
 	record  *audit.Op
-	conn    *http.ResponseController
+	conn    *http.ResponseController // of the client that sends it; nil if none does
 
 	mu  sync.Mutex // the transport may read on while the handler answers
 	err error      // guarded by mu: what ended the content, io.EOF if all is well
 }
 
 func (s *source) Read(p []byte) (int, error) {
-	s.conn.SetReadDeadline(time.Now().Add(stall))
+	if s.conn != nil {
+		s.conn.SetReadDeadline(time.Now().Add(stall))
+	}
 	n, err := s.body.Read(p)
-	s.conn.SetReadDeadline(time.Time{}) // the server reads on, to see a client leave
+	if s.conn != nil {
+		s.conn.SetReadDeadline(time.Time{}) // the server reads on, to see a client leave
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errStalled
 	}
@@ -72,7 +77,11 @@ func (s *source) Read(p []byte) (int, error) {
 }
 
 func (s *source) verified() error {
-	if err := s.digests.check(s.body.Trailer()); err != nil {
+	var trailer http.Header
+	if s.trailer != nil {
+		trailer = s.trailer()
+	}
+	if err := s.digests.check(trailer); err != nil {
 		return err
 	}
 	if err := s.record.Durable(s.ctx); err != nil {
@@ -93,26 +102,106 @@ func putObject(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	size := src.body.DecodedLength()
-	if err := checkSize(size); err != nil {
-		return err
-	}
 	header, err := x.storedHeader()
 	if err != nil {
 		return err
 	}
-	sse, err := readEncryption(x.header)
+	sse, err := x.encryption(ctx)
 	if err != nil {
 		return err
 	}
-	object := proxy.Object{
-		Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, EncryptionContext: sse.context, Size: size,
+	return x.put(ctx, src, sse, header)
+}
+
+// put seals the content as an object of its own and answers.
+func (x *exchange) put(ctx context.Context, src *source, sse encryption, header http.Header) error {
+	resp, keyARN, err := x.store(ctx, src, sse, header)
+	if err != nil {
+		return err
+	}
+	return x.answerPut(resp, keyARN, sse.customer, src)
+}
+
+// store seals the content as an object of its own.
+func (x *exchange) store(ctx context.Context, src *source, sse encryption, header http.Header) (resp *http.Response, keyARN string, err error) {
+	size := src.length
+	if err := checkSize(size); err != nil {
+		return nil, "", err
 	}
 	x.op.Set(audit.Bytes.Int64(size))
-	if size <= smallObject {
-		return x.putSmall(ctx, src, object, header)
+	object := proxy.Object{
+		Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, EncryptionContext: sse.context, Size: size, CustomerKey: sse.customer.bytes(),
 	}
-	return x.putStream(ctx, src, object, header)
+	c := call{method: http.MethodPut, bucket: x.bucket, key: x.key, header: header, length: proxy.SealedSize(size)}
+	resp, err = x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) {
+		object.Checksums, object.LateChecksums = src.digests.known(), src.digests.late()
+		sealer, err := x.g.cipher.SealObject(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		header[sealedHeader], keyARN = []string{sealer.Header()}, sealer.KeyARN()
+		return sealer.Reader(content, src.digests.known), nil
+	})
+	return resp, keyARN, err
+}
+
+// ship sends content upstream as the body of c, sealed by seal, which is called once
+// and may still set headers. Small content is verified and sealed first.
+func (x *exchange) ship(ctx context.Context, src *source, c call, seal func(io.Reader) (io.Reader, error)) (*http.Response, error) {
+	if src.length <= smallObject {
+		return x.shipSmall(ctx, src, c, seal)
+	}
+	body, err := seal(src)
+	if err != nil {
+		return nil, err
+	}
+	c.body = body
+	if x.g.upstream.checksum {
+		c.withTrailer()
+	}
+	resp, err := x.g.upstream.do(ctx, c)
+	if ended := src.ended(); ended != nil && ended != io.EOF {
+		// The content was bad: the upload was cut short, whatever the upstream
+		// made of that.
+		if resp != nil {
+			resp.Body.Close()
+		}
+		return nil, ended
+	}
+	return src.shipped(resp, err)
+}
+
+// shipSmall has all of the content before it seals, so that also a checksum from a
+// trailer is known by then, and the body can be sent again on another connection.
+func (x *exchange) shipSmall(ctx context.Context, src *source, c call, seal func(io.Reader) (io.Reader, error)) (*http.Response, error) {
+	plain := bytes.NewBuffer(make([]byte, 0, src.length+bytes.MinRead))
+	if _, err := plain.ReadFrom(src); err != nil {
+		return nil, err
+	}
+	defer clear(plain.Bytes()[:plain.Len()])
+	body, err := seal(bytes.NewReader(plain.Bytes()))
+	if err != nil {
+		return nil, err
+	}
+	stored := make([]byte, c.length)
+	if _, err := io.ReadFull(body, stored); err != nil {
+		return nil, fmt.Errorf("sealing an object: %w", err)
+	}
+	c.body = bytes.NewReader(stored)
+	c.replay = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(stored)), nil }
+	if x.g.upstream.checksum {
+		c.header.Set("X-Amz-Checksum-Crc64nvme", crc64Of(stored))
+	}
+	return src.shipped(x.g.upstream.do(ctx, c))
+}
+
+// shipped refuses a success of which the content does not know.
+func (s *source) shipped(resp *http.Response, err error) (*http.Response, error) {
+	if err == nil && s.ended() != io.EOF {
+		resp.Body.Close()
+		return nil, errors.New("the upstream accepted an object before all of it was sent")
+	}
+	return resp, err
 }
 
 // checkSize wants the length of the plaintext up front, as S3 does.
@@ -147,7 +236,10 @@ func (x *exchange) newSource(ctx context.Context) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{ctx: ctx, body: body, digests: sums, record: x.op, conn: http.NewResponseController(x.w)}, nil
+	return &source{
+		ctx: ctx, body: body, length: body.DecodedLength(), trailer: body.Trailer, digests: sums,
+		record: x.op, conn: http.NewResponseController(x.w),
+	}, nil
 }
 
 // storedHeader is what is stored with the object besides the sidekey header.
@@ -173,79 +265,13 @@ func contentEncoding(values []string) string {
 	return strings.Join(kept, ",")
 }
 
-// putSmall verifies all of the content first, so that also a checksum from a
-// trailer can be stored.
-func (x *exchange) putSmall(ctx context.Context, src *source, object proxy.Object, header http.Header) error {
-	plain := bytes.NewBuffer(make([]byte, 0, object.Size+bytes.MinRead))
-	if _, err := plain.ReadFrom(src); err != nil {
-		return err
-	}
-	defer clear(plain.Bytes()[:plain.Len()])
-	object.Checksums = src.digests.known()
-	sealer, err := x.g.cipher.SealObject(ctx, object)
-	if err != nil {
-		return err
-	}
-	stored := make([]byte, sealer.SealedSize(object.Size))
-	if _, err := io.ReadFull(sealer.Reader(bytes.NewReader(plain.Bytes())), stored); err != nil {
-		return fmt.Errorf("sealing an object: %w", err)
-	}
-	header[sealedHeader] = []string{sealer.Header()}
-	c := call{
-		method: http.MethodPut, bucket: x.bucket, key: x.key, header: header,
-		body: bytes.NewReader(stored), length: int64(len(stored)),
-		replay: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(stored)), nil },
-	}
-	if x.g.upstream.checksum {
-		header.Set("X-Amz-Checksum-Crc64nvme", crc64Of(stored))
-	}
-	resp, err := x.g.upstream.do(ctx, c)
-	if err != nil {
-		return err
-	}
-	return x.answerPut(resp, sealer.KeyARN(), src)
-}
-
-// putStream seals while the content passes.
-func (x *exchange) putStream(ctx context.Context, src *source, object proxy.Object, header http.Header) error {
-	object.Checksums = src.digests.known()
-	sealer, err := x.g.cipher.SealObject(ctx, object)
-	if err != nil {
-		return err
-	}
-	header[sealedHeader] = []string{sealer.Header()}
-	c := call{
-		method: http.MethodPut, bucket: x.bucket, key: x.key, header: header,
-		body: sealer.Reader(src), length: sealer.SealedSize(object.Size),
-	}
-	if x.g.upstream.checksum {
-		c.withTrailer()
-	}
-	resp, err := x.g.upstream.do(ctx, c)
-	if ended := src.ended(); ended != nil && ended != io.EOF {
-		// The content was bad: the upload was cut short, whatever the upstream
-		// made of that.
-		if resp != nil {
-			resp.Body.Close()
-		}
-		return ended
-	}
-	if err != nil {
-		return err
-	}
-	return x.answerPut(resp, sealer.KeyARN(), src)
-}
-
-func (x *exchange) answerPut(resp *http.Response, keyARN string, src *source) error {
+func (x *exchange) answerPut(resp *http.Response, keyARN string, customer *customerKey, src *source) error {
 	defer drain(resp.Body)
-	if src.ended() != io.EOF {
-		return errors.New("the upstream accepted an object before all of it was sent")
-	}
 	x.copyAnswer(resp.Header)
 	header := x.w.Header()
 	header.Del("Content-Type")
-	setChecksums(header, src.digests.known())
-	x.setEncryption(keyARN)
+	objectChecksums(src.digests.known()).set(header)
+	x.setEncryption(keyARN, customer)
 	header.Set("Content-Length", "0")
 	if err := x.op.End("", audit.HTTPStatus.Int(http.StatusOK), audit.KeyARN.String(keyARN)); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/envelope"
 )
 
@@ -70,22 +69,39 @@ func (s *rangeSpec) within(size int64) (off, n int64, ok bool) {
 }
 
 // upstreamRange asks for all the stored bytes that the range can need before
-// the size of the object is known.
+// the size and the parts of the object are known.
 //
-// From a to b that is the chunks which hold them, and the length of one empty
-// final chunk: if b turns out to be the last byte of a full chunk that ends the
-// object, the final chunk follows and has to be seen. Of a suffix it is the
-// sealed size of n bytes and a chunk more.
+// From a to b that is, of an object in one piece, the chunks which hold them, the
+// footer, and the length of one empty final chunk: if b turns out to be the last byte
+// of a full chunk that ends the content, what follows has to be seen. In the first
+// MinPart bytes a multipart object is no different. Past them its chunks may lie up to
+// one chunk earlier, since a part begins a chunk anywhere; and later by a part's
+// overhead of 72 bytes for each MinPart, and a chunk.
+//
+// Of a suffix it is the sealed size of n bytes, a chunk, and room for the part table
+// of objects of some 400 parts.
 func (s *rangeSpec) upstreamRange() string {
 	if s.suffix {
-		return fmt.Sprintf("bytes=-%d", proxy.SealedSize(s.n+envelope.ChunkSize))
+		return fmt.Sprintf("bytes=-%d", envelope.SealedSize(s.n+envelope.FooterSize+envelope.ChunkSize)+tableRoom)
 	}
-	off, length := envelope.SealedRange(s.from, s.to-s.from+1, 2*farAway)
+	off, length := envelope.SealedRange(s.from, s.to-s.from+1+envelope.FooterSize, 2*farAway)
+	end := off + length + envelope.SealedSize(0) - envelope.PrefixSize
+	if s.from >= envelope.MinPart {
+		off -= envelope.SealedChunkSize
+	}
 	if s.to == farAway {
 		return fmt.Sprintf("bytes=%d-", off)
 	}
-	return fmt.Sprintf("bytes=%d-%d", off, off+length+proxy.SealedSize(0)-envelope.PrefixSize-1)
+	if s.to >= envelope.MinPart {
+		end += s.to/envelope.MinPart*partOverhead + envelope.SealedChunkSize + partOverhead
+	}
+	return fmt.Sprintf("bytes=%d-%d", off, end-1)
 }
+
+const (
+	tableRoom    = 64 << 10
+	partOverhead = 72 // prefix of a part, and the tag of a chunk more
+)
 
 // extent is where the body of an answer lies in the stored object.
 type extent struct{ start, end, total int64 }

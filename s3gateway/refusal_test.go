@@ -83,15 +83,9 @@ func TestNotImplemented(t *testing.T) {
 		header         map[string]string
 		operation      string
 	}{
-		{"POST", "/docs/k?uploads", nil, "CreateMultipartUpload"},
-		{"PUT", "/docs/k?partNumber=1&uploadId=u", nil, "UploadPart"},
-		{"POST", "/docs/k?uploadId=u", nil, "CompleteMultipartUpload"},
-		{"PUT", "/docs/k", map[string]string{"x-amz-copy-source": "/docs/a"}, "CopyObject"},
-		{"PUT", "/docs/k?partNumber=1&uploadId=u", map[string]string{"x-amz-copy-source": "/docs/a"}, "UploadPartCopy"},
 		{"PUT", "/docs/k", map[string]string{"x-amz-write-offset-bytes": "10"}, "PutObject"},
 		{"PUT", "/docs/k", map[string]string{"x-amz-meta-snowball-auto-extract": "true"}, "PutObject"},
 		{"PUT", "/docs/k", map[string]string{"x-minio-extract": "true"}, "PutObject"},
-		{"PUT", "/docs/k", map[string]string{"x-amz-server-side-encryption-customer-algorithm": "AES256"}, "PutObject"},
 		{"PUT", "/docs/k", map[string]string{"x-amz-something-new": "1"}, "PutObject"},
 		{"PUT", "/docs/k?append", nil, "AppendObject"},
 		{"PUT", "/docs/k?unheard-of", nil, "PutObject"},
@@ -102,7 +96,6 @@ func TestNotImplemented(t *testing.T) {
 		{"POST", "/docs/k", nil, "POSTObject"},
 		{"PATCH", "/docs/k", nil, "PATCHObject"},
 		{"GET", "/docs/k?torrent", nil, "GetObjectTorrent"},
-		{"GET", "/docs/k?attributes", nil, "GetObjectAttributes"},
 		{"GET", "/docs/k?lambdaArn=x", nil, "GetObject"},
 		{"GET", "/docs?metadata=true&list-type=2", nil, "ListObjectsV2"},
 		{"PUT", "/docs?replication", nil, "PutBucketReplication"},

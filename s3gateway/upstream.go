@@ -252,6 +252,28 @@ func readError(resp *http.Response, method string) *s3Error {
 	return e
 }
 
+// asUpstreamError is an error that the upstream gave in an answer that had begun as a
+// success.
+func asUpstreamError(code, message string) *s3Error {
+	status := http.StatusInternalServerError
+	switch code {
+	case "InvalidPart", "InvalidPartOrder", "EntityTooSmall", "EntityTooLarge", "InvalidRequest", "InvalidArgument", "MalformedXML":
+		status = http.StatusBadRequest
+	case "NoSuchUpload", "NoSuchKey":
+		status = http.StatusNotFound
+	case "PreconditionFailed":
+		status = http.StatusPreconditionFailed
+	case "ConditionalRequestConflict", "OperationAborted":
+		status = http.StatusConflict
+	case "SlowDown", "ServiceUnavailable":
+		status = http.StatusServiceUnavailable
+	}
+	if !errorCode.MatchString(code) || slices.Contains(ours, code) {
+		code, message = "InternalError", "The store behind the gateway refused its request."
+	}
+	return &s3Error{code: code, status: status, message: message}
+}
+
 func codeOf(status int) string {
 	switch status {
 	case http.StatusNotFound:

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/envelope"
+)
+
+// maxComplete bounds the list of parts: 10,000 of them with checksums.
+const maxComplete = 4 << 20
+
+// completeList is the client's list of parts.
+type completeList struct {
+	XMLName xml.Name `xml:"CompleteMultipartUpload"`
+	Part    []completePart
+}
+
+type completePart struct {
+	PartNumber int
+	ETag       string
+	partChecksums
+}
+
+// completeMultipartUpload writes the part table behind the last part and has the
+// store make an object of them.
+func completeMultipartUpload(ctx context.Context, x *exchange) error {
+	text, err := x.document(ctx, maxComplete)
+	if err != nil {
+		return err
+	}
+	var list completeList
+	if xml.Unmarshal(text, &list) != nil || len(list.Part) == 0 || len(list.Part) > envelope.MaxParts {
+		return malformedXML
+	}
+	u, err := x.uploadTables(ctx)
+	if errors.Is(err, errNoSuchUpload) {
+		return x.completedBefore(ctx, &list)
+	}
+	if err != nil {
+		return err
+	}
+	table, chosen, err := x.assemble(ctx, u, &list)
+	if err != nil {
+		return err
+	}
+	if err := x.checkWhole(table); err != nil {
+		return err
+	}
+	x.op.Set(audit.Bytes.Int64(table.Size()))
+	done, err := x.keepAlive(ctx, func(ctx context.Context) (*completed, error) { return x.finish(ctx, u, table, chosen) })
+	if isNotFound(err) {
+		return x.completedBefore(ctx, &list) // by a request that came at the same time
+	}
+	if err != nil {
+		return err
+	}
+	if err := x.forget(context.WithoutCancel(ctx), u); err != nil {
+		x.g.log.LogAttrs(ctx, slog.LevelWarn, "leaving behind what was kept of an upload", slog.String("request_id", x.id), slog.Any("error", err))
+	}
+	return x.answerComplete(done, table, u.opener.KeyARN())
+}
+
+func invalidPart(number int) *s3Error {
+	return &s3Error{
+		code: "InvalidPart", status: http.StatusBadRequest,
+		message: "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+		fields:  [][2]string{{"PartNumber", strconv.Itoa(number)}},
+	}
+}
+
+// assemble makes the part table of the client's list.
+func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) (*envelope.Table, []part, error) {
+	records, err := x.parts(ctx, u)
+	if err != nil {
+		return nil, nil, err
+	}
+	table := &envelope.Table{UploadID: u.sum, Algorithm: u.algorithm, Composite: u.kind == composite}
+	chosen := make([]part, len(list.Part))
+	for i, wanted := range list.Part {
+		if i > 0 && wanted.PartNumber <= list.Part[i-1].PartNumber {
+			return nil, nil, &s3Error{
+				code: "InvalidPartOrder", status: http.StatusBadRequest,
+				message: "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
+			}
+		}
+		at := slices.IndexFunc(records[wanted.PartNumber], func(p part) bool { return p.ETag == etagSum(wanted.ETag) })
+		if at < 0 {
+			return nil, nil, invalidPart(wanted.PartNumber)
+		}
+		p := records[wanted.PartNumber][at]
+		if err := checkPart(u, &wanted, &p); err != nil {
+			return nil, nil, err
+		}
+		if p.Size < envelope.MinPart && i < len(list.Part)-1 {
+			return nil, nil, &s3Error{
+				code: "EntityTooSmall", status: http.StatusBadRequest,
+				message: "Your proposed upload is smaller than the minimum allowed size",
+				fields:  [][2]string{{"ProposedSize", strconv.FormatInt(p.Size, 10)}, {"MinSizeAllowed", strconv.Itoa(envelope.MinPart)}, {"PartNumber", strconv.Itoa(p.number)}, {"ETag", wanted.ETag}},
+			}
+		}
+		chosen[i] = p
+		table.Parts = append(table.Parts, envelope.TablePart{Number: p.number, Size: p.Size, Salt: p.Salt, Checksum: p.Checksum, MD5: p.MD5})
+	}
+	return table, chosen, nil
+}
+
+// checkPart compares the checksums that the client lists for a part with what was
+// verified when it came.
+func checkPart(u *upload, wanted *completePart, p *part) error {
+	for _, algorithm := range []string{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"} {
+		value := *wanted.of(algorithm)
+		if value == "" || u.algorithm == "" {
+			continue
+		}
+		if algorithm != u.algorithm || value != base64.StdEncoding.EncodeToString(p.Checksum) {
+			return invalidPart(p.number)
+		}
+	}
+	return nil
+}
+
+// checkWhole computes the checksum of the whole object and compares it and the size
+// with what the client says of them.
+func (x *exchange) checkWhole(table *envelope.Table) error {
+	table.Checksum = wholeChecksum(table)
+	if kind := x.header.Get("X-Amz-Checksum-Type"); kind != "" && table.Algorithm != "" && !strings.EqualFold(kind, tableChecksums(table).kind) {
+		return invalidRequest("The upload was created using the " + tableChecksums(table).kind + " checksum mode. The complete request must use the same checksum mode.")
+	}
+	for algorithm := range algorithms {
+		value := x.header.Get(checksumPrefix + algorithm)
+		if value == "" || table.Algorithm == "" {
+			continue
+		}
+		have := tableChecksums(table).values[strings.ToUpper(algorithm)]
+		plain, _, _ := strings.Cut(have, "-")
+		if value != have && !(table.Composite && value == plain) {
+			return badDigest(strings.ToUpper(algorithm))
+		}
+	}
+	if size := x.header.Get("X-Amz-Mp-Object-Size"); size != "" && size != strconv.FormatInt(table.Size(), 10) {
+		return invalidRequest("The provided 'x-amz-mp-object-size' header value " + size + " does not match what was computed: " + strconv.FormatInt(table.Size(), 10))
+	}
+	return nil
+}
+
+// completed is the store's answer.
+type completed struct {
+	XMLName xml.Name
+	ETag    string
+	Code    string
+	Message string
+	header  http.Header
+}
+
+// finish stores the table and has the store complete its upload.
+func (x *exchange) finish(ctx context.Context, u *upload, table *envelope.Table, chosen []part) (*completed, error) {
+	last := &chosen[len(chosen)-1]
+	number, etag, err := x.storeTable(ctx, u, table, last)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := x.storedParts(ctx, u, nil)
+	if err != nil {
+		return nil, err
+	}
+	list := completeList{}
+	for i := range chosen {
+		p := &chosen[i]
+		if len(p.Held) > 0 {
+			continue // it is in the part that the table ends
+		}
+		if p.ETag != etagSum(stored[p.number].ETag) {
+			return nil, invalidPart(p.number)
+		}
+		list.Part = append(list.Part, completePart{PartNumber: p.number, ETag: stored[p.number].ETag})
+	}
+	list.Part = append(list.Part, completePart{PartNumber: number, ETag: etag})
+	return x.completeUpstream(ctx, u.query(0), &list)
+}
+
+// completeUpstream completes an upload of the store.
+func (x *exchange) completeUpstream(ctx context.Context, query url.Values, list *completeList) (*completed, error) {
+	text, err := s3XML("CompleteMultipartUpload", list)
+	if err != nil {
+		return nil, err
+	}
+	c := call{
+		method: http.MethodPost, bucket: x.bucket, key: x.key, query: query,
+		header: http.Header{"Content-Type": {"application/xml"}},
+		body:   bytes.NewReader(text), length: int64(len(text)),
+	}
+	copyHeaders(c.header, x.header, []string{"If-Match", "If-None-Match"}, ownerHeaders)
+	resp, err := x.g.upstream.do(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer drain(resp.Body)
+	done := &completed{header: resp.Header}
+	if err := xml.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(done); err != nil {
+		return nil, fmt.Errorf("reading the upstream's answer: %w", err)
+	}
+	if done.XMLName.Local == "Error" {
+		// An error that the store found once its answer had begun.
+		return nil, asUpstreamError(done.Code, done.Message)
+	}
+	return done, nil
+}
+
+// storeTable stores what ends the object: the part that was held back if there is
+// one, and the table.
+func (x *exchange) storeTable(ctx context.Context, u *upload, table *envelope.Table, last *part) (number int, etag string, err error) {
+	tail, err := u.opener.SealTable(table)
+	if err != nil {
+		return 0, "", err
+	}
+	body, length := io.Reader(bytes.NewReader(tail)), int64(len(tail))
+	number = last.number + 1
+	if len(last.Held) > 0 {
+		number = last.number
+		held, err := x.openHeld(ctx, u, last)
+		if err != nil {
+			return 0, "", err
+		}
+		defer held.Close()
+		body, length = io.MultiReader(held, body), length+proxy.PartSize(last.Size)
+	}
+	c := call{method: http.MethodPut, bucket: x.bucket, key: x.key, query: u.query(number), header: http.Header{}, body: body, length: length}
+	if x.g.upstream.checksum {
+		c.withTrailer()
+	}
+	resp, err := x.g.upstream.do(ctx, c)
+	if err != nil {
+		return 0, "", err
+	}
+	drain(resp.Body)
+	return number, resp.Header.Get("Etag"), nil
+}
+
+// beat is how often a client that waits for a store gets a sign of life.
+const beat = 5 * time.Second
+
+// keepAlive runs work and sends the client white space while it lasts: completing a
+// large object takes some stores minutes.
+func (x *exchange) keepAlive(ctx context.Context, work func(context.Context) (*completed, error)) (*completed, error) {
+	type result struct {
+		done *completed
+		err  error
+	}
+	results := make(chan result, 1)
+	go func() {
+		done, err := work(ctx)
+		results <- result{done, err}
+	}()
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		select {
+		case r := <-results:
+			return r.done, r.err
+		case <-ticker.C:
+			sign := " "
+			if !x.started {
+				x.w.Header().Set("Content-Type", "application/xml")
+				x.writeHeader(http.StatusOK)
+				x.late, sign = true, xml.Header
+			}
+			if _, err := x.Write([]byte(sign)); err == nil {
+				http.NewResponseController(x.w).Flush()
+			}
+		}
+	}
+}
+
+type completeAnswer struct {
+	Location     string
+	Bucket       string
+	Key          string
+	ETag         string
+	ChecksumType string `xml:",omitempty"`
+	partChecksums
+}
+
+func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN string) error {
+	answer := completeAnswer{Location: x.location(), Bucket: x.bucket, Key: x.key, ETag: quoted(strings.Trim(done.ETag, `"`))}
+	sums := tableChecksums(table)
+	for algorithm, value := range sums.values {
+		*answer.of(algorithm), answer.ChecksumType = value, sums.kind
+	}
+	text, err := s3XML("CompleteMultipartUploadResult", answer)
+	if err != nil {
+		return err
+	}
+	if x.started {
+		text = bytes.TrimPrefix(text, []byte(xml.Header))
+		if err := x.done(http.StatusOK); err != nil {
+			return err
+		}
+		_, err := x.Write(text)
+		return err
+	}
+	x.copyAnswer(done.header)
+	x.setEncryption(keyARN, nil)
+	return x.sendDocument(text)
+}
+
+// location is where the client finds the object.
+func (x *exchange) location() string {
+	scheme := "http"
+	if x.r.TLS != nil {
+		scheme = "https"
+	}
+	path := encodePath(x.key)
+	if bucket, err := x.g.hosts.bucket(x.r.Host); err == nil && bucket == "" {
+		path = x.bucket + "/" + path
+	}
+	return scheme + "://" + x.r.Host + "/" + path
+}
+
+// completedBefore answers a request that was made once more, perhaps because the
+// first answer was lost: if the object is the one of this upload, made of these parts.
+func (x *exchange) completedBefore(ctx context.Context, list *completeList) error {
+	f, err := x.headTables(ctx)
+	if err != nil {
+		return err
+	}
+	if f.opener == nil || !f.opener.Multipart() {
+		return errNoSuchUpload
+	}
+	if err := x.openTable(ctx, f); err != nil {
+		return err
+	}
+	table := f.opener.Table()
+	if table.UploadID != sha256.Sum256([]byte(x.query.Get("uploadId"))) || len(table.Parts) != len(list.Part) {
+		return errNoSuchUpload
+	}
+	for i := range table.Parts {
+		if table.Parts[i].Number != list.Part[i].PartNumber {
+			return errNoSuchUpload
+		}
+	}
+	return x.answerComplete(&completed{ETag: f.resp.Header.Get("Etag"), header: f.resp.Header}, table, f.opener.KeyARN())
+}
+
+// headTables looks at the object, without its content and so without a customer key.
+func (x *exchange) headTables(ctx context.Context) (*found, error) {
+	c := call{method: http.MethodHead, bucket: x.bucket, key: x.key}
+	resp, err := x.g.upstream.do(ctx, c)
+	if isNotFound(err) {
+		return nil, errNoSuchUpload
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	f := &found{bucket: x.bucket, key: x.key, call: c, resp: resp}
+	if f.at, err = extentOf(resp); err != nil {
+		return nil, err
+	}
+	if f.header, err = sealed(resp.Header); err != nil || f.header == "" {
+		return f, err
+	}
+	f.opener, err = x.g.cipher.OpenTables(ctx, x.bucket, x.key, f.header)
+	return f, err
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// hiddenPrefix begins the names of the gateway's own objects, which no client sees:
+// what it knows of running uploads, and the default encryption of the bucket. It
+// sorts after all names in ASCII, so that listings meet it last.
+const hiddenPrefix = "~sidekey/"
+
+func hidden(key string) bool { return strings.HasPrefix(key, hiddenPrefix) }
+
+var errHidden = &s3Error{code: "AccessDenied", status: http.StatusForbidden, message: "Names that begin with " + hiddenPrefix + " belong to the gateway."}
+
+// putHidden stores a small object of the gateway's own.
+func (g *Gateway) putHidden(ctx context.Context, bucket, key string, header http.Header, body []byte) error {
+	if header == nil {
+		header = http.Header{}
+	}
+	c := call{
+		method: http.MethodPut, bucket: bucket, key: key, header: header,
+		body: bytes.NewReader(body), length: int64(len(body)),
+		replay: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}
+	if g.upstream.checksum {
+		header.Set("X-Amz-Checksum-Crc64nvme", crc64Of(body))
+	}
+	resp, err := g.upstream.do(ctx, c)
+	if err != nil {
+		return fmt.Errorf("storing %s: %w", key, err)
+	}
+	drain(resp.Body)
+	return nil
+}
+
+// entry is an object in a listing of hidden objects.
+type entry struct {
+	Key, ETag, VersionID string
+	Size                 int64
+	LastModified         string
+}
+
+// versionsPage is a page of ListObjectVersions.
+type versionsPage struct {
+	IsTruncated         bool
+	NextKeyMarker       string
+	NextVersionIDMarker string `xml:"NextVersionIdMarker"`
+	Version             []objectVersion
+	DeleteMarker        []objectVersion
+}
+
+type objectVersion struct {
+	Key       string
+	VersionID string `xml:"VersionId"`
+}
+
+// listHidden returns the objects under a hidden prefix, in order.
+func (g *Gateway) listHidden(ctx context.Context, bucket, prefix string) ([]entry, error) {
+	var all []entry
+	query := url.Values{"list-type": {"2"}, "prefix": {prefix}, "max-keys": {"1000"}}
+	for {
+		var page struct {
+			IsTruncated           bool
+			NextContinuationToken string
+			Contents              []entry
+		}
+		if err := g.ask(ctx, call{method: http.MethodGet, bucket: bucket, query: query}, &page); err != nil {
+			return nil, fmt.Errorf("listing %s: %w", prefix, err)
+		}
+		for _, e := range page.Contents {
+			if strings.HasPrefix(e.Key, prefix) {
+				all = append(all, e)
+			}
+		}
+		if !page.IsTruncated || page.NextContinuationToken == "" {
+			return all, nil
+		}
+		query.Set("continuation-token", page.NextContinuationToken)
+	}
+}
+
+// maxListing bounds what is read of an upstream's XML: a page has 1000 entries of
+// names of up to 1024 characters, each of which can be an entity of some bytes.
+const maxListing = 8 << 20
+
+// ask sends a call whose answer is XML.
+func (g *Gateway) ask(ctx context.Context, c call, answer any) error {
+	resp, err := g.upstream.do(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer drain(resp.Body)
+	if err := xml.NewDecoder(io.LimitReader(resp.Body, maxListing)).Decode(answer); err != nil {
+		return fmt.Errorf("reading the upstream's answer: %w", err)
+	}
+	return nil
+}
+
+// deleteHidden removes everything under a hidden prefix, all versions of it.
+func (g *Gateway) deleteHidden(ctx context.Context, bucket, prefix string) error {
+	query := url.Values{"versions": {""}, "prefix": {prefix}, "max-keys": {"1000"}}
+	for {
+		var page versionsPage
+		err := g.ask(ctx, call{method: http.MethodGet, bucket: bucket, query: query}, &page)
+		if err != nil {
+			return errors.Join(err, g.deleteUnversioned(ctx, bucket, prefix))
+		}
+		all := slices.DeleteFunc(append(page.Version, page.DeleteMarker...), func(v objectVersion) bool { return !strings.HasPrefix(v.Key, prefix) })
+		if err := g.deleteAll(ctx, bucket, all); err != nil {
+			return err
+		}
+		if !page.IsTruncated || page.NextKeyMarker == "" {
+			return nil
+		}
+		query.Set("key-marker", page.NextKeyMarker)
+		query.Set("version-id-marker", page.NextVersionIDMarker)
+	}
+}
+
+// deleteUnversioned is for stores that have no ListObjectVersions.
+func (g *Gateway) deleteUnversioned(ctx context.Context, bucket, prefix string) error {
+	entries, err := g.listHidden(ctx, bucket, prefix)
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(entries, 1000) {
+		all := make([]objectVersion, len(chunk))
+		for i, e := range chunk {
+			all[i].Key = e.Key
+		}
+		if err := g.deleteAll(ctx, bucket, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteAll deletes up to 1000 hidden objects.
+func (g *Gateway) deleteAll(ctx context.Context, bucket string, all []objectVersion) error {
+	if len(all) == 0 {
+		return nil
+	}
+	var b bytes.Buffer
+	b.WriteString(`<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>`)
+	for _, v := range all {
+		if !hidden(v.Key) {
+			return fmt.Errorf("refusing to delete %q, which is not the gateway's", v.Key)
+		}
+		b.WriteString("<Object><Key>")
+		xml.EscapeText(&b, []byte(v.Key))
+		b.WriteString("</Key>")
+		if v.VersionID != "" {
+			b.WriteString("<VersionId>")
+			xml.EscapeText(&b, []byte(v.VersionID))
+			b.WriteString("</VersionId>")
+		}
+		b.WriteString("</Object>")
+	}
+	b.WriteString("</Delete>")
+	c := call{method: http.MethodPost, bucket: bucket, query: url.Values{"delete": {""}}, header: http.Header{
+		"Content-Type": {"application/xml"},
+	}}
+	c.withDocument(b.Bytes())
+	var answer struct {
+		Error []struct{ Key, Code, Message string }
+	}
+	if err := g.ask(ctx, c, &answer); err != nil {
+		return fmt.Errorf("deleting the gateway's objects: %w", err)
+	}
+	if len(answer.Error) > 0 {
+		return fmt.Errorf("deleting %s: %s: %s", answer.Error[0].Key, answer.Error[0].Code, answer.Error[0].Message)
+	}
+	return nil
+}
