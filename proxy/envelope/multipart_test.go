@@ -104,7 +104,8 @@ func TestCarriedInputKey(t *testing.T) {
 	}
 }
 
-// [O9] [H11]: content under a customer key needs it, and nothing else does.
+// [O9]: content under a customer key needs it, and nothing else does.
+// [H11]: the header commits to that key.
 func TestCustomerKey(t *testing.T) {
 	dataKey, customer := random(32), random(32)
 	with := func(key []byte) func(*envelope.Header) { return func(h *envelope.Header) { h.CustomerKey = key } }
@@ -180,7 +181,10 @@ func multipart(t testing.TB, o *envelope.Object, sizes ...int64) (*envelope.Tabl
 	return table, append(body, tail...), plain
 }
 
-// [M1] [M2] [M4] [M5]: what was sealed in parts opens by its table, in any range.
+// [M1]: what was sealed in parts opens by its table, in any range.
+// [M2]: the table is read back as it was.
+// [M4]: it ends the object.
+// [M5]: a range takes the chunks it touches.
 func TestPartTable(t *testing.T) {
 	dataKey := random(32)
 	h := newHeader(envelope.MultipartSuite)
@@ -294,7 +298,8 @@ func TestImpossibleTables(t *testing.T) {
 	}
 }
 
-// [U1] [U2]: records open for their upload and part only.
+// [U1]: a record may name an object that holds its part.
+// [U2]: records open for their upload and part only.
 func TestPartRecords(t *testing.T) {
 	dataKey := random(32)
 	o := sealHeader(t, newHeader(envelope.MultipartSuite), dataKey)
