@@ -87,6 +87,21 @@ func secretFile(t testing.TB, secret string) string {
 // newStack starts a gateway before the store at endpoint, with a bucket.
 func newStack(t testing.TB, storeEndpoint string, edit ...func(*s3gateway.Config)) *stack {
 	t.Helper()
+	return newStackWith(t, storeEndpoint, func(*proxy.ObjectRule) {}, edit...)
+}
+
+// newForeignStack is a gateway before MinIO, of a bucket with that mode of foreign
+// objects.
+func newForeignStack(t testing.TB, mode string) *stack {
+	t.Helper()
+	s := newStackWith(t, startMinIO(t), func(r *proxy.ObjectRule) { r.Foreign = mode })
+	s.full = true
+	return s
+}
+
+// newStackWith is newStack with a rule of the bucket that rule has changed.
+func newStackWith(t testing.TB, storeEndpoint string, rule func(*proxy.ObjectRule), edit ...func(*s3gateway.Config)) *stack {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s := &stack{kms: keysvctest.Start(t, token), auditDir: filepath.Join(t.TempDir(), "audit")}
 	s.faults = &keysvctest.Faulty{KMS: s.kms.Client()}
@@ -103,6 +118,7 @@ func newStack(t testing.TB, storeEndpoint string, edit ...func(*s3gateway.Config
 	}
 	t.Cleanup(func() { keys.Close() })
 	rules := proxy.Rules{Objects: []proxy.ObjectRule{{Bucket: bucket, KeyID: s.ruleKey}, {Bucket: "other-bucket", KeyID: s.ruleKey}}}
+	rule(&rules.Objects[0])
 	cfg := s3gateway.Config{
 		Listen: "127.0.0.1:0", Region: region, Domains: []string{"s3.test"},
 		Upstream: s3gateway.Upstream{Endpoint: storeEndpoint, Region: region, AccessKeyID: storeID, SecretAccessKeyFile: secretFile(t, storeKey)},
