@@ -60,7 +60,12 @@ func (x *exchange) passOn(ctx context.Context, c call) error {
 
 // document reads a verified body that is no object's content.
 func (x *exchange) document(ctx context.Context, limit int64) ([]byte, error) {
-	src, err := x.newSource(ctx)
+	return x.documentOf(ctx, x.header, limit)
+}
+
+// documentOf reads a body of which header declares the digests.
+func (x *exchange) documentOf(ctx context.Context, header http.Header, limit int64) ([]byte, error) {
+	src, err := x.newSourceOf(ctx, header)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,13 @@ type completePart struct {
 // completeMultipartUpload writes the part table behind the last part and has the
 // store make an object of them.
 func completeMultipartUpload(ctx context.Context, x *exchange) error {
-	text, err := x.document(ctx, maxComplete)
+	// The checksums of this request's headers are those of the object.
+	declared := x.header.Clone()
+	for algorithm := range algorithms {
+		declared.Del(checksumPrefix + algorithm)
+	}
+	declared.Del("X-Amz-Checksum-Type")
+	text, err := x.documentOf(ctx, declared, maxComplete)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,11 @@
 
 package s3gateway
 
-import "io"
+import (
+	"io"
+
+	"github.com/sidekey/sidekey/proxy/envelope"
+)
 
 // RewriteSizes copies a page of a listing with the sizes of the plaintext.
 func RewriteSizes(w io.Writer, r io.Reader) error {
@@ -28,3 +32,6 @@ func ResolveRange(header string, size int64) (off, n int64, ok, ignored bool, up
 	off, n, ok = spec.within(size)
 	return off, n, ok, false, spec.upstreamRange()
 }
+
+// WholeChecksum is wholeChecksum.
+func WholeChecksum(t *envelope.Table) []byte { return wholeChecksum(t) }

@@ -221,6 +221,11 @@ func checkSize(size int64) error {
 
 // newSource reads what the client declares of its content.
 func (x *exchange) newSource(ctx context.Context) (*source, error) {
+	return x.newSourceOf(ctx, x.header)
+}
+
+// newSourceOf goes by other declarations than the request's.
+func (x *exchange) newSourceOf(ctx context.Context, header http.Header) (*source, error) {
 	framed := x.verified.Payload.Framed()
 	if !framed && strings.Contains(strings.ToLower(strings.Join(x.header["Content-Encoding"], ",")), "aws-chunked") {
 		return nil, invalidRequest("Content-Encoding aws-chunked requires a streaming x-amz-content-sha256.")
@@ -228,7 +233,7 @@ func (x *exchange) newSource(ctx context.Context) (*source, error) {
 	if !framed && x.header.Get("X-Amz-Trailer") != "" {
 		return nil, invalidRequest("x-amz-trailer requires a streaming x-amz-content-sha256 with a trailer.")
 	}
-	sums, err := newDigests(x.header)
+	sums, err := newDigests(header)
 	if err != nil {
 		return nil, err
 	}

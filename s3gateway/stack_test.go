@@ -56,6 +56,8 @@ type stack struct {
 	gateway             http.Handler
 	audit               *audit.Log
 	auditDir            string
+	config              s3gateway.Config
+	rules               proxy.Rules
 	full                bool // the store implements conditional requests and the like
 }
 
@@ -133,7 +135,7 @@ func newStackWith(t testing.TB, storeEndpoint string, rule func(*proxy.ObjectRul
 	}
 	server := httptest.NewServer(gateway)
 	t.Cleanup(server.Close)
-	s.endpoint, s.gateway = server.URL, gateway
+	s.endpoint, s.gateway, s.config, s.rules = server.URL, gateway, cfg, rules
 	s.app = client(server.URL, appID, appSecret, withChecksums)
 	s.store = client(storeEndpoint, storeID, storeKey)
 	if _, err := s.app.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
@@ -294,4 +296,30 @@ func (s *stack) lastCodes(t testing.TB) []string {
 		t.Fatalf("reading the record: %d, %v", len(summaries), err)
 	}
 	return summaries[0].Codes
+}
+
+// replica is another gateway before the same store, with the same key service.
+func (s *stack) replica(t testing.TB) *stack {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	records, err := audit.Open(audit.Config{Dir: filepath.Join(t.TempDir(), "audit")}, "sidekey-proxy", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { records.Close() })
+	keys, err := datakey.NewCache(datakey.Config{Lease: lease, MaxAge: time.Minute}, s.kms.Client(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keys.Close() })
+	gateway, err := s3gateway.New(s.config, proxy.NewCipher(s.rules, keys, records), records, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gateway)
+	t.Cleanup(server.Close)
+	other := *s
+	other.endpoint, other.gateway, other.audit = server.URL, gateway, records
+	other.app = client(server.URL, appID, appSecret, withChecksums)
+	return &other
 }
