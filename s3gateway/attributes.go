@@ -91,7 +91,11 @@ func (x *exchange) attributes(ctx context.Context, f *found, asked map[string]bo
 	for name := range asked {
 		switch name {
 		case "ETag":
-			a.ETag = strings.Trim(f.resp.Header.Get("Etag"), `"`)
+			etag, err := x.plainETag(ctx, f)
+			if err != nil {
+				return nil, err
+			}
+			a.ETag = strings.Trim(etag, `"`)
 		case "ObjectSize":
 			a.ObjectSize = &f.size
 		case "StorageClass":

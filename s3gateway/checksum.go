@@ -33,11 +33,13 @@ var notChecksums = []string{"Mode", "Type", "Algorithm"}
 
 // digests are what the client says of its content, checked while it passes.
 type digests struct {
-	md5       hash.Hash // nil if the client gave no Content-MD5
-	wantMD5   []byte
+	md5       hash.Hash // nil if it is not needed
+	wantMD5   []byte    // what the client gave as Content-MD5, nil if nothing
+	ended     bool
 	algorithm string // "" if there is no additional checksum
 	sum       hash.Hash
 	want      string // base64; "" while it is still to come in a trailer
+	keepMD5   bool   // for the ETag
 	own       bool   // the client gave none, and what is computed is kept
 }
 
@@ -129,7 +131,8 @@ func (d *digests) write(p []byte) {
 // check compares once all of the content has passed. The trailer is nil if the
 // body had none.
 func (d *digests) check(trailer http.Header) error {
-	if d.md5 != nil && !slices.Equal(d.md5.Sum(nil), d.wantMD5) {
+	d.ended = true
+	if d.wantMD5 != nil && !slices.Equal(d.md5.Sum(nil), d.wantMD5) {
 		return badDigest("Content-MD5")
 	}
 	if d.sum == nil {
@@ -163,8 +166,41 @@ func (d *digests) known() map[string]string {
 	return map[string]string{strings.ToUpper(d.algorithm): d.want}
 }
 
+// entries are what is stored with an object: the additional checksum, and the MD5
+// where ETags are made of it, as far as they are known.
+func (d *digests) entries() map[string]string {
+	all := d.known()
+	if sum := d.md5Sum(); sum != nil && d.keepMD5 {
+		if all == nil {
+			all = map[string]string{}
+		}
+		all[md5Name] = base64.StdEncoding.EncodeToString(sum)
+	}
+	return all
+}
+
+// md5Sum is the MD5 of the content, as far as it is known; else nil.
+func (d *digests) md5Sum() []byte {
+	switch {
+	case d.wantMD5 != nil:
+		return d.wantMD5
+	case d.md5 != nil && d.ended:
+		return d.md5.Sum(nil)
+	}
+	return nil
+}
+
 // late says that a checksum will be known only once the content has passed.
-func (d *digests) late() bool { return d.algorithm != "" && d.want == "" }
+func (d *digests) late() bool {
+	return d.algorithm != "" && d.want == "" || d.keepMD5 && d.md5Sum() == nil
+}
+
+// computeMD5 has the MD5 computed, and kept.
+func (d *digests) computeMD5() {
+	if d.keepMD5 = true; d.md5 == nil {
+		d.md5 = md5.New()
+	}
+}
 
 // compute has the checksum computed where the client did not give one of its own.
 func (d *digests) compute(algorithm string) {

@@ -107,7 +107,9 @@ func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) 
 				message: "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
 			}
 		}
-		at := slices.IndexFunc(records[wanted.PartNumber], func(p part) bool { return p.ETag == etagSum(wanted.ETag) })
+		at := slices.IndexFunc(records[wanted.PartNumber], func(p part) bool {
+			return p.ETag == etagSum(wanted.ETag) || x.g.md5 && x.partETag(p.MD5, "") == quoted(strings.Trim(wanted.ETag, `"`))
+		})
 		if at < 0 {
 			return nil, nil, invalidPart(wanted.PartNumber)
 		}
@@ -147,6 +149,9 @@ func checkPart(u *upload, wanted *completePart, p *part) error {
 // with what the client says of them.
 func (x *exchange) checkWhole(table *envelope.Table) error {
 	table.Checksum = wholeChecksum(table)
+	if x.g.md5 {
+		table.MD5 = wholeMD5(table)
+	}
 	if kind := x.header.Get("X-Amz-Checksum-Type"); kind != "" && table.Algorithm != "" && !strings.EqualFold(kind, tableChecksums(table).kind) {
 		return invalidRequest("The upload was created using the " + tableChecksums(table).kind + " checksum mode. The complete request must use the same checksum mode.")
 	}
@@ -305,7 +310,7 @@ type completeAnswer struct {
 }
 
 func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN string) error {
-	answer := completeAnswer{Location: x.location(), Bucket: x.bucket, Key: x.key, ETag: quoted(strings.Trim(done.ETag, `"`))}
+	answer := completeAnswer{Location: x.location(), Bucket: x.bucket, Key: x.key, ETag: tableETag(table, quoted(strings.Trim(done.ETag, `"`)))}
 	sums := tableChecksums(table)
 	for algorithm, value := range sums.values {
 		*answer.of(algorithm), answer.ChecksumType = value, sums.kind
@@ -323,6 +328,7 @@ func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN
 		return err
 	}
 	x.copyAnswer(done.header)
+	x.w.Header().Del("Etag")
 	x.setEncryption(keyARN, nil)
 	return x.sendDocument(text)
 }

@@ -29,6 +29,13 @@ type Config struct {
 	// is in. Empty accepts any region and passes on what the upstream says.
 	Region string `yaml:"region"`
 
+	// ETag is what clients see as ETags: store, the default, those of the store,
+	// which are opaque as those of S3 with SSE-KMS are; or md5, the MD5 of the
+	// plaintext, for clients that insist. md5 costs an MD5 of all content, a request
+	// more to read or look at objects above 64 KiB, and in listings one or two requests
+	// for each object that was not listed lately.
+	ETag string `yaml:"etag"`
+
 	// Upstream is the store that receives the ciphertext.
 	Upstream Upstream `yaml:"upstream"`
 
@@ -88,6 +95,9 @@ func (c *Config) Validate() error {
 		if domain == "" || strings.ContainsAny(domain, "/: ") {
 			return fmt.Errorf("s3.domains[%d]: want a host name without port", i)
 		}
+	}
+	if c.ETag != "" && c.ETag != etagStore && c.ETag != etagMD5 {
+		return fmt.Errorf("s3.etag: want %s or %s", etagStore, etagMD5)
 	}
 	if err := c.Upstream.validate(); err != nil {
 		return err

@@ -89,7 +89,11 @@ func (x *exchange) openSource(ctx context.Context, method, byteRange string) (co
 	if err != nil {
 		return s, nil, err
 	}
-	if err := x.sourceConditions(f.resp.Header); err != nil {
+	etag, err := x.plainETag(ctx, f)
+	if err == nil {
+		err = x.sourceConditions(f.resp.Header, etag)
+	}
+	if err != nil {
 		f.close()
 		return s, nil, err
 	}
@@ -115,9 +119,9 @@ func (x *exchange) sourceMissing(ctx context.Context, c call) error {
 
 // sourceConditions evaluates x-amz-copy-source-if-*: an ETag that matches makes up for
 // a time that does not, and the other way round, as S3 documents for CopyObject.
-func (x *exchange) sourceConditions(source http.Header) error {
+func (x *exchange) sourceConditions(source http.Header, etag string) error {
 	condition := func(name string) string { return x.header.Get("X-Amz-Copy-Source-If-" + name) }
-	etag := strings.Trim(source.Get("Etag"), `"`)
+	etag = strings.Trim(etag, `"`)
 	modified, err := http.ParseTime(source.Get("Last-Modified"))
 	after := func(name string) (asked, newer bool) {
 		at, parseErr := http.ParseTime(condition(name))
@@ -324,6 +328,13 @@ func (x *exchange) askCopy(ctx context.Context, c call, result *copyResult) (htt
 
 func (x *exchange) answerCopy(ctx context.Context, f *found, keyARN string, result *copyResult) error {
 	answer := copyResult{LastModified: result.LastModified, ETag: quoted(strings.Trim(result.ETag, `"`))}
+	if x.g.md5 {
+		var err error
+		if answer.ETag, err = x.copiedETag(ctx, f, answer.ETag); err != nil {
+			return err
+		}
+	}
+	x.w.Header().Del("Etag")
 	if f.opener != nil && !f.opener.LateChecksums() {
 		sums, err := x.checksumsOf(ctx, f)
 		if err != nil {
@@ -334,6 +345,16 @@ func (x *exchange) answerCopy(ctx context.Context, f *found, keyARN string, resu
 		}
 	}
 	return x.sendCopy(keyARN, nil, answer)
+}
+
+// copiedETag is that of a copy whose body is the source's: the source's if it is one of
+// the plaintext.
+func (x *exchange) copiedETag(ctx context.Context, f *found, stored string) (string, error) {
+	etag, err := x.plainETag(ctx, f)
+	if err != nil || etag == quoted(f.resp.Header.Get("Etag")) {
+		return stored, err
+	}
+	return etag, nil
 }
 
 func (x *exchange) sendCopy(keyARN string, customer *customerKey, answer copyResult) error {
@@ -458,7 +479,7 @@ func (x *exchange) copyAnew(ctx context.Context, source copySource, f *found, ss
 	drain(resp.Body)
 	x.copyAnswer(resp.Header)
 	x.w.Header().Del("Etag")
-	answer := copyResult{LastModified: time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), ETag: quoted(resp.Header.Get("Etag"))}
+	answer := copyResult{LastModified: time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), ETag: x.putETag(src, resp.Header.Get("Etag"))}
 	for algorithm, value := range src.digests.known() {
 		*answer.of(algorithm), answer.ChecksumType = value, fullObject
 	}

@@ -157,15 +157,17 @@ func TestCopyConditions(t *testing.T) {
 		edit func(*s3.CopyObjectInput)
 		fine bool
 	}{
-		"match":              {func(in *s3.CopyObjectInput) { in.CopySourceIfMatch = etag }, true},
-		"no match":           {func(in *s3.CopyObjectInput) { in.CopySourceIfMatch = aws.String(`"x"`) }, false},
-		"none match":         {func(in *s3.CopyObjectInput) { in.CopySourceIfNoneMatch = aws.String(`"x"`) }, true},
-		"not none match":     {func(in *s3.CopyObjectInput) { in.CopySourceIfNoneMatch = etag }, false},
-		"modified since":     {func(in *s3.CopyObjectInput) { in.CopySourceIfModifiedSince = &past }, true},
-		"not modified since": {func(in *s3.CopyObjectInput) { in.CopySourceIfModifiedSince = aws.Time(time.Now().Add(-time.Second).Add(2 * time.Second)) }, false},
-		"unmodified since":   {func(in *s3.CopyObjectInput) { in.CopySourceIfUnmodifiedSince = &future }, true},
-		"changed since":      {func(in *s3.CopyObjectInput) { in.CopySourceIfUnmodifiedSince = &past }, false},
-		"both":               {func(in *s3.CopyObjectInput) { in.CopySourceIfMatch, in.CopySourceIfUnmodifiedSince = etag, &past }, true},
+		"match":          {func(in *s3.CopyObjectInput) { in.CopySourceIfMatch = etag }, true},
+		"no match":       {func(in *s3.CopyObjectInput) { in.CopySourceIfMatch = aws.String(`"x"`) }, false},
+		"none match":     {func(in *s3.CopyObjectInput) { in.CopySourceIfNoneMatch = aws.String(`"x"`) }, true},
+		"not none match": {func(in *s3.CopyObjectInput) { in.CopySourceIfNoneMatch = etag }, false},
+		"modified since": {func(in *s3.CopyObjectInput) { in.CopySourceIfModifiedSince = &past }, true},
+		"not modified since": {func(in *s3.CopyObjectInput) {
+			in.CopySourceIfModifiedSince = aws.Time(time.Now().Add(-time.Second).Add(2 * time.Second))
+		}, false},
+		"unmodified since": {func(in *s3.CopyObjectInput) { in.CopySourceIfUnmodifiedSince = &future }, true},
+		"changed since":    {func(in *s3.CopyObjectInput) { in.CopySourceIfUnmodifiedSince = &past }, false},
+		"both":             {func(in *s3.CopyObjectInput) { in.CopySourceIfMatch, in.CopySourceIfUnmodifiedSince = etag, &past }, true},
 	} {
 		_, err := s.app.CopyObject(t.Context(), copying("a", "b", c.edit))
 		if c.fine && err != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/envelope"
 )
 
 // Prefixes of the headers of SSE-C: for the object, and for the source of a copy.
@@ -71,10 +72,14 @@ func (x *exchange) customerKey(prefix string) (*customerKey, error) {
 }
 
 // customerError says what is wrong with the customer key that was given, or not.
-func customerError(err error, given *customerKey) error {
-	switch {
-	case !errors.Is(err, proxy.ErrCustomerKey):
+func customerError(err error, given *customerKey, header string) error {
+	if !errors.Is(err, proxy.ErrCustomerKey) {
 		return err
+	}
+	h, parseErr := envelope.ParseHeader(header)
+	switch {
+	case parseErr == nil && !h.HasCustomerKey:
+		return errCustomerKeyUnasked
 	case given == nil:
 		return errCustomerKeyMissing
 	}

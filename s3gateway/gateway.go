@@ -55,6 +55,7 @@ type Gateway struct {
 	upstream *upstream
 	verifier *sigv4.Verifier
 	clients  map[string]client // by access key ID
+	md5      bool              // ETags are those of the plaintext
 	tables   *tables
 	defaults *defaults
 	uploads  *lru.Cache[string, string] // headers of running uploads, by bucket and ID
@@ -75,7 +76,7 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 	g := &Gateway{
 		cipher: cipher, audit: al, log: log,
 		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
-		clients: make(map[string]client, len(cfg.Clients)),
+		clients: make(map[string]client, len(cfg.Clients)), md5: cfg.ETag == etagMD5,
 	}
 	if err := g.makeCaches(); err != nil {
 		return nil, err
@@ -114,20 +115,21 @@ func (g *Gateway) makeCaches() (err error) {
 
 // exchange is one request and its answer.
 type exchange struct {
-	g        *Gateway
-	w        http.ResponseWriter
-	r        *http.Request
-	id       string
-	op       *audit.Op
-	verified *sigv4.Verified
-	name     string // of the operation
-	bucket   string
-	key      string
-	header   http.Header // of the request, with x-amz-* that a presigned URL holds in its query
-	query    url.Values  // without those
-	started  bool        // the status line is out
-	late     bool        // and the answer, of XML, is still to say whether it is a success
-	status   int
+	g         *Gateway
+	w         http.ResponseWriter
+	r         *http.Request
+	id        string
+	op        *audit.Op
+	verified  *sigv4.Verified
+	name      string // of the operation
+	bucket    string
+	key       string
+	header    http.Header // of the request, with x-amz-* that a presigned URL holds in its query
+	query     url.Values  // without those
+	shownETag string      // of the object as the client named it in a condition that holds
+	started   bool        // the status line is out
+	late      bool        // and the answer, of XML, is still to say whether it is a success
+	status    int
 }
 
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -164,6 +166,11 @@ func (x *exchange) serve() error {
 	}
 	if err := checkRequest(x, op); err != nil {
 		return err
+	}
+	if op.conditional {
+		if err := x.translateConditions(ctx); err != nil {
+			return err
+		}
 	}
 	if op.mutates {
 		if err := x.op.Durable(ctx); err != nil {

@@ -88,7 +88,8 @@ type found struct {
 	opener      *proxy.ObjectOpener // nil for a foreign object
 	foreign     *foreignObject      // nil for a sealed one
 	keyARN      string
-	size        int64 // of the plaintext
+	entries     map[string]string // of the footer, once it was read
+	size        int64             // of the plaintext
 }
 
 func (f *found) close() { f.resp.Body.Close() }
@@ -121,7 +122,7 @@ func (x *exchange) open(ctx context.Context, f *found, customer *customerKey) (e
 		return x.openForeign(ctx, f)
 	}
 	if f.opener, err = x.g.cipher.OpenObject(ctx, f.bucket, f.key, f.header, customer.bytes()); err != nil {
-		return customerError(err, customer)
+		return customerError(err, customer, f.header)
 	}
 	f.size, err = f.opener.PlainSize(f.at.total)
 	return err
@@ -252,7 +253,7 @@ func (x *exchange) describe(ctx context.Context, f *found, want wanted) error {
 	x.copyAnswer(f.resp.Header)
 	x.setObject(f.opener.KeyARN(), want.customer)
 	x.op.Set(audit.KeyARN.String(f.opener.KeyARN()))
-	return nil
+	return x.showETag(ctx, f)
 }
 
 func contentRange(off, n, size int64) string {
@@ -379,6 +380,9 @@ func (x *exchange) ifRange(header http.Header) bool {
 func (x *exchange) notModified(resp *http.Response) error {
 	x.copyAnswer(resp.Header)
 	x.w.Header().Del("Content-Type")
+	if x.shownETag != "" {
+		x.w.Header().Set("Etag", x.shownETag)
+	}
 	if err := x.done(http.StatusNotModified); err != nil {
 		return err
 	}

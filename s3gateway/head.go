@@ -51,15 +51,18 @@ func headObject(ctx context.Context, x *exchange) error {
 		}
 		sums.set(x.w.Header())
 	}
-	return x.sendHead(f, want, status, n)
+	return x.sendHead(ctx, f, want, status, n)
 }
 
 // sendHead ends the answer to a HEAD.
-func (x *exchange) sendHead(f *found, want wanted, status int, n int64) error {
+func (x *exchange) sendHead(ctx context.Context, f *found, want wanted, status int, n int64) error {
 	x.copyAnswer(f.resp.Header)
 	if f.foreign == nil {
 		x.setObject(f.keyARN, want.customer)
 		x.op.Set(audit.KeyARN.String(f.keyARN))
+	}
+	if err := x.showETag(ctx, f); err != nil {
+		return err
 	}
 	x.w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 	if err := x.done(status); err != nil {
@@ -119,7 +122,7 @@ func (x *exchange) headPart(ctx context.Context, f *found, want wanted) error {
 		status = http.StatusPartialContent
 		x.w.Header().Set("Content-Range", contentRange(off, n, f.size))
 	}
-	return x.sendHead(f, want, status, n)
+	return x.sendHead(ctx, f, want, status, n)
 }
 
 // getPart answers with one part, of which the position is in the part table.

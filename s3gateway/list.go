@@ -68,7 +68,7 @@ func (x *exchange) sizePage(ctx context.Context, page *listingPage) error {
 		if item.hidden || item.size == (span{}) {
 			continue
 		}
-		if !x.mixed(item) {
+		if !x.g.md5 && !x.mixed(item) {
 			item.plainSize()
 			continue
 		}

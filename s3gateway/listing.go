@@ -38,6 +38,8 @@ type listingItem struct {
 	block     span // the whole element
 	key       string
 	etag      string
+	etagText  span   // of it
+	newETag   string // "" to leave it
 	versionID string
 	size      span // of its text; zero if there is none
 	sizeText  string
@@ -107,7 +109,7 @@ func (p *listingPage) element(path []string, content span, end int) {
 		case "Key", "Prefix":
 			item.key = unescape(text)
 		case "ETag":
-			item.etag = unescape(text)
+			item.etag, item.etagText = unescape(text), content
 		case "VersionId":
 			item.versionID = unescape(text)
 		case "Size":
@@ -231,8 +233,8 @@ func (p *listingPage) render() []byte {
 		switch {
 		case item.hidden:
 			replace(item.block, "")
-		case item.newSize != "":
-			replace(item.size, item.newSize)
+		default:
+			item.replace(replace)
 		}
 	}
 	if !counted && count.to > 0 {
@@ -240,6 +242,24 @@ func (p *listingPage) render() []byte {
 	}
 	out.Write(p.text[at:])
 	return out.Bytes()
+}
+
+// replace replaces what has changed of an item, in the order in which it stands there.
+func (i *listingItem) replace(replace func(span, string)) {
+	size := func() {
+		if i.newSize != "" {
+			replace(i.size, i.newSize)
+		}
+	}
+	if i.size.from < i.etagText.from {
+		size()
+	}
+	if i.newETag != "" {
+		replace(i.etagText, html.EscapeString(i.newETag))
+	}
+	if i.size.from >= i.etagText.from {
+		size()
+	}
 }
 
 // keyCount is the number of keys without the hidden ones.

@@ -173,6 +173,9 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 	if err := u.declare(src.digests); err != nil {
 		return "", err
 	}
+	if x.g.md5 {
+		src.digests.computeMD5()
+	}
 	sealer, err := u.opener.Part(number)
 	if err != nil {
 		return "", err
@@ -193,8 +196,10 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 		return "", err
 	}
 	drain(resp.Body)
-	etag = quoted(resp.Header.Get("Etag"))
-	r.ETag = etagSum(etag)
+	r.ETag, etag = etagSum(resp.Header.Get("Etag")), x.putETag(src, resp.Header.Get("Etag"))
+	if x.g.md5 {
+		r.MD5 = src.digests.md5Sum()
+	}
 	if u.algorithm != "" {
 		if r.Checksum, err = base64.StdEncoding.DecodeString(src.digests.known()[u.algorithm]); err != nil {
 			return "", fmt.Errorf("reading a part's checksum: %w", err)
@@ -367,6 +372,7 @@ func (x *exchange) currentParts(ctx context.Context, u *upload, answer *listedPa
 			if len(p.Held) > 0 {
 				listed.ETag, listed.LastModified = quoted(strings.Trim(p.heldETag, `"`)), p.heldModified
 			}
+			listed.ETag = x.partETag(p.MD5, listed.ETag)
 			listed.set(u.algorithm, p.Checksum)
 			parts = append(parts, listed)
 		}

@@ -19,11 +19,12 @@ const (
 
 // operation is one operation of S3. Without serve it is refused by name.
 type operation struct {
-	name    string
-	serve   func(context.Context, *exchange) error
-	query   []string // parameters besides the one that selects the operation
-	headers []string // x-amz-* headers besides those common to all; "x-" at the end is a prefix
-	mutates bool     // the intent must be on disk before the upstream is asked
+	name        string
+	serve       func(context.Context, *exchange) error
+	query       []string // parameters besides the one that selects the operation
+	headers     []string // x-amz-* headers besides those common to all; "x-" at the end is a prefix
+	conditional bool     // If-Match and the like name the object's ETag
+	mutates     bool     // the intent must be on disk before the upstream is asked
 }
 
 // route selects an operation: the level, the method, and the sub-resource
@@ -125,10 +126,10 @@ var operations = map[route]operation{
 	{bucketLevel, "DELETE", "tagging"}:        {name: "DeleteBucketTagging"},
 	{bucketLevel, "DELETE", "website"}:        {name: "DeleteBucketWebsite"},
 
-	{objectLevel, "PUT", ""}:    {name: "PutObject", serve: putObject, headers: putHeaders},
-	{objectLevel, "GET", ""}:    {name: "GetObject", serve: getObject, query: objectReadQuery, headers: customerHeaders},
-	{objectLevel, "HEAD", ""}:   {name: "HeadObject", serve: headObject, query: objectReadQuery, headers: customerHeaders},
-	{objectLevel, "DELETE", ""}: {name: "DeleteObject", serve: forward, query: version, headers: deleteHeaders, mutates: true},
+	{objectLevel, "PUT", ""}:    {name: "PutObject", serve: putObject, headers: putHeaders, conditional: true},
+	{objectLevel, "GET", ""}:    {name: "GetObject", serve: getObject, query: objectReadQuery, headers: customerHeaders, conditional: true},
+	{objectLevel, "HEAD", ""}:   {name: "HeadObject", serve: headObject, query: objectReadQuery, headers: customerHeaders, conditional: true},
+	{objectLevel, "DELETE", ""}: {name: "DeleteObject", serve: forward, query: version, headers: deleteHeaders, mutates: true, conditional: true},
 
 	{objectLevel, "GET", "acl"}:        {name: "GetObjectAcl", serve: forward, query: version},
 	{objectLevel, "GET", "legal-hold"}: {name: "GetObjectLegalHold", serve: forward, query: version},
@@ -146,7 +147,7 @@ var operations = map[route]operation{
 	{objectLevel, "PUT", "append"}:       {name: "AppendObject"},
 	{objectLevel, "PUT", "renameObject"}: {name: "RenameObject"},
 	{objectLevel, "POST", "uploads"}:     {name: "CreateMultipartUpload", serve: createMultipartUpload, headers: putHeaders, mutates: true},
-	{objectLevel, "POST", "uploadId"}:    {name: "CompleteMultipartUpload", serve: completeMultipartUpload, headers: append([]string{"x-amz-mp-object-size"}, slices.Concat(bodyHeaders, customerHeaders)...), mutates: true},
+	{objectLevel, "POST", "uploadId"}:    {name: "CompleteMultipartUpload", serve: completeMultipartUpload, headers: append([]string{"x-amz-mp-object-size"}, slices.Concat(bodyHeaders, customerHeaders)...), mutates: true, conditional: true},
 	{objectLevel, "POST", "select"}:      {name: "SelectObjectContent"},
 	{objectLevel, "POST", "restore"}:     {name: "RestoreObject"},
 	{objectLevel, "POST", "append"}:      {name: "AppendObject"},
@@ -190,7 +191,7 @@ func recognise(x *exchange) (operation, bool) {
 	if x.header.Get("X-Amz-Copy-Source") != "" {
 		switch op.name {
 		case "PutObject":
-			return operation{name: "CopyObject", serve: copyObject, headers: copyRequestHeaders, mutates: true}, true
+			return operation{name: "CopyObject", serve: copyObject, headers: copyRequestHeaders, mutates: true, conditional: true}, true
 		case "UploadPart":
 			return operation{name: "UploadPartCopy", serve: uploadPartCopy, query: []string{"partNumber"}, headers: copyRequestHeaders, mutates: true}, true
 		}

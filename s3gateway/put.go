@@ -129,18 +129,29 @@ func (x *exchange) store(ctx context.Context, src *source, sse encryption, heade
 		return nil, "", err
 	}
 	x.op.Set(audit.Bytes.Int64(size))
+	if x.g.md5 {
+		src.digests.computeMD5()
+	}
 	object := proxy.Object{
 		Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, EncryptionContext: sse.context, Size: size, CustomerKey: sse.customer.bytes(),
 	}
 	c := call{method: http.MethodPut, bucket: x.bucket, key: x.key, header: header, length: proxy.SealedSize(size)}
 	resp, err = x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) {
-		object.Checksums, object.LateChecksums = src.digests.known(), src.digests.late()
+		object.Checksums, object.LateChecksums = src.digests.entries(), src.digests.late()
+		if object.LateChecksums {
+			object.Checksums = nil // all of them come in the footer
+		}
 		sealer, err := x.g.cipher.SealObject(ctx, object)
 		if err != nil {
 			return nil, err
 		}
 		header[sealedHeader], keyARN = []string{sealer.Header()}, sealer.KeyARN()
-		return sealer.Reader(content, src.digests.known), nil
+		return sealer.Reader(content, func() map[string]string {
+			if object.LateChecksums {
+				return src.digests.entries()
+			}
+			return nil
+		}), nil
 	})
 	return resp, keyARN, err
 }
@@ -275,6 +286,7 @@ func (x *exchange) answerPut(resp *http.Response, keyARN string, customer *custo
 	x.copyAnswer(resp.Header)
 	header := x.w.Header()
 	header.Del("Content-Type")
+	header.Set("Etag", x.putETag(src, resp.Header.Get("Etag")))
 	objectChecksums(src.digests.known()).set(header)
 	x.setEncryption(keyARN, customer)
 	header.Set("Content-Length", "0")

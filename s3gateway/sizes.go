@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
@@ -15,13 +16,20 @@ import (
 )
 
 // sizes remembers the sizes of objects in buckets where some are sealed and some are
-// not. What stands in a listing does not tell them apart.
-type sizes struct{ cache *lru.Cache[sizeKey, int64] }
+// not, and the ETags of objects where they are MD5s. What stands in a listing does not
+// tell either.
+type sizes struct{ cache *lru.Cache[sizeKey, looked] }
+
+// looked is what was found out about an object.
+type looked struct {
+	size int64
+	etag string // with quotation marks
+}
 
 type sizeKey struct{ bucket, key, version, etag, stored string }
 
 func newSizes() (*sizes, error) {
-	cache, err := lru.New[sizeKey, int64](16384)
+	cache, err := lru.New[sizeKey, looked](16384)
 	return &sizes{cache: cache}, err
 }
 
@@ -34,15 +42,15 @@ func (s *sizes) fill(ctx context.Context, x *exchange, items []*listingItem) err
 	group.SetLimit(lookers)
 	for _, item := range items {
 		key := sizeKey{x.bucket, item.key, item.versionID, item.etag, item.sizeText}
-		if size, ok := s.cache.Get(key); ok {
-			item.newSize = strconv.FormatInt(size, 10)
+		if l, ok := s.cache.Get(key); ok {
+			item.learn(l)
 			continue
 		}
 		group.Go(func() error {
-			size, ok, err := x.lookAt(ctx, item)
+			l, ok, err := x.lookAt(ctx, item)
 			if ok {
-				s.cache.Add(key, size)
-				item.newSize = strconv.FormatInt(size, 10)
+				s.cache.Add(key, l)
+				item.learn(l)
 			}
 			return err
 		})
@@ -50,26 +58,42 @@ func (s *sizes) fill(ctx context.Context, x *exchange, items []*listingItem) err
 	return group.Wait()
 }
 
-// lookAt finds out the size of one object. One that is gone, or cannot be looked at,
-// keeps the size it is listed with.
-func (x *exchange) lookAt(ctx context.Context, item *listingItem) (size int64, ok bool, err error) {
-	c := call{method: http.MethodHead, bucket: x.bucket, key: item.key}
+// learn takes what was found out over into the listing.
+func (i *listingItem) learn(l looked) {
+	i.newSize = strconv.FormatInt(l.size, 10)
+	if l.etag != quoted(strings.Trim(i.etag, `"`)) {
+		i.newETag = l.etag
+	}
+}
+
+// lookAt finds out the size and the ETag of one object. One that is gone, or cannot be
+// looked at, keeps those it is listed with.
+func (x *exchange) lookAt(ctx context.Context, item *listingItem) (l looked, ok bool, err error) {
+	c := call{method: http.MethodHead, bucket: x.bucket, key: item.key, query: url.Values{}}
 	if item.versionID != "" {
-		c.query = url.Values{"versionId": {item.versionID}}
+		c.query.Set("versionId", item.versionID)
 	}
 	resp, err := x.g.upstream.do(ctx, c)
 	if err != nil {
-		return 0, false, ctx.Err()
+		return l, false, ctx.Err()
 	}
 	defer resp.Body.Close()
-	text, err := sealed(resp.Header)
-	if err != nil || text == "" {
-		return resp.ContentLength, err == nil, nil
+	f := &found{bucket: x.bucket, key: item.key, call: c, resp: resp}
+	l.etag = quoted(resp.Header.Get("Etag"))
+	if f.header, err = sealed(resp.Header); err != nil || f.header == "" {
+		l.size = resp.ContentLength
+		return l, err == nil, nil
 	}
-	header, err := envelope.ParseHeader(text)
+	header, err := envelope.ParseHeader(f.header)
 	if err != nil {
-		return 0, false, nil
+		return l, false, nil
 	}
-	size, err = header.Suite.PlainSize(resp.ContentLength)
-	return size, err == nil, nil
+	if l.size, err = header.Suite.PlainSize(resp.ContentLength); err != nil {
+		return l, false, nil
+	}
+	f.at = extent{end: resp.ContentLength, total: resp.ContentLength}
+	if x.g.md5 && !header.HasCustomerKey {
+		l.etag, err = x.plainETag(ctx, f)
+	}
+	return l, err == nil, err
 }

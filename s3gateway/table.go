@@ -86,17 +86,24 @@ func (x *exchange) checksumsOf(ctx context.Context, f *found) (checksums, error)
 		}
 		return tableChecksums(f.opener.Table()), nil
 	}
+	entries, err := x.entriesOf(ctx, f)
+	return objectChecksums(entries), err
+}
+
+// entriesOf returns what was kept with an object that is one message, from its header
+// or its footer.
+func (x *exchange) entriesOf(ctx context.Context, f *found) (map[string]string, error) {
 	if !f.opener.LateChecksums() {
-		return objectChecksums(f.opener.Checksums()), nil
+		return f.opener.Checksums(), nil
+	}
+	if f.entries != nil {
+		return f.entries, nil
 	}
 	off, n := f.opener.Footer(f.size)
 	sealed, err := x.piece(ctx, f, off, n)
 	if err != nil {
-		return checksums{}, err
+		return nil, err
 	}
-	late, err := f.opener.ReadFooter(bytes.NewReader(sealed), f.size)
-	if err != nil {
-		return checksums{}, err
-	}
-	return objectChecksums(late), nil
+	f.entries, err = f.opener.ReadFooter(bytes.NewReader(sealed), f.size)
+	return f.entries, err
 }

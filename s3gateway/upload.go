@@ -59,10 +59,10 @@ func isNotFound(err error) bool {
 // upload finds a running upload of the object that the request names, to seal parts
 // of it.
 func (x *exchange) upload(ctx context.Context, customer *customerKey) (*upload, error) {
-	u, err := x.findUpload(ctx, func(header string) (*proxy.ObjectOpener, error) {
-		return x.g.cipher.OpenObject(ctx, x.bucket, x.key, header, customer.bytes())
+	return x.findUpload(ctx, func(header string) (*proxy.ObjectOpener, error) {
+		opener, err := x.g.cipher.OpenObject(ctx, x.bucket, x.key, header, customer.bytes())
+		return opener, customerError(err, customer, header)
 	})
-	return u, customerError(err, customer)
 }
 
 // uploadTables finds a running upload, to list and to complete it.
