@@ -5,7 +5,6 @@ package s3gateway
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -360,7 +359,7 @@ func (x *exchange) completedBefore(ctx context.Context, list *completeList) erro
 		return err
 	}
 	table := f.opener.Table()
-	if table.UploadID != sha256.Sum256([]byte(x.query.Get("uploadId"))) || len(table.Parts) != len(list.Part) {
+	if table.UploadID != sumOf(x.query.Get("uploadId")) || len(table.Parts) != len(list.Part) {
 		return errNoSuchUpload
 	}
 	for i := range table.Parts {

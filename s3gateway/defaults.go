@@ -93,7 +93,8 @@ const maxDefault = 8 << 10
 func (g *Gateway) readDefault(ctx context.Context, bucket string) (bucketDefault, error) {
 	resp, err := g.upstream.do(ctx, call{method: http.MethodGet, bucket: bucket, key: defaultsKey})
 	var e *s3Error
-	if errors.As(err, &e) && e.status == http.StatusNotFound {
+	if errors.As(err, &e) && (e.status == http.StatusNotFound || e.status == http.StatusForbidden) {
+		// S3 says Forbidden of what is not there to who may not list the bucket.
 		return bucketDefault{}, nil
 	}
 	if err != nil {

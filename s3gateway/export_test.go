@@ -3,7 +3,10 @@
 package s3gateway
 
 import (
+	"context"
 	"io"
+	"net/http"
+	"time"
 
 	"github.com/sidekey/sidekey/proxy/envelope"
 )
@@ -31,6 +34,11 @@ func ResolveRange(header string, size int64) (off, n int64, ok, ignored bool, up
 	}
 	off, n, ok = spec.within(size)
 	return off, n, ok, false, spec.upstreamRange()
+}
+
+// Sweep is sweep, of a gateway that is an http.Handler.
+func Sweep(ctx context.Context, gateway http.Handler, bucket string, before time.Time) error {
+	return gateway.(*Gateway).sweep(ctx, bucket, before)
 }
 
 // WholeChecksum is wholeChecksum.

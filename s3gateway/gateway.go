@@ -60,6 +60,7 @@ type Gateway struct {
 	defaults *defaults
 	uploads  *lru.Cache[string, string] // headers of running uploads, by bucket and ID
 	sizes    *sizes
+	swept    *lru.Cache[string, time.Time] // buckets, and when they were last swept
 }
 
 type client struct{ name, secret string }
@@ -107,6 +108,9 @@ func (g *Gateway) makeCaches() (err error) {
 		return err
 	}
 	if g.sizes, err = newSizes(); err != nil {
+		return err
+	}
+	if g.swept, err = lru.New[string, time.Time](4096); err != nil {
 		return err
 	}
 	g.uploads, err = lru.New[string, string](4096)

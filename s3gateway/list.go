@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // list passes a page of a listing on, with the sizes of the plaintext and without
@@ -94,7 +95,11 @@ func (p *listingPage) next() url.Values {
 		"NextContinuationToken": "continuation-token", "NextMarker": "marker",
 		"NextKeyMarker": "key-marker", "NextVersionIdMarker": "version-id-marker",
 	} {
-		if value := p.value(element); value != "" {
+		value := p.value(element)
+		if decoded, err := url.QueryUnescape(value); err == nil && p.url && strings.HasSuffix(element, "Marker") && element != "NextVersionIdMarker" {
+			value = decoded
+		}
+		if value != "" {
 			next.Set(parameter, value)
 		}
 	}

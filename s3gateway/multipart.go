@@ -5,7 +5,6 @@ package s3gateway
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -114,10 +113,12 @@ func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.
 	if id, err = x.createUpstream(ctx, sealer.Header(), header); err != nil {
 		return "", "", err
 	}
-	u := &upload{id: id, sum: sha256.Sum256([]byte(id)), header: sealer.Header()}
-	if err := x.g.putHidden(ctx, x.bucket, u.prefix()+"upload", http.Header{sealedHeader: {u.header}}, nil); err != nil {
+	u := &upload{id: id, sum: sumOf(id), header: sealer.Header()}
+	if err := x.g.putHidden(ctx, x.bucket, u.prefix()+"upload", http.Header{sealedHeader: {u.header}}, []byte(id+"\n"+x.key)); err != nil {
+		x.abortUpstream(context.WithoutCancel(ctx), id)
 		return "", "", err
 	}
+	x.g.sweepLater(ctx, x.bucket)
 	x.g.uploads.Add(x.bucket+"/"+id, u.header)
 	return id, sealer.KeyARN(), nil
 }
@@ -225,7 +226,7 @@ func (u *upload) declare(d *digests) error {
 func abortMultipartUpload(ctx context.Context, x *exchange) error {
 	id := x.query.Get("uploadId")
 	x.op.Set(audit.S3UploadID.String(id))
-	u := &upload{id: id, sum: sha256.Sum256([]byte(id))}
+	u := &upload{id: id, sum: sumOf(id)}
 	c := call{method: http.MethodDelete, bucket: x.bucket, key: x.key, query: u.query(0), header: http.Header{}}
 	copyHeaders(c.header, x.header, ownerHeaders)
 	resp, err := x.g.upstream.do(ctx, c)

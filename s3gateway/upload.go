@@ -22,7 +22,8 @@ import (
 // upload is a multipart upload that runs. What the gateway has to know of it lies in
 // hidden objects of the same bucket, so that any replica serves any call of it:
 //
-//	~sidekey/uploads/ID/upload          metadata: the object's header
+//	~sidekey/uploads/ID/upload          metadata: the object's header; the store's
+//	                                    upload ID, a line end, and the object's name
 //	~sidekey/uploads/ID/NNNNN-RECORD    empty; a part, sealed in its name
 //	~sidekey/uploads/ID/held-NAME       the content of a part that is held back
 //
@@ -41,6 +42,8 @@ type upload struct {
 }
 
 const uploadsPrefix = hiddenPrefix + "uploads/"
+
+func sumOf(id string) [32]byte { return sha256.Sum256([]byte(id)) }
 
 func uploadPrefix(sum [32]byte) string { return uploadsPrefix + hex.EncodeToString(sum[:16]) + "/" }
 
@@ -78,7 +81,7 @@ func (x *exchange) findUpload(ctx context.Context, open func(header string) (*pr
 		return nil, errNoSuchUpload
 	}
 	x.op.Set(audit.S3UploadID.String(id))
-	u := &upload{id: id, sum: sha256.Sum256([]byte(id))}
+	u := &upload{id: id, sum: sumOf(id)}
 	cacheKey := x.bucket + "/" + id
 	u.header, _ = x.g.uploads.Get(cacheKey)
 	if u.header == "" {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package s3gateway_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/sidekey/sidekey/s3gateway"
+)
+
+// hiddenKeys are the gateway's own objects that the store has.
+func (s *stack) hiddenKeys(t testing.TB) []string {
+	t.Helper()
+	out, err := s.store.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(bucket), Prefix: aws.String("~sidekey/")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, object := range out.Contents {
+		keys = append(keys, *object.Key)
+	}
+	return keys
+}
+
+// TestHiddenObjects are in no listing, and cannot be named.
+func TestHiddenObjects(t *testing.T) {
+	s := newMinIOStack(t)
+	ctx := t.Context()
+	for _, key := range []string{"a", "z", "é"} { // before and after the hidden ones
+		s.put(t, key, content(1))
+	}
+	id := s.begin(t, "upload")
+	for i := range int32(5) {
+		s.part(t, "upload", id, i+1, content(10))
+	}
+	if n := len(s.hiddenKeys(t)); n != 11 {
+		t.Fatalf("%d hidden objects, want 11", n)
+	}
+	for _, size := range []int32{1, 2, 3, 1000} {
+		var keys []string
+		pages := s3.NewListObjectsV2Paginator(s.app, &s3.ListObjectsV2Input{Bucket: aws.String(bucket), MaxKeys: &size})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page.Contents) != int(*page.KeyCount) {
+				t.Errorf("KeyCount %d of %d keys", *page.KeyCount, len(page.Contents))
+			}
+			for _, object := range page.Contents {
+				keys = append(keys, *object.Key)
+			}
+		}
+		if fmt.Sprint(keys) != "[a z é]" {
+			t.Errorf("pages of %d: %v", size, keys)
+		}
+		v1, marker := []string{}, ""
+		for range 20 {
+			page, err := s.app.ListObjects(ctx, &s3.ListObjectsInput{Bucket: aws.String(bucket), MaxKeys: &size, Marker: &marker, EncodingType: types.EncodingTypeUrl})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, object := range page.Contents {
+				key, _ := url.QueryUnescape(*object.Key)
+				v1, marker = append(v1, key), key
+			}
+			if !*page.IsTruncated {
+				break
+			}
+		}
+		if fmt.Sprint(v1) != "[a z é]" {
+			t.Errorf("pages of %d, version 1: %v", size, v1)
+		}
+	}
+	prefixes, err := s.app.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(bucket), Delimiter: aws.String("/")})
+	if err != nil || len(prefixes.CommonPrefixes) != 0 {
+		t.Errorf("%v, %+v", err, prefixes.CommonPrefixes)
+	}
+	name := s.hiddenKeys(t)[0]
+	_, _, err = s.get(t, name)
+	wantError(t, "GET", err, "AccessDenied")
+	_, err = s.app.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &name, Body: strings.NewReader("x")})
+	wantError(t, "PUT", err, "AccessDenied")
+	_, err = s.app.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(bucket), Key: &name})
+	wantError(t, "DELETE", err, "AccessDenied")
+	_, err = s.app.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: aws.String(bucket), Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: aws.String("a")}, {Key: &name}}}})
+	wantError(t, "DeleteObjects", err, "AccessDenied")
+	if n := len(s.hiddenKeys(t)); n != 11 {
+		t.Errorf("%d hidden objects are left", n)
+	}
+}
+
+// TestVersionedUploads leaves nothing behind in a bucket that keeps all versions.
+func TestVersionedUploads(t *testing.T) {
+	s := newMinIOStack(t)
+	ctx := t.Context()
+	_, err := s.app.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: aws.String(bucket), VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := s.multipart(t, "k", 5*mib, 20)
+	s.multipart(t, "k", 5*mib, 30)
+	versions, err := s.app.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String(bucket)})
+	if err != nil || len(versions.Versions) != 2 || *versions.Versions[0].Size != 5*mib+30 || *versions.Versions[1].Size != 5*mib+20 {
+		t.Fatalf("%v, %+v", err, versions.Versions)
+	}
+	old := versions.Versions[1].VersionId
+	if got, _, err := s.get(t, "k", func(in *s3.GetObjectInput) { in.VersionId = old }); err != nil || len(got) != len(first) {
+		t.Errorf("the former version: %v, %d bytes", err, len(got))
+	}
+	copied := s.copied(t, "k?versionId="+*old, "copy")
+	if got, _, err := s.get(t, "copy"); err != nil || len(got) != len(first) || aws.ToString(copied.CopySourceVersionId) != *old {
+		t.Errorf("a copy of the former version: %v, %d bytes, %+v", err, len(got), copied)
+	}
+	raw, err := s.store.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String(bucket), Prefix: aws.String("~sidekey/")})
+	if err != nil || len(raw.Versions)+len(raw.DeleteMarkers) != 0 {
+		t.Errorf("left in the store: %v, %d versions, %d markers", err, len(raw.Versions), len(raw.DeleteMarkers))
+	}
+}
+
+// TestSweep removes what is kept of uploads that the store has aborted by itself, and
+// not what is kept of others.
+func TestSweep(t *testing.T) {
+	s := newMinIOStack(t)
+	ctx := t.Context()
+	dead, alive := s.begin(t, "dead"), s.begin(t, "alive")
+	s.part(t, "dead", dead, 1, content(10))
+	part := s.part(t, "alive", alive, 1, content(10))
+	if _, err := s.store.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("dead"), UploadId: dead}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s3gateway.Sweep(ctx, s.gateway, bucket, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.hiddenKeys(t)); n != 6 {
+		t.Errorf("%d hidden objects after a sweep of older ones, want 6", n)
+	}
+	if err := s3gateway.Sweep(ctx, s.gateway, bucket, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.hiddenKeys(t)); n != 3 {
+		t.Errorf("%d hidden objects are left, want 3", n)
+	}
+	s.complete(t, "alive", alive, part)
+}
+
+// counting is a stack whose requests to MinIO are counted.
+func counting(t *testing.T) (*stack, *atomic.Int64) {
+	t.Helper()
+	to, err := url.Parse(startMinIO(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n atomic.Int64
+	relay := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host }}
+	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.Add(1)
+		relay.ServeHTTP(w, r)
+	}))
+	t.Cleanup(between.Close)
+	s := newStack(t, between.URL)
+	s.full = true
+	return s, &n
+}
+
+// TestUpstreamRequests counts what a read costs at the store.
+func TestUpstreamRequests(t *testing.T) {
+	s, n := counting(t)
+	s.put(t, "whole", content(3*mib))
+	want := s.multipart(t, "parts", 5*mib+1, 6*mib+5, 7*mib, 30)
+	get := func(key, ranged string) int64 {
+		t.Helper()
+		fresh := s.replica(t)
+		for range 2 {
+			n.Store(0)
+			got, _, err := fresh.get(t, key, func(in *s3.GetObjectInput) {
+				if ranged != "" {
+					in.Range = &ranged
+				}
+			})
+			if err != nil || len(got) == 0 {
+				t.Fatalf("%s of %s: %v, %d bytes", ranged, key, err, len(got))
+			}
+			if n.Load() == 1 {
+				break // the first was enough; or the second, which knows the parts
+			}
+			if n.Load() > 2 {
+				t.Errorf("%s of %s cost %d requests", ranged, key, n.Load())
+			}
+		}
+		return n.Load()
+	}
+	for _, key := range []string{"whole", "parts"} {
+		for _, ranged := range []string{"", "bytes=0-9", "bytes=1048570-1048580", "bytes=-10", "bytes=-100000"} {
+			if last := get(key, ranged); last != 1 {
+				t.Errorf("%s of %s cost %d requests the second time", ranged, key, last)
+			}
+		}
+	}
+	for _, from := range []int{5*mib - 10, 5 * mib, 5*mib + 1, 5*mib + 2, 11*mib + 3, 18*mib - 40, len(want) - 31, len(want) - 2} {
+		for _, length := range []int{1, 20, 70_000, 6 * mib} {
+			if last := get("parts", fmt.Sprintf("bytes=%d-%d", from, from+length-1)); last != 1 {
+				t.Errorf("%d bytes from %d cost %d requests the second time", length, from, last)
+			}
+		}
+	}
+}
