@@ -53,13 +53,22 @@ func inspectValue(out io.Writer, value []byte) error {
 
 var modeNames = map[envelope.Mode]string{envelope.Random: "random", envelope.Equality: "equality"}
 
+var layouts = map[envelope.Suite]string{
+	envelope.PlainSuite: "one message (suite 1)", envelope.WholeSuite: "one message with a footer (suite 2)",
+	envelope.MultipartSuite: "parts and a part table (suite 3)",
+}
+
 func inspectHeader(out io.Writer, text string) error {
 	header, err := envelope.ParseHeader(text)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "object header, FORMAT.md [H1]\nkey          %s\nobject ID    %x\nwrapped key  %d bytes\n",
-		header.KeyARN, header.ObjectID, len(header.WrappedKey))
+	layout := layouts[header.Suite]
+	if header.HasCustomerKey {
+		layout += ", under a customer key, too"
+	}
+	fmt.Fprintf(out, "object header, FORMAT.md [H1]\nlayout       %s\nkey          %s\nobject ID    %x\nwrapped key  %d bytes\n",
+		layout, header.KeyARN, header.ObjectID, len(header.WrappedKey))
 	names := make([]string, 0, len(header.Context))
 	for name := range header.Context {
 		names = append(names, name)

@@ -90,7 +90,6 @@ region = {{.Region}}
 region = {{.Region}}
 s3 =
     addressing_style = path
-    multipart_threshold = 4GB
 [profile admin]
 region = {{.Region}}
 [profile upstream]
