@@ -112,7 +112,40 @@ func s3Rows(t *testing.T, s *stack) []row {
 			return getOne(way.client, way.bucket, fmt.Sprintf("%d-%d", 64<<20, client), "bytes=33333333-33398868", 64<<10)
 		}})
 	}
-	return append(rows, ranged)
+	return append(rows, ranged, listRow(t, s, relayAddress, relay))
+}
+
+// listRow lists 1,000 keys, in a bucket of its own for each side.
+func listRow(t *testing.T, s *stack, relayAddress string, relay *process) row {
+	t.Helper()
+	upstream, app := s.upstream(t), s.app(t)
+	for bucket, client := range map[string]*s3.Client{"bench-list-direct": upstream, "bench-list-sidekey": app} {
+		if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 1000 {
+			put(t, client, bucket, fmt.Sprintf("some/name/of/an-object-%04d", i), []byte("x"))
+		}
+	}
+	r := row{name: "list 1,000 keys", clients: 8}
+	for _, way := range []struct {
+		name, bucket string
+		client       *s3.Client
+		between      []*process
+	}{
+		{"direct", "bench-list-direct", upstream, nil},
+		{"relay", "bench-list-direct", s.s3Client(t, "upstream", "http://"+relayAddress), []*process{relay}},
+		{"sidekey", "bench-list-sidekey", app, []*process{s.proxy, s.keysvc}},
+	} {
+		r.variants = append(r.variants, variant{way.name, way.between, func(int) error {
+			page, err := way.client.ListObjectsV2(context.Background(), &s3.ListObjectsV2Input{Bucket: &way.bucket})
+			if err == nil && len(page.Contents) != 1000 {
+				err = fmt.Errorf("%d keys are listed", len(page.Contents))
+			}
+			return err
+		}})
+	}
+	return r
 }
 
 // withoutChecksums leaves the client's own work out, as far as it goes.

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Measures sidekey against the servers without it and against plain relays, in
 # one run with the variants interleaved, and writes RESULTS.md beside this file.
-# ROUNDS and SECONDS_EACH (whole seconds) set how long; deploy/setup.sh must have run.
+# ROUNDS and SECONDS_EACH (whole seconds) set how long, BENCH_SECTIONS (s3, postgres,
+# kms, envelope, with commas) and BENCH_ROWS (a pattern) what; deploy/setup.sh must have
+# run.
 set -eu
 cd "$(dirname "$0")/../.."
 SIDEKEY_MINIO=$(e2e/minio/build.sh)
