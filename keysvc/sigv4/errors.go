@@ -15,6 +15,7 @@ const (
 	IncompleteSignature          ErrorCode = "IncompleteSignature"          // a part of the signature is absent or unreadable
 	AuthorizationHeaderMalformed ErrorCode = "AuthorizationHeaderMalformed" // the credential scope is not for this service
 	AuthorizationQueryMalformed  ErrorCode = "AuthorizationQueryMalformed"  // the same, of a presigned request
+	FormMalformed                ErrorCode = "FormMalformed"                // the same, of a browser's form
 	WrongRegion                  ErrorCode = "WrongRegion"                  // the credential scope names another region
 	UnsignedHeaders              ErrorCode = "UnsignedHeaders"              // x-amz-* not signed, or signed but absent
 	InvalidAccessKeyID           ErrorCode = "InvalidAccessKeyID"           // unknown access key

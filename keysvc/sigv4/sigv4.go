@@ -33,6 +33,9 @@ const (
 
 	// A header or query signature longer than this is not one of any client.
 	maxAuthorization = 8 << 10
+
+	// unsupported is S3's answer to every other algorithm.
+	unsupported = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 )
 
 // Verifier authenticates requests to one service. Its methods may be called by
@@ -120,10 +123,7 @@ func (v *Verifier) verify(r *http.Request, body []byte, whole bool) (*Verified, 
 }
 
 func (v *Verifier) checkScope(c *claim) error {
-	malformed := AuthorizationHeaderMalformed
-	if c.presigned {
-		malformed = AuthorizationQueryMalformed
-	}
+	malformed := c.malformed()
 	switch {
 	case c.terminator != terminator:
 		return refuse(malformed, "the credential scope must end in %q", terminator)
@@ -160,32 +160,52 @@ func (v *Verifier) checkTime(c *claim) error {
 // checkSignature compares against every spelling of the path that a signer may
 // have used: they all mean the same resource.
 func (v *Verifier) checkSignature(r *http.Request, query []param, c *claim, out *Verified) error {
-	secret, ok := v.Secret(c.accessKeyID)
-	if !ok || secret == "" {
-		return refuse(InvalidAccessKeyID, "the access key ID is not known here")
-	}
-	got, ok := decodeSum(c.signature)
-	if !ok {
-		return refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex")
-	}
-	id := keyID{secret: secret, date: c.scopeDate, region: c.region}
-	key, cached := v.keys.get(id)
-	if !cached {
-		key = deriveKey(secret, c.scopeDate, c.region, v.Service)
+	got, key, err := v.signingKey(c)
+	if err != nil {
+		return err
 	}
 	paths, n := canonicalPaths(r, v.Service)
 	for _, path := range paths[:n] {
-		if !hmac.Equal(got[:], signatureOf(r, path, query, c, out.payloadHash, key)) {
+		if !hmac.Equal(got[:], signatureOf(r, path, query, c, out.payloadHash, key.key)) {
 			continue
 		}
-		// Kept only now: nobody without the secret can fill the cache.
-		if !cached {
-			v.keys.put(id, key)
-		}
-		out.key = key
+		v.keep(key)
+		out.key = key.key
 		return nil
 	}
 	return refuse(SignatureDoesNotMatch, "the signature calculated from the request does not match the one provided")
+}
+
+// signingKey is a derived key, and whether it was derived just now.
+type signingKey struct {
+	id     keyID
+	key    []byte
+	cached bool
+}
+
+// signingKey returns the signature that c claims, decoded, and the key with which
+// it ought to have been made.
+func (v *Verifier) signingKey(c *claim) (got [sha256.Size]byte, key signingKey, err error) {
+	secret, ok := v.Secret(c.accessKeyID)
+	if !ok || secret == "" {
+		return got, key, refuse(InvalidAccessKeyID, "the access key ID is not known here")
+	}
+	if got, ok = decodeSum(c.signature); !ok {
+		return got, key, refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex")
+	}
+	key.id = keyID{secret: secret, date: c.scopeDate, region: c.region}
+	if key.key, key.cached = v.keys.get(key.id); !key.cached {
+		key.key = deriveKey(secret, c.scopeDate, c.region, v.Service)
+	}
+	return got, key, nil
+}
+
+// keep is called once a signature has verified, and not before: nobody without the
+// secret can fill the cache.
+func (v *Verifier) keep(key signingKey) {
+	if !key.cached {
+		v.keys.put(key.id, key.key)
+	}
 }
 
 // signatureOf is the signature that the claim ought to have.
@@ -231,6 +251,7 @@ func decodeSum(s string) (sum [sha256.Size]byte, ok bool) {
 // claim is what a request says about its own signature.
 type claim struct {
 	presigned     bool
+	form          bool
 	accessKeyID   string
 	scope         string // date/region/service/terminator
 	scopeDate     string
@@ -246,6 +267,17 @@ type claim struct {
 	securityToken string
 }
 
+// malformed is the reason for which a claim is refused that cannot be read.
+func (c *claim) malformed() ErrorCode {
+	switch {
+	case c.form:
+		return FormMalformed
+	case c.presigned:
+		return AuthorizationQueryMalformed
+	}
+	return AuthorizationHeaderMalformed
+}
+
 // read fills a new claim in.
 func (c *claim) read(r *http.Request, query []param) error {
 	auth := r.Header["Authorization"]
@@ -257,8 +289,8 @@ func (c *claim) read(r *http.Request, query []param) error {
 		return c.readHeader(r, auth[0])
 	case presigned:
 		return c.readQuery(r, query)
-	case hasParam(query, "Signature") && hasParam(query, "AWSAccessKeyId"):
-		return refuse(UnsupportedAlgorithm, "signature version 2 is not supported; use AWS4-HMAC-SHA256")
+	case hasParam(query, "AWSAccessKeyId"): // signature version 2
+		return refuse(UnsupportedAlgorithm, unsupported)
 	}
 	return refuse(MissingAuthentication, "the request is not signed")
 }
@@ -270,7 +302,7 @@ func (c *claim) readHeader(r *http.Request, auth string) error {
 	name, rest, _ := strings.Cut(auth, " ")
 	if name != algorithm {
 		if strings.HasPrefix(name, "AWS") {
-			return refuse(UnsupportedAlgorithm, "the algorithm is not supported; use AWS4-HMAC-SHA256")
+			return refuse(UnsupportedAlgorithm, unsupported)
 		}
 		return refuse(AuthorizationHeaderMalformed, "the Authorization header must begin with AWS4-HMAC-SHA256")
 	}
@@ -401,7 +433,7 @@ func (c *claim) readQuery(r *http.Request, query []param) error {
 		}
 	}
 	if values["X-Amz-Algorithm"] != algorithm {
-		return refuse(UnsupportedAlgorithm, "X-Amz-Algorithm only supports AWS4-HMAC-SHA256")
+		return refuse(UnsupportedAlgorithm, unsupported)
 	}
 	if err := c.setField("Credential", values["X-Amz-Credential"], AuthorizationQueryMalformed); err != nil {
 		return err
