@@ -87,6 +87,7 @@ var signatureErrors = map[sigv4.ErrorCode]s3Error{
 	sigv4.IncompleteSignature:          {code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest},
 	sigv4.AuthorizationHeaderMalformed: {code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest},
 	sigv4.AuthorizationQueryMalformed:  {code: "AuthorizationQueryParametersError", status: http.StatusBadRequest},
+	sigv4.FormMalformed:                {code: "InvalidArgument", status: http.StatusBadRequest},
 	sigv4.WrongRegion:                  {code: "AuthorizationHeaderMalformed", status: http.StatusBadRequest},
 	sigv4.UnsignedHeaders:              {code: "AccessDenied", status: http.StatusForbidden},
 	sigv4.InvalidAccessKeyID:           {code: "InvalidAccessKeyId", status: http.StatusForbidden},

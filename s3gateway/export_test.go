@@ -2,7 +2,13 @@
 
 package s3gateway
 
-import "io"
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"time"
+)
 
 // RewriteSizes is rewriteSizes for fuzzing.
 func RewriteSizes(w io.Writer, r io.Reader) error { return rewriteSizes(w, r) }
@@ -15,4 +21,32 @@ func ResolveRange(header string, size int64) (off, n int64, ok, ignored bool, up
 	}
 	off, n, ok = spec.within(size)
 	return off, n, ok, false, spec.upstreamRange()
+}
+
+// CheckPolicy parses a form's policy and compares fields and size with it.
+func CheckPolicy(encoded string, fields map[string]string, size int64, now time.Time) error {
+	p, err := parsePolicy(encoded)
+	if err != nil {
+		return err
+	}
+	if err := p.check(fields, now); err != nil {
+		return err
+	}
+	return p.checkSize(size)
+}
+
+// ReadForm reads a whole form.
+func ReadForm(r *http.Request) (fields map[string]string, file []byte, err error) {
+	x := &exchange{w: httptest.NewRecorder(), r: r}
+	f, err := x.readForm()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := f.file.measure(); err != nil {
+		return nil, nil, err
+	}
+	if file, err = io.ReadAll(f.file); err == nil && int64(len(file)) != f.file.DecodedLength() {
+		err = errors.New("the declared length is another")
+	}
+	return f.fields, file, err
 }

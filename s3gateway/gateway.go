@@ -54,6 +54,8 @@ type Gateway struct {
 	upstream *upstream
 	verifier *sigv4.Verifier
 	clients  map[string]client // by access key ID
+
+	anonymous []Anonymous
 }
 
 type client struct{ name, secret string }
@@ -70,7 +72,7 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 	g := &Gateway{
 		cipher: cipher, audit: al, log: log,
 		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
-		clients: make(map[string]client, len(cfg.Clients)),
+		clients: make(map[string]client, len(cfg.Clients)), anonymous: cfg.Anonymous,
 	}
 	for i, c := range cfg.Clients {
 		secret, err := readSecret(c.SecretAccessKeyFile)
@@ -104,6 +106,9 @@ type exchange struct {
 	query    url.Values  // without those
 	started  bool        // the status line is out
 	status   int
+
+	anonymous bool  // there is no signature
+	form      *form // of a browser's upload, else nil
 }
 
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -131,6 +136,9 @@ func (x *exchange) serve() error {
 	addressErr := x.address()
 	op, known := recognise(x)
 	x.name = op.name
+	if err := x.checkAnonymous(op); err != nil {
+		return x.refused(err)
+	}
 	ctx := x.begin(op)
 	if addressErr != nil {
 		return addressErr
@@ -157,14 +165,40 @@ func (x *exchange) serve() error {
 // authenticate verifies the signature before anything else is looked at, and
 // long before a byte of the body is used.
 func (x *exchange) authenticate() error {
-	verified, err := x.g.verifier.Verify(x.r)
+	verified, err := x.verify()
 	if err != nil {
-		x.g.log.LogAttrs(x.r.Context(), slog.LevelInfo, "refused an S3 request",
-			slog.String("request_id", x.id), slog.String("client", x.r.RemoteAddr), slog.String("reason", err.Error()))
-		return err
+		return x.refused(err)
 	}
 	x.verified = verified
 	return nil
+}
+
+func (x *exchange) verify() (*sigv4.Verified, error) {
+	if x.isForm() {
+		return x.verifyForm()
+	}
+	verified, err := x.g.verifier.Verify(x.r)
+	if isUnsigned(err) && len(x.g.anonymous) > 0 {
+		if verified, err = sigv4.Unsigned(x.r); err == nil {
+			return x.unsigned(verified)
+		}
+	}
+	return verified, err
+}
+
+// refused logs what nobody authenticated, which goes on no record.
+func (x *exchange) refused(err error) error {
+	x.g.log.LogAttrs(x.r.Context(), slog.LevelInfo, "refused an S3 request",
+		slog.String("request_id", x.id), slog.String("client", x.r.RemoteAddr), slog.String("reason", err.Error()))
+	return err
+}
+
+// principal is who the audit log says makes the request.
+func (x *exchange) principal() string {
+	if x.anonymous {
+		return anonymousPrincipal
+	}
+	return x.g.clients[x.verified.AccessKeyID].name
 }
 
 // address finds out what the request is about. Without an address a request is
@@ -175,6 +209,9 @@ func (x *exchange) address() (err error) {
 	}
 	if x.bucket, x.key, err = x.g.hosts.target(x.r); err != nil {
 		return err
+	}
+	if x.form != nil {
+		return x.useForm()
 	}
 	return x.splitQuery()
 }
@@ -215,7 +252,7 @@ var signatureParameters = map[string]bool{
 
 func (x *exchange) begin(op operation) context.Context {
 	attrs := []attribute.KeyValue{
-		audit.Principal.String(x.g.clients[x.verified.AccessKeyID].name),
+		audit.Principal.String(x.principal()),
 		audit.HTTPMethod.String(x.r.Method),
 		audit.ClientAddress.String(x.r.RemoteAddr),
 		audit.RequestID.String(x.id),

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
-	"github.com/sidekey/sidekey/keysvc/sigv4"
 	"github.com/sidekey/sidekey/proxy"
 )
 
@@ -37,12 +36,20 @@ const stall = 2 * time.Minute
 
 var errStalled = &s3Error{code: "RequestTimeout", status: http.StatusBadRequest, message: "Your socket connection to the server was not read from or written to within the timeout period."}
 
+// content is what the client sends: a request's body or a form's file. It ends in
+// io.EOF only if its form, and what was signed of it, has verified.
+type content interface {
+	io.Reader
+	DecodedLength() int64
+	Trailer() http.Header
+}
+
 // source is the client's content. It ends in io.EOF only once everything that
 // the client declared has been verified and the intent is on disk; until then
 // the sealer holds back the final chunk, without which there is no object.
 type source struct {
 	ctx     context.Context
-	body    *sigv4.Body
+	body    content
 	digests *digests
 	record  *audit.Op
 	conn    *http.ResponseController
@@ -93,6 +100,11 @@ func putObject(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	return x.put(ctx, src)
+}
+
+// put stores the content under the headers of x.
+func (x *exchange) put(ctx context.Context, src *source) error {
 	size := src.body.DecodedLength()
 	if err := checkSize(size); err != nil {
 		return err
@@ -246,6 +258,9 @@ func (x *exchange) answerPut(resp *http.Response, keyARN string, src *source) er
 	header.Del("Content-Type")
 	setChecksums(header, src.digests.known())
 	x.setEncryption(keyARN)
+	if x.form != nil {
+		return x.answerPost(keyARN)
+	}
 	header.Set("Content-Length", "0")
 	if err := x.op.End("", audit.HTTPStatus.Int(http.StatusOK), audit.KeyARN.String(keyARN)); err != nil {
 		return err
