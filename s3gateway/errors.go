@@ -94,6 +94,7 @@ var signatureErrors = map[sigv4.ErrorCode]s3Error{
 	sigv4.SignatureDoesNotMatch:        {code: "SignatureDoesNotMatch", status: http.StatusForbidden},
 	sigv4.RequestTimeTooSkewed:         {code: "RequestTimeTooSkewed", status: http.StatusForbidden},
 	sigv4.Expired:                      {code: "AccessDenied", status: http.StatusForbidden},
+	sigv4.NotYetValid:                  {code: "AccessDenied", status: http.StatusForbidden},
 	sigv4.MalformedURI:                 {code: "InvalidURI", status: http.StatusBadRequest},
 	sigv4.InvalidPayloadHash:           {code: "InvalidRequest", status: http.StatusBadRequest},
 	sigv4.MissingDecodedLength:         {code: "MissingContentLength", status: http.StatusLengthRequired},

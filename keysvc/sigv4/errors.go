@@ -21,7 +21,8 @@ const (
 	InvalidAccessKeyID           ErrorCode = "InvalidAccessKeyID"           // unknown access key
 	SignatureDoesNotMatch        ErrorCode = "SignatureDoesNotMatch"
 	RequestTimeTooSkewed         ErrorCode = "RequestTimeTooSkewed"
-	Expired                      ErrorCode = "Expired" // presigned request past its life
+	Expired                      ErrorCode = "Expired"     // presigned request past its life
+	NotYetValid                  ErrorCode = "NotYetValid" // presigned request of a time to come
 	MalformedURI                 ErrorCode = "MalformedURI"
 	InvalidPayloadHash           ErrorCode = "InvalidPayloadHash"    // X-Amz-Content-Sha256 absent or not of a known form
 	MissingDecodedLength         ErrorCode = "MissingDecodedLength"  // aws-chunked without X-Amz-Decoded-Content-Length

@@ -15,6 +15,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -147,10 +148,12 @@ func (v *Verifier) checkTime(c *claim) error {
 	}
 	age := now().Sub(c.time)
 	switch {
+	case c.presigned && age < -skew:
+		return refuse(NotYetValid, "Request is not yet valid")
 	case age < -skew:
 		return refuse(RequestTimeTooSkewed, "the request was signed for a time that is yet to come")
 	case c.presigned && age > c.expires:
-		return refuse(Expired, "the request has expired")
+		return refuse(Expired, "Request has expired")
 	case !c.presigned && age > skew:
 		return refuse(RequestTimeTooSkewed, "the difference between the request time and the server's time is too large")
 	}
@@ -441,9 +444,8 @@ func (c *claim) readQuery(r *http.Request, query []param) error {
 	if err := c.setTime(values["X-Amz-Date"]); err != nil {
 		return err
 	}
-	seconds, err := strconv.ParseUint(values["X-Amz-Expires"], 10, 32)
-	if c.expires = time.Duration(seconds) * time.Second; err != nil || seconds < 1 || c.expires > maxExpires {
-		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be between 1 and 604800 seconds")
+	if err := c.setExpires(values["X-Amz-Expires"]); err != nil {
+		return err
 	}
 	c.signedHeaders = strings.Split(values["X-Amz-SignedHeaders"], ";")
 	c.signature = values["X-Amz-Signature"]
@@ -453,6 +455,23 @@ func (c *claim) readQuery(r *http.Request, query []param) error {
 		return refuse(AuthorizationQueryMalformed, "X-Amz-Content-Sha256 is given more than once")
 	} else if len(header) == 1 {
 		c.payloadHash = header[0]
+	}
+	return nil
+}
+
+// setExpires takes 1 second to 7 days, and refuses others in S3's words.
+func (c *claim) setExpires(text string) error {
+	seconds, err := strconv.ParseInt(text, 10, 32)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange):
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires should be a number")
+	case seconds < 0:
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be non-negative")
+	case seconds == 0:
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be at least 1 second")
+	}
+	if c.expires = time.Duration(seconds) * time.Second; c.expires > maxExpires {
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
 	}
 	return nil
 }
