@@ -35,18 +35,19 @@ func CheckPolicy(encoded string, fields map[string]string, size int64, now time.
 	return p.checkSize(size)
 }
 
-// ReadForm reads a whole form.
-func ReadForm(r *http.Request) (fields map[string]string, file []byte, err error) {
+// ReadForm reads a whole form, and its file into w.
+func ReadForm(w io.Writer, r *http.Request) (fields map[string]string, err error) {
 	x := &exchange{w: httptest.NewRecorder(), r: r}
 	f, err := x.readForm()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := f.file.measure(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if file, err = io.ReadAll(f.file); err == nil && int64(len(file)) != f.file.DecodedLength() {
+	n, err := io.Copy(w, f.file)
+	if err == nil && n != f.file.DecodedLength() {
 		err = errors.New("the declared length is another")
 	}
-	return f.fields, file, err
+	return f.fields, err
 }

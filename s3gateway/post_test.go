@@ -15,9 +15,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -718,6 +720,49 @@ func FuzzPostPolicy(f *testing.F) {
 	})
 }
 
+// TestFormMemory reads a large form, of which little may be held at a time.
+func TestFormMemory(t *testing.T) {
+	const size = 256 << 20
+	u := signed("k", "")
+	before, after, _ := strings.Cut(u.body(), "\r\n\r\n\r\n--"+boundary+"--")
+	before, after = before+"\r\n\r\n", "\r\n--"+boundary+"--"+after
+	// All of it could be the beginning of a boundary.
+	file := io.LimitReader(&repeated{text: "\r\n--" + boundary[:len(boundary)-1]}, size)
+	r := httptest.NewRequest("POST", "http://h/docs", io.MultiReader(strings.NewReader(before), file, strings.NewReader(after)))
+	r.ContentLength = int64(len(before) + size + len(after))
+	r.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
+	var counted counter
+	var start, end runtime.MemStats
+	runtime.ReadMemStats(&start)
+	_, err := s3gateway.ReadForm(&counted, r)
+	runtime.ReadMemStats(&end)
+	if err != nil || counted != size {
+		t.Errorf("got %d bytes, %v", counted, err)
+	}
+	if grown := end.TotalAlloc - start.TotalAlloc; grown > 4<<20 {
+		t.Errorf("%d MiB were allocated", grown>>20)
+	}
+}
+
+// repeated reads its text again and again.
+type repeated struct {
+	text string
+	at   int
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	n := copy(p, r.text[r.at:])
+	r.at = (r.at + n) % len(r.text)
+	return n, nil
+}
+
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
 // FuzzForm reads arbitrary forms: what is accepted as the file stands in the body,
 // ends where the closing boundary begins, and holds no boundary.
 func FuzzForm(f *testing.F) {
@@ -733,10 +778,12 @@ func FuzzForm(f *testing.F) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
-		fields, file, err := s3gateway.ReadForm(r)
+		var content bytes.Buffer
+		fields, err := s3gateway.ReadForm(&content, r)
 		if err != nil {
 			return
 		}
+		file := content.Bytes()
 		before, ok := bytes.CutSuffix(bytes.TrimRight(body, " \t\r\n"), []byte("\r\n--"+boundary+"--"))
 		if !ok || !bytes.HasSuffix(before, file) || bytes.Contains(file, []byte("\r\n--"+boundary+"--")) {
 			t.Fatalf("%q is the file of %q", file, body)
