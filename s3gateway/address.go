@@ -45,13 +45,20 @@ func (h hosts) target(r *http.Request) (bucket, key string, err error) {
 	if bucket == "" && key != "" || bucket != "" && !bucketName.MatchString(bucket) || bucket == reservedBucket {
 		return "", "", &s3Error{code: "InvalidBucketName", status: http.StatusBadRequest, message: "The specified bucket is not valid."}
 	}
-	if !utf8.ValidString(key) {
-		return "", "", &s3Error{code: "InvalidURI", status: http.StatusBadRequest, message: "The key is not UTF-8."}
-	}
-	if len(key) > 1024 {
-		return "", "", &s3Error{code: "KeyTooLongError", status: http.StatusBadRequest, message: "Your key is too long"}
+	if err := checkKey(key); err != nil {
+		return "", "", err
 	}
 	return bucket, key, nil
+}
+
+func checkKey(key string) error {
+	if !utf8.ValidString(key) {
+		return &s3Error{code: "InvalidURI", status: http.StatusBadRequest, message: "The key is not UTF-8."}
+	}
+	if len(key) > 1024 {
+		return &s3Error{code: "KeyTooLongError", status: http.StatusBadRequest, message: "Your key is too long"}
+	}
+	return nil
 }
 
 // bucketName allows what any S3 service ever did; the upstream is stricter.

@@ -332,19 +332,6 @@ func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN
 	return x.sendDocument(text)
 }
 
-// location is where the client finds the object.
-func (x *exchange) location() string {
-	scheme := "http"
-	if x.r.TLS != nil {
-		scheme = "https"
-	}
-	path := encodePath(x.key)
-	if bucket, err := x.g.hosts.bucket(x.r.Host); err == nil && bucket == "" {
-		path = x.bucket + "/" + path
-	}
-	return scheme + "://" + x.r.Host + "/" + path
-}
-
 // completedBefore answers a request that was made once more, perhaps because the
 // first answer was lost: if the object is the one of this upload, made of these parts.
 func (x *exchange) completedBefore(ctx context.Context, list *completeList) error {

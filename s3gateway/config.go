@@ -41,6 +41,9 @@ type Config struct {
 
 	// Clients are the access keys that are accepted.
 	Clients []Client `yaml:"clients"`
+
+	// Anonymous is what is allowed without a signature. Empty means nothing.
+	Anonymous []Anonymous `yaml:"anonymous"`
 }
 
 // Upstream is an S3 service and the credentials for it.
@@ -110,6 +113,8 @@ func (c *Config) Validate() error {
 		switch {
 		case client.Name == "":
 			return fmt.Errorf("s3.clients[%d].name: missing", i)
+		case client.Name == anonymousPrincipal:
+			return fmt.Errorf("s3.clients[%d].name: %s is the name of requests without a signature", i, anonymousPrincipal)
 		case client.AccessKeyID == "":
 			return fmt.Errorf("s3.clients[%d].access_key_id: missing", i)
 		case seen[client.AccessKeyID]:
@@ -118,6 +123,11 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("s3.clients[%d].secret_access_key_file: missing", i)
 		}
 		seen[client.AccessKeyID] = true
+	}
+	for i, anonymous := range c.Anonymous {
+		if err := anonymous.validate(); err != nil {
+			return fmt.Errorf("s3.anonymous[%d].%w", i, err)
+		}
 	}
 	return nil
 }

@@ -4,8 +4,10 @@ package s3gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/sidekey/sidekey/proxy/envelope"
@@ -43,3 +45,32 @@ func Sweep(ctx context.Context, gateway http.Handler, bucket string, before time
 
 // WholeChecksum is wholeChecksum.
 func WholeChecksum(t *envelope.Table) []byte { return wholeChecksum(t) }
+
+// CheckPolicy parses a form's policy and compares fields and size with it.
+func CheckPolicy(encoded string, fields map[string]string, size int64, now time.Time) error {
+	p, err := parsePolicy(encoded)
+	if err != nil {
+		return err
+	}
+	if err := p.check(fields, now); err != nil {
+		return err
+	}
+	return p.checkSize(size)
+}
+
+// ReadForm reads a whole form, and its file into w.
+func ReadForm(w io.Writer, r *http.Request) (fields map[string]string, err error) {
+	x := &exchange{w: httptest.NewRecorder(), r: r}
+	f, err := x.readForm()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.file.measure(); err != nil {
+		return nil, err
+	}
+	n, err := io.Copy(w, f.file)
+	if err == nil && n != f.file.DecodedLength() {
+		err = errors.New("the declared length is another")
+	}
+	return f.fields, err
+}

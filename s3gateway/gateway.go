@@ -61,6 +61,8 @@ type Gateway struct {
 	uploads  *lru.Cache[string, string] // headers of running uploads, by bucket and ID
 	sizes    *sizes
 	swept    *lru.Cache[string, time.Time] // buckets, and when they were last swept
+
+	anonymous []Anonymous
 }
 
 type client struct{ name, secret string }
@@ -77,7 +79,7 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 	g := &Gateway{
 		cipher: cipher, audit: al, log: log,
 		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
-		clients: make(map[string]client, len(cfg.Clients)), md5: cfg.ETag == etagMD5,
+		clients: make(map[string]client, len(cfg.Clients)), md5: cfg.ETag == etagMD5, anonymous: cfg.Anonymous,
 	}
 	if err := g.makeCaches(); err != nil {
 		return nil, err
@@ -134,6 +136,9 @@ type exchange struct {
 	started   bool        // the status line is out
 	late      bool        // and the answer, of XML, is still to say whether it is a success
 	status    int
+
+	anonymous bool  // there is no signature
+	form      *form // of a browser's upload, else nil
 }
 
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -161,6 +166,9 @@ func (x *exchange) serve() error {
 	addressErr := x.address()
 	op, known := recognise(x)
 	x.name = op.name
+	if err := x.checkAnonymous(op); err != nil {
+		return x.refused(err)
+	}
 	ctx := x.begin(op)
 	if addressErr != nil {
 		return addressErr
@@ -192,14 +200,40 @@ func (x *exchange) serve() error {
 // authenticate verifies the signature before anything else is looked at, and
 // long before a byte of the body is used.
 func (x *exchange) authenticate() error {
-	verified, err := x.g.verifier.Verify(x.r)
+	verified, err := x.verify()
 	if err != nil {
-		x.g.log.LogAttrs(x.r.Context(), slog.LevelInfo, "refused an S3 request",
-			slog.String("request_id", x.id), slog.String("client", x.r.RemoteAddr), slog.String("reason", err.Error()))
-		return err
+		return x.refused(err)
 	}
 	x.verified = verified
 	return nil
+}
+
+func (x *exchange) verify() (*sigv4.Verified, error) {
+	if x.isForm() {
+		return x.verifyForm()
+	}
+	verified, err := x.g.verifier.Verify(x.r)
+	if isUnsigned(err) && len(x.g.anonymous) > 0 {
+		if verified, err = sigv4.Unsigned(x.r); err == nil {
+			return x.unsigned(verified)
+		}
+	}
+	return verified, err
+}
+
+// refused logs what nobody authenticated, which goes on no record.
+func (x *exchange) refused(err error) error {
+	x.g.log.LogAttrs(x.r.Context(), slog.LevelInfo, "refused an S3 request",
+		slog.String("request_id", x.id), slog.String("client", x.r.RemoteAddr), slog.String("reason", err.Error()))
+	return err
+}
+
+// principal is who the audit log says makes the request.
+func (x *exchange) principal() string {
+	if x.anonymous {
+		return anonymousPrincipal
+	}
+	return x.g.clients[x.verified.AccessKeyID].name
 }
 
 // address finds out what the request is about. Without an address a request is
@@ -211,8 +245,16 @@ func (x *exchange) address() (err error) {
 	if x.bucket, x.key, err = x.g.hosts.target(x.r); err != nil {
 		return err
 	}
+	if x.form != nil {
+		if err := x.useForm(); err != nil {
+			return err
+		}
+	}
 	if hidden(x.key) {
 		return errHidden
+	}
+	if x.form != nil {
+		return nil
 	}
 	return x.splitQuery()
 }
@@ -253,7 +295,7 @@ var signatureParameters = map[string]bool{
 
 func (x *exchange) begin(op operation) context.Context {
 	attrs := []attribute.KeyValue{
-		audit.Principal.String(x.g.clients[x.verified.AccessKeyID].name),
+		audit.Principal.String(x.principal()),
 		audit.HTTPMethod.String(x.r.Method),
 		audit.ClientAddress.String(x.r.RemoteAddr),
 		audit.RequestID.String(x.id),

@@ -64,6 +64,9 @@ var (
 		"x-amz-object-lock-", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id",
 		"x-amz-server-side-encryption-context", "x-amz-server-side-encryption-bucket-key-enabled",
 	}, slices.Concat(bodyHeaders, customerHeaders)...)
+	postHeaders = slices.DeleteFunc(slices.Clone(putHeaders), func(name string) bool {
+		return name == "x-amz-trailer" || name == "x-amz-decoded-content-length"
+	})
 	createHeaders = append([]string{"x-amz-acl", "x-amz-grant-", "x-amz-bucket-object-lock-enabled", "x-amz-object-ownership"}, bodyHeaders...)
 )
 
@@ -80,7 +83,7 @@ var operations = map[route]operation{
 	{bucketLevel, "GET", "versions"}:  {name: "ListObjectVersions", serve: list, query: versionsQuery},
 	{bucketLevel, "GET", "uploads"}:   {name: "ListMultipartUploads", serve: forward, query: uploadsQuery},
 	{bucketLevel, "POST", "delete"}:   {name: "DeleteObjects", serve: deleteObjects, headers: append(deleteHeaders, bodyHeaders...), mutates: true},
-	{bucketLevel, "POST", ""}:         {name: "PostObject"},
+	{bucketLevel, "POST", ""}:         {name: "PostObject", serve: postObject, headers: postHeaders},
 	{bucketLevel, "GET", "location"}:  {name: "GetBucketLocation", serve: bucketLocation},
 
 	{bucketLevel, "GET", "accelerate"}:        {name: "GetBucketAccelerateConfiguration", serve: forward},
@@ -171,7 +174,7 @@ var subresources = func() map[level]map[string]bool {
 func recognise(x *exchange) (operation, bool) {
 	r := route{level: service, method: x.r.Method}
 	switch {
-	case x.key != "":
+	case x.key != "" && x.form == nil:
 		r.level = objectLevel
 	case x.bucket != "":
 		r.level = bucketLevel

@@ -289,6 +289,9 @@ func (x *exchange) answerPut(resp *http.Response, keyARN string, customer *custo
 	header.Set("Etag", x.putETag(src, resp.Header.Get("Etag")))
 	objectChecksums(src.digests.known()).set(header)
 	x.setEncryption(keyARN, customer)
+	if x.form != nil {
+		return x.answerPost(keyARN)
+	}
 	header.Set("Content-Length", "0")
 	if err := x.op.End("", audit.HTTPStatus.Int(http.StatusOK), audit.KeyARN.String(keyARN)); err != nil {
 		return err

@@ -15,12 +15,14 @@ const (
 	IncompleteSignature          ErrorCode = "IncompleteSignature"          // a part of the signature is absent or unreadable
 	AuthorizationHeaderMalformed ErrorCode = "AuthorizationHeaderMalformed" // the credential scope is not for this service
 	AuthorizationQueryMalformed  ErrorCode = "AuthorizationQueryMalformed"  // the same, of a presigned request
+	FormMalformed                ErrorCode = "FormMalformed"                // the same, of a browser's form
 	WrongRegion                  ErrorCode = "WrongRegion"                  // the credential scope names another region
 	UnsignedHeaders              ErrorCode = "UnsignedHeaders"              // x-amz-* not signed, or signed but absent
 	InvalidAccessKeyID           ErrorCode = "InvalidAccessKeyID"           // unknown access key
 	SignatureDoesNotMatch        ErrorCode = "SignatureDoesNotMatch"
 	RequestTimeTooSkewed         ErrorCode = "RequestTimeTooSkewed"
-	Expired                      ErrorCode = "Expired" // presigned request past its life
+	Expired                      ErrorCode = "Expired"     // presigned request past its life
+	NotYetValid                  ErrorCode = "NotYetValid" // presigned request of a time to come
 	MalformedURI                 ErrorCode = "MalformedURI"
 	InvalidPayloadHash           ErrorCode = "InvalidPayloadHash"    // X-Amz-Content-Sha256 absent or not of a known form
 	MissingDecodedLength         ErrorCode = "MissingDecodedLength"  // aws-chunked without X-Amz-Decoded-Content-Length

@@ -254,6 +254,9 @@ func TestRefusals(t *testing.T) {
 			r.Header.Set("X-Amz-Content-Sha256", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD")
 		}), sigv4.UnsupportedAlgorithm},
 		"expires zero":         {query("0", func(url.Values, *http.Request) {}), sigv4.AuthorizationQueryMalformed},
+		"expires far too long": {query("9223372036854775808", func(url.Values, *http.Request) {}), sigv4.AuthorizationQueryMalformed},
+		"expires negative":     {query("-1", func(url.Values, *http.Request) {}), sigv4.AuthorizationQueryMalformed},
+		"expires no number":    {query("1h", func(url.Values, *http.Request) {}), sigv4.AuthorizationQueryMalformed},
 		"expires too long":     {query("604801", func(url.Values, *http.Request) {}), sigv4.AuthorizationQueryMalformed},
 		"expires changed":      {query("60", func(v url.Values, _ *http.Request) { v.Set("X-Amz-Expires", "600") }), sigv4.SignatureDoesNotMatch},
 		"presigned twice":      {query("60", func(v url.Values, _ *http.Request) { v.Add("X-Amz-Signature", "00") }), sigv4.AuthorizationQueryMalformed},
@@ -272,6 +275,8 @@ func TestClock(t *testing.T) {
 	header := newRequest(t, "GET", "http://h/b/k", "")
 	sign(t, header, "s3", hashOf(""))
 	query := presign(t, newRequest(t, "GET", "http://h/b/k", ""), "s3", unsigned, "3600")
+	second := presign(t, newRequest(t, "GET", "http://h/b/k", ""), "s3", unsigned, "1")
+	week := presign(t, newRequest(t, "GET", "http://h/b/k", ""), "s3", unsigned, "604800")
 	cases := []struct {
 		name  string
 		r     *http.Request
@@ -284,7 +289,12 @@ func TestClock(t *testing.T) {
 		{"early", header, -15*time.Minute - time.Second, sigv4.RequestTimeTooSkewed},
 		{"presigned in life", query, time.Hour, ""},
 		{"presigned past life", query, time.Hour + time.Second, sigv4.Expired},
-		{"presigned early", query, -time.Hour, sigv4.RequestTimeTooSkewed},
+		{"presigned early", query, -time.Hour, sigv4.NotYetValid},
+		{"presigned in skew", query, -15 * time.Minute, ""},
+		{"second", second, time.Second, ""},
+		{"past second", second, time.Second + time.Nanosecond, sigv4.Expired},
+		{"week", week, 7 * 24 * time.Hour, ""},
+		{"past week", week, 7*24*time.Hour + time.Nanosecond, sigv4.Expired},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

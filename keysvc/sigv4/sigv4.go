@@ -15,6 +15,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,6 +34,9 @@ const (
 
 	// A header or query signature longer than this is not one of any client.
 	maxAuthorization = 8 << 10
+
+	// unsupported is S3's answer to every other algorithm.
+	unsupported = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 )
 
 // Verifier authenticates requests to one service. Its methods may be called by
@@ -120,10 +124,7 @@ func (v *Verifier) verify(r *http.Request, body []byte, whole bool) (*Verified, 
 }
 
 func (v *Verifier) checkScope(c *claim) error {
-	malformed := AuthorizationHeaderMalformed
-	if c.presigned {
-		malformed = AuthorizationQueryMalformed
-	}
+	malformed := c.malformed()
 	switch {
 	case c.terminator != terminator:
 		return refuse(malformed, "the credential scope must end in %q", terminator)
@@ -147,10 +148,12 @@ func (v *Verifier) checkTime(c *claim) error {
 	}
 	age := now().Sub(c.time)
 	switch {
+	case c.presigned && age < -skew:
+		return refuse(NotYetValid, "Request is not yet valid")
 	case age < -skew:
 		return refuse(RequestTimeTooSkewed, "the request was signed for a time that is yet to come")
 	case c.presigned && age > c.expires:
-		return refuse(Expired, "the request has expired")
+		return refuse(Expired, "Request has expired")
 	case !c.presigned && age > skew:
 		return refuse(RequestTimeTooSkewed, "the difference between the request time and the server's time is too large")
 	}
@@ -160,32 +163,52 @@ func (v *Verifier) checkTime(c *claim) error {
 // checkSignature compares against every spelling of the path that a signer may
 // have used: they all mean the same resource.
 func (v *Verifier) checkSignature(r *http.Request, query []param, c *claim, out *Verified) error {
-	secret, ok := v.Secret(c.accessKeyID)
-	if !ok || secret == "" {
-		return refuse(InvalidAccessKeyID, "the access key ID is not known here")
-	}
-	got, ok := decodeSum(c.signature)
-	if !ok {
-		return refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex")
-	}
-	id := keyID{secret: secret, date: c.scopeDate, region: c.region}
-	key, cached := v.keys.get(id)
-	if !cached {
-		key = deriveKey(secret, c.scopeDate, c.region, v.Service)
+	got, key, err := v.signingKey(c)
+	if err != nil {
+		return err
 	}
 	paths, n := canonicalPaths(r, v.Service)
 	for _, path := range paths[:n] {
-		if !hmac.Equal(got[:], signatureOf(r, path, query, c, out.payloadHash, key)) {
+		if !hmac.Equal(got[:], signatureOf(r, path, query, c, out.payloadHash, key.key)) {
 			continue
 		}
-		// Kept only now: nobody without the secret can fill the cache.
-		if !cached {
-			v.keys.put(id, key)
-		}
-		out.key = key
+		v.keep(key)
+		out.key = key.key
 		return nil
 	}
 	return refuse(SignatureDoesNotMatch, "the signature calculated from the request does not match the one provided")
+}
+
+// signingKey is a derived key, and whether it was derived just now.
+type signingKey struct {
+	id     keyID
+	key    []byte
+	cached bool
+}
+
+// signingKey returns the signature that c claims, decoded, and the key with which
+// it ought to have been made.
+func (v *Verifier) signingKey(c *claim) (got [sha256.Size]byte, key signingKey, err error) {
+	secret, ok := v.Secret(c.accessKeyID)
+	if !ok || secret == "" {
+		return got, key, refuse(InvalidAccessKeyID, "the access key ID is not known here")
+	}
+	if got, ok = decodeSum(c.signature); !ok {
+		return got, key, refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex")
+	}
+	key.id = keyID{secret: secret, date: c.scopeDate, region: c.region}
+	if key.key, key.cached = v.keys.get(key.id); !key.cached {
+		key.key = deriveKey(secret, c.scopeDate, c.region, v.Service)
+	}
+	return got, key, nil
+}
+
+// keep is called once a signature has verified, and not before: nobody without the
+// secret can fill the cache.
+func (v *Verifier) keep(key signingKey) {
+	if !key.cached {
+		v.keys.put(key.id, key.key)
+	}
 }
 
 // signatureOf is the signature that the claim ought to have.
@@ -231,6 +254,7 @@ func decodeSum(s string) (sum [sha256.Size]byte, ok bool) {
 // claim is what a request says about its own signature.
 type claim struct {
 	presigned     bool
+	form          bool
 	accessKeyID   string
 	scope         string // date/region/service/terminator
 	scopeDate     string
@@ -246,6 +270,17 @@ type claim struct {
 	securityToken string
 }
 
+// malformed is the reason for which a claim is refused that cannot be read.
+func (c *claim) malformed() ErrorCode {
+	switch {
+	case c.form:
+		return FormMalformed
+	case c.presigned:
+		return AuthorizationQueryMalformed
+	}
+	return AuthorizationHeaderMalformed
+}
+
 // read fills a new claim in.
 func (c *claim) read(r *http.Request, query []param) error {
 	auth := r.Header["Authorization"]
@@ -257,8 +292,8 @@ func (c *claim) read(r *http.Request, query []param) error {
 		return c.readHeader(r, auth[0])
 	case presigned:
 		return c.readQuery(r, query)
-	case hasParam(query, "Signature") && hasParam(query, "AWSAccessKeyId"):
-		return refuse(UnsupportedAlgorithm, "signature version 2 is not supported; use AWS4-HMAC-SHA256")
+	case hasParam(query, "AWSAccessKeyId"): // signature version 2
+		return refuse(UnsupportedAlgorithm, unsupported)
 	}
 	return refuse(MissingAuthentication, "the request is not signed")
 }
@@ -270,7 +305,7 @@ func (c *claim) readHeader(r *http.Request, auth string) error {
 	name, rest, _ := strings.Cut(auth, " ")
 	if name != algorithm {
 		if strings.HasPrefix(name, "AWS") {
-			return refuse(UnsupportedAlgorithm, "the algorithm is not supported; use AWS4-HMAC-SHA256")
+			return refuse(UnsupportedAlgorithm, unsupported)
 		}
 		return refuse(AuthorizationHeaderMalformed, "the Authorization header must begin with AWS4-HMAC-SHA256")
 	}
@@ -401,7 +436,7 @@ func (c *claim) readQuery(r *http.Request, query []param) error {
 		}
 	}
 	if values["X-Amz-Algorithm"] != algorithm {
-		return refuse(UnsupportedAlgorithm, "X-Amz-Algorithm only supports AWS4-HMAC-SHA256")
+		return refuse(UnsupportedAlgorithm, unsupported)
 	}
 	if err := c.setField("Credential", values["X-Amz-Credential"], AuthorizationQueryMalformed); err != nil {
 		return err
@@ -409,9 +444,8 @@ func (c *claim) readQuery(r *http.Request, query []param) error {
 	if err := c.setTime(values["X-Amz-Date"]); err != nil {
 		return err
 	}
-	seconds, err := strconv.ParseUint(values["X-Amz-Expires"], 10, 32)
-	if c.expires = time.Duration(seconds) * time.Second; err != nil || seconds < 1 || c.expires > maxExpires {
-		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be between 1 and 604800 seconds")
+	if err := c.setExpires(values["X-Amz-Expires"]); err != nil {
+		return err
 	}
 	c.signedHeaders = strings.Split(values["X-Amz-SignedHeaders"], ";")
 	c.signature = values["X-Amz-Signature"]
@@ -421,6 +455,23 @@ func (c *claim) readQuery(r *http.Request, query []param) error {
 		return refuse(AuthorizationQueryMalformed, "X-Amz-Content-Sha256 is given more than once")
 	} else if len(header) == 1 {
 		c.payloadHash = header[0]
+	}
+	return nil
+}
+
+// setExpires takes 1 second to 7 days, and refuses others in S3's words.
+func (c *claim) setExpires(text string) error {
+	seconds, err := strconv.ParseInt(text, 10, 32)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange):
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires should be a number")
+	case seconds < 0:
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be non-negative")
+	case seconds == 0:
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be at least 1 second")
+	}
+	if c.expires = time.Duration(seconds) * time.Second; c.expires > maxExpires {
+		return refuse(AuthorizationQueryMalformed, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
 	}
 	return nil
 }
