@@ -61,12 +61,6 @@ func keysvcCommand() *cobra.Command {
 	return command
 }
 
-// ballast is memory that the service holds and never touches, so that it costs
-// no more than addresses. The garbage collector runs when as much has been
-// allocated as there was before: of a heap of 2 MB, hundreds of times a second
-// under load. With this it may first allocate as much again.
-const ballast = 32 << 20
-
 // runKeysvc serves until ctx ends, then drains. ready, if not nil, is called
 // once the service answers.
 func runKeysvc(ctx context.Context, cfg *KeysvcConfig, log *slog.Logger, ready func()) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -129,6 +130,8 @@ func runProxy(ctx context.Context, cfg *ProxyConfig, log *slog.Logger, ready fun
 	}
 	defer cache.Close()
 	cipher := proxy.NewCipher(cfg.Rules, cache, records)
+	held := make([]byte, ballast)
+	defer runtime.KeepAlive(held)
 
 	servers, ctx := errgroup.WithContext(ctx)
 	if cfg.Postgres != nil {

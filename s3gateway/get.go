@@ -92,7 +92,9 @@ type found struct {
 	size        int64             // of the plaintext
 }
 
-func (f *found) close() { f.resp.Body.Close() }
+// close ends what the upstream is sending. If little is left of it, that is read, so
+// that the connection can be used again.
+func (f *found) close() { drain(f.resp.Body) }
 
 // fetch asks the upstream and opens the header.
 func (x *exchange) fetch(ctx context.Context, c call, customer *customerKey) (*found, error) {

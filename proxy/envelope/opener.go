@@ -25,6 +25,13 @@ type Opener struct {
 	err   error
 	out   []byte
 	buf   *[SealedChunkSize]byte
+
+	// sealed holds chunks that were read ahead of the one to open: one read of many
+	// chunks costs less than a read of each.
+	sealed  *[batch * SealedChunkSize]byte
+	from    int // first byte of sealed not used yet
+	to      int // end of what was read
+	bodyErr error
 }
 
 // Open returns the plaintext of a whole sealed message, prefix included.
@@ -102,6 +109,7 @@ func (o *Opener) next(buf []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
 	}
+	defer o.settle()
 	n, err := o.openChunk(buf)
 	if err != nil {
 		o.err = err
@@ -134,7 +142,7 @@ func (o *Opener) endRange() {
 	}
 }
 
-// openChunk reads and opens the next chunk in place and returns its length. The
+// openChunk opens the next chunk into buf and returns its length. The
 // final chunk sets o.err to io.EOF.
 func (o *Opener) openChunk(buf []byte) (int, error) {
 	if o.prefix {
@@ -143,9 +151,9 @@ func (o *Opener) openChunk(buf []byte) (int, error) {
 		}
 	}
 	want, final := o.expected(len(buf))
-	n, err := readFull(o.body, buf[:want])
+	sealed, err := o.take(want)
+	n := len(sealed)
 	if err != nil && err != io.EOF {
-		clear(buf[:n])
 		return 0, fmt.Errorf("reading sealed chunk %d: %w", o.chunk, err)
 	}
 	short := n < SealedChunkSize
@@ -153,7 +161,7 @@ func (o *Opener) openChunk(buf []byte) (int, error) {
 		return 0, ErrOpen
 	}
 	o.m.nonce(&o.nonce, o.chunk)
-	plain, err := o.m.aead.Open(buf[:0], o.nonce[:], buf[:n], nil)
+	plain, err := o.m.aead.Open(buf[:0], o.nonce[:], sealed, nil)
 	if err != nil {
 		return 0, ErrOpen
 	}
@@ -176,14 +184,52 @@ func (o *Opener) expected(room int) (int, bool) {
 	return int(o.size%ChunkSize) + tagSize, true
 }
 
+// take returns the next n sealed bytes, or fewer and what ended the body. They are
+// valid until the next call.
+func (o *Opener) take(n int) ([]byte, error) {
+	if o.sealed == nil {
+		o.sealed = batchBuffers.Get().(*[batch * SealedChunkSize]byte)
+	}
+	for idle := 0; o.to-o.from < n && o.bodyErr == nil; {
+		if o.from > 0 && len(o.sealed)-o.from < n {
+			o.to, o.from = copy(o.sealed[:], o.sealed[o.from:o.to]), 0
+		}
+		var m int
+		m, o.bodyErr = o.body.Read(o.sealed[o.to:])
+		o.to += m
+		if m > 0 {
+			idle = 0
+		} else if idle++; idle > 100 && o.bodyErr == nil {
+			o.bodyErr = io.ErrNoProgress
+		}
+	}
+	b := o.sealed[o.from:min(o.from+n, o.to)]
+	o.from += len(b)
+	if o.from == o.to {
+		o.from, o.to = 0, 0
+	}
+	if len(b) == n {
+		return b, nil
+	}
+	return b, o.bodyErr
+}
+
+// settle gives the buffer of what was read ahead back once nothing more is opened. It
+// held no plaintext.
+func (o *Opener) settle() {
+	if o.err != nil && o.sealed != nil {
+		batchBuffers.Put(o.sealed)
+		o.sealed, o.from, o.to = nil, 0, 0
+	}
+}
+
 func (o *Opener) readPrefix() error {
 	o.prefix = false
-	var prefix [PrefixSize]byte
-	n, err := readFull(o.body, prefix[:])
+	prefix, err := o.take(PrefixSize)
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("reading the message prefix: %w", err)
 	}
-	if n < PrefixSize || !o.m.checkPrefix(prefix[:]) {
+	if len(prefix) < PrefixSize || !o.m.checkPrefix(prefix) {
 		return ErrOpen
 	}
 	return nil
