@@ -48,6 +48,15 @@ func (o object) source() s3ec.Source { return bytesOf(o.sealed) }
 
 func encode(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
+func decoded(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func contextJSON(t testing.TB, alg string, more map[string]string) string {
 	t.Helper()
 	context := map[string]string{"aws:x-amz-cek-alg": alg}
