@@ -394,6 +394,21 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// Both formats are of AES-256. A store that made its own data key of 128 bits
+// does not get it used.
+func TestShortDataKeys(t *testing.T) {
+	o := sealV2(t, random(16), random(60), content(100))
+	envelope, err := parse(o.metadata, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range [][]byte{o.dataKey, nil, append(o.dataKey, o.dataKey[:8]...)} {
+		if _, err := s3ec.NewOpener(key, envelope, int64(len(o.sealed))); err != s3ec.ErrOpen {
+			t.Errorf("a data key of %d bytes: got %v, want ErrOpen", len(key), err)
+		}
+	}
+}
+
 // An envelope that waits for its instruction file opens nothing.
 func TestInstructionIsNeeded(t *testing.T) {
 	o := sealV3(t, random(32), random(60), content(10), nil)
