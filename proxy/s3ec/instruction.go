@@ -39,13 +39,10 @@ func (e *Envelope) WithInstruction(file []byte) (*Envelope, error) {
 	return &complete, nil
 }
 
-// instructV2 takes everything from the instruction file. That the object has
-// nothing of V3 is what Bare means: a V3 object is not read as V2, whatever its
-// instruction file is replaced by.
+// instructV2 takes everything from the instruction file of an object that is
+// Bare. A V3 object is not, and so is not read as V2, whatever its instruction
+// file is replaced by; what is V3 in the file lacks the mapkeys of V2.
 func (e *Envelope) instructV2(f fields) error {
-	if name := f.hasAny(keysV3); name != "" {
-		return refuse("%s in the instruction file of an object without format V3", name)
-	}
 	ofObject := e.declared
 	if err := e.readV2(f, asIs); err != nil {
 		return err
