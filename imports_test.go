@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"proxy":          {"proxy/datakey", "proxy/envelope", "keysvc/audit"},
 	"proxy/datakey":  {"keysvc/audit", "keysvc/locked"},
 	"proxy/envelope": {},
+	"proxy/s3ec":     {},
 	"proxy/forward":  {"proxy", "keysvc/audit"},
 	"s3gateway":      {"proxy", "proxy/datakey", "proxy/envelope", "keysvc/audit", "keysvc/sigv4"},
 	"dbproxy":        {"dbproxy/plan", "proxy", "proxy/datakey", "proxy/envelope", "keysvc/audit"},
