@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"proxy/envelope": {},
 	"proxy/s3ec":     {},
 	"proxy/forward":  {"proxy", "keysvc/audit"},
-	"s3gateway":      {"proxy", "proxy/datakey", "proxy/envelope", "keysvc/audit", "keysvc/sigv4"},
+	"s3gateway":      {"proxy", "proxy/datakey", "proxy/envelope", "proxy/s3ec", "keysvc/audit", "keysvc/sigv4"},
 	"dbproxy":        {"dbproxy/plan", "proxy", "proxy/datakey", "proxy/envelope", "keysvc/audit"},
 	"dbproxy/plan":   {"proxy"},
 	"e2e":            {},

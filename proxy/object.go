@@ -287,6 +287,17 @@ func (c *Cipher) openHeader(ctx context.Context, bucket, key, header string, wit
 	return o, nil
 }
 
+// OpenWrapped has derive called with a data key that another client wrapped, and returns
+// the KMS key. Errors are those of derive or *datakey.Error.
+func (c *Cipher) OpenWrapped(ctx context.Context, wrapped []byte, encryptionContext map[string]string, derive func(secret []byte) error) (keyARN string, err error) {
+	start := time.Now()
+	use, err := c.keys.Open(ctx, datakey.Ref{Wrapped: wrapped, Context: encryptionContext}, func(use datakey.Use, secret []byte) error {
+		keyARN = use.KeyARN
+		return derive(secret)
+	})
+	return keyARN, c.recordUse(ctx, start, use, keyARN, err)
+}
+
 // KeyARN is the KMS key.
 func (o *ObjectOpener) KeyARN() string { return o.keyARN }
 

@@ -36,6 +36,14 @@ type Config struct {
 	// for each object that was not listed lately.
 	ETag string `yaml:"etag"`
 
+	// InstructionFiles lets objects of the Amazon S3 Encryption Client be read whose
+	// wrapped key is in an instruction file and whose content is not committed to its
+	// key (format V2): who can replace such a file can give the object other content
+	// that he prepared (CVE-2025-14764). It is also what has instruction files looked
+	// for where an object has no metadata of that client. The rule's foreign must allow
+	// objects that are not sealed.
+	InstructionFiles bool `yaml:"instruction_files"`
+
 	// Upstream is the store that receives the ciphertext.
 	Upstream Upstream `yaml:"upstream"`
 

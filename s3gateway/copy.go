@@ -233,7 +233,7 @@ func (x *exchange) copiedHeader(f *found, replace bool) (http.Header, error) {
 		header.Set("Content-Encoding", encoding)
 	}
 	for name, values := range f.resp.Header {
-		if strings.HasPrefix(name, metaPrefix) && name != sealedHeader {
+		if strings.HasPrefix(name, metaPrefix) && name != sealedHeader && !strings.HasPrefix(name, clientPrefix) {
 			header[name] = values
 		}
 	}
@@ -497,6 +497,13 @@ func (x *exchange) readSource(ctx context.Context, f *found, off, n int64) (*sou
 	case n == 0:
 		src.body = http.NoBody
 		return src, nil
+	case f.foreign != nil && f.foreign.client != nil:
+		verified, piece, err := x.verifyClient(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		src.body, err = verified.Open(ctx, piece, off, n)
+		return src, err
 	case f.foreign != nil:
 		again, err := x.again(ctx, f, fmt.Sprintf("bytes=%d-%d", off, off+n-1), nil)
 		if err != nil {

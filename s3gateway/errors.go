@@ -18,6 +18,7 @@ import (
 	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/datakey"
 	"github.com/sidekey/sidekey/proxy/envelope"
+	"github.com/sidekey/sidekey/proxy/s3ec"
 )
 
 // s3Error is an error as a client of S3 sees it.
@@ -128,7 +129,7 @@ func (x *exchange) asS3(err error) *s3Error {
 		return &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The audit log cannot be written; nothing is answered without a record.", cause: err}
 	case errors.Is(err, proxy.ErrNoRule):
 		return &s3Error{code: "AccessDenied", status: http.StatusForbidden, message: "No encryption rule covers this object.", cause: err}
-	case errors.Is(err, envelope.ErrFormat), errors.Is(err, envelope.ErrOpen):
+	case errors.Is(err, envelope.ErrFormat), errors.Is(err, envelope.ErrOpen), errors.Is(err, s3ec.ErrOpen):
 		return &s3Error{code: "InternalError", status: http.StatusInternalServerError, message: "The stored object is damaged or was not written under this name.", cause: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &s3Error{code: "IncompleteBody", status: http.StatusBadRequest, message: "The request body ended before its declared length.", cause: err}

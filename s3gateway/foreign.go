@@ -12,11 +12,14 @@ import (
 
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/s3ec"
 )
 
-// foreignObject is an object that was not stored through a gateway: plaintext, as
-// the rule of its bucket allows it to be read.
-type foreignObject struct{}
+// foreignObject is an object that was not stored through a gateway, as the rule of its
+// bucket allows it to be read: plaintext, or one of the Amazon S3 Encryption Client.
+type foreignObject struct {
+	client *s3ec.Envelope // nil for plaintext
+}
 
 // foreignMode is what the rule of an object says of objects that are not sealed.
 func (x *exchange) foreignMode(bucket, key string) (string, error) {
@@ -28,7 +31,7 @@ func (x *exchange) foreignMode(bucket, key string) (string, error) {
 }
 
 // openForeign takes an object without a sidekey header, or refuses it.
-func (x *exchange) openForeign(_ context.Context, f *found) error {
+func (x *exchange) openForeign(ctx context.Context, f *found) error {
 	mode, err := x.foreignMode(f.bucket, f.key)
 	if err != nil {
 		return err
@@ -38,7 +41,7 @@ func (x *exchange) openForeign(_ context.Context, f *found) error {
 	}
 	f.foreign, f.size = &foreignObject{}, f.at.total
 	x.op.Set(audit.Foreign.Bool(true))
-	return nil
+	return x.openClient(ctx, f)
 }
 
 // sendForeign passes an object on that is stored as it is.
@@ -53,6 +56,9 @@ func (x *exchange) sendForeign(ctx context.Context, f *found, want wanted) error
 			return invalidRange(f.size)
 		}
 		status = http.StatusPartialContent
+	}
+	if f.foreign.client != nil {
+		return x.sendClient(ctx, f, off, n, status)
 	}
 	if off < f.at.start || off+n > f.at.end {
 		again, err := x.refetch(ctx, f, fmt.Sprintf("bytes=%d-%d", off, off+n-1), nil)

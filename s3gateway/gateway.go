@@ -56,6 +56,7 @@ type Gateway struct {
 	verifier *sigv4.Verifier
 	clients  map[string]client // by access key ID
 	md5      bool              // ETags are those of the plaintext
+	legacy   bool              // instruction files without commitment are read
 	tables   *tables
 	defaults *defaults
 	uploads  *lru.Cache[string, string] // headers of running uploads, by bucket and ID
@@ -79,7 +80,7 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 	g := &Gateway{
 		cipher: cipher, audit: al, log: log,
 		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
-		clients: make(map[string]client, len(cfg.Clients)), md5: cfg.ETag == etagMD5, anonymous: cfg.Anonymous,
+		clients: make(map[string]client, len(cfg.Clients)), md5: cfg.ETag == etagMD5, legacy: cfg.InstructionFiles, anonymous: cfg.Anonymous,
 	}
 	if err := g.makeCaches(); err != nil {
 		return nil, err

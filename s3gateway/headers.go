@@ -66,7 +66,7 @@ func (x *exchange) copyAnswer(from http.Header) {
 		header.Set("Content-Encoding", encoding)
 	}
 	for name, values := range from {
-		if strings.HasPrefix(name, metaPrefix) && name != sealedHeader {
+		if strings.HasPrefix(name, metaPrefix) && name != sealedHeader && !strings.HasPrefix(name, clientPrefix) {
 			// In lower case, as S3 sends them: some clients show the name as it came.
 			header[strings.ToLower(name)] = values
 		}

@@ -80,9 +80,17 @@ func (x *exchange) lookAt(ctx context.Context, item *listingItem) (l looked, ok 
 	defer resp.Body.Close()
 	f := &found{bucket: x.bucket, key: item.key, call: c, resp: resp}
 	l.etag = quoted(resp.Header.Get("Etag"))
-	if f.header, err = sealed(resp.Header); err != nil || f.header == "" {
-		l.size = resp.ContentLength
-		return l, err == nil, nil
+	f.at = extent{end: resp.ContentLength, total: resp.ContentLength}
+	if f.header, err = sealed(resp.Header); err != nil {
+		return l, false, nil
+	}
+	if f.header == "" {
+		f.foreign, f.size = &foreignObject{}, resp.ContentLength
+		if x.openClient(ctx, f) != nil {
+			f.size = resp.ContentLength // it cannot be read
+		}
+		l.size = f.size
+		return l, true, nil
 	}
 	header, err := envelope.ParseHeader(f.header)
 	if err != nil {
@@ -91,7 +99,6 @@ func (x *exchange) lookAt(ctx context.Context, item *listingItem) (l looked, ok 
 	if l.size, err = header.Suite.PlainSize(resp.ContentLength); err != nil {
 		return l, false, nil
 	}
-	f.at = extent{end: resp.ContentLength, total: resp.ContentLength}
 	if x.g.md5 && !header.HasCustomerKey {
 		l.etag, err = x.plainETag(ctx, f)
 	}
