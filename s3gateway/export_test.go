@@ -2,7 +2,10 @@
 
 package s3gateway
 
-import "io"
+import (
+	"io"
+	"time"
+)
 
 // RewriteSizes copies a page of a listing with the sizes of the plaintext.
 func RewriteSizes(w io.Writer, r io.Reader) error {
@@ -28,3 +31,6 @@ func ResolveRange(header string, size int64) (off, n int64, ok, ignored bool, up
 	off, n, ok = spec.within(size)
 	return off, n, ok, false, spec.upstreamRange()
 }
+
+// Hurry has a migrator wait for less.
+func (m *Migrator) Hurry(backoff, patience time.Duration) { m.backoff, m.patience = backoff, patience }

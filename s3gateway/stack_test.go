@@ -54,6 +54,8 @@ type stack struct {
 	store               *s3.Client         // around it
 	endpoint            string             // of the gateway
 	gateway             http.Handler
+	cfg                 s3gateway.Config
+	keys                *datakey.Cache
 	audit               *audit.Log
 	auditDir            string
 	full                bool // the store implements conditional requests and the like
@@ -117,7 +119,7 @@ func newStack(t testing.TB, storeEndpoint string, edit ...func(*s3gateway.Config
 	}
 	server := httptest.NewServer(gateway)
 	t.Cleanup(server.Close)
-	s.endpoint, s.gateway = server.URL, gateway
+	s.endpoint, s.gateway, s.cfg, s.keys = server.URL, gateway, cfg, keys
 	s.app = client(server.URL, appID, appSecret, withChecksums)
 	s.store = client(storeEndpoint, storeID, storeKey)
 	if _, err := s.app.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
