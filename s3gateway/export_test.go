@@ -34,3 +34,11 @@ func ResolveRange(header string, size int64) (off, n int64, ok, ignored bool, up
 
 // Hurry has a migrator wait for less.
 func (m *Migrator) Hurry(backoff, patience time.Duration) { m.backoff, m.patience = backoff, patience }
+
+// EvenParts are the numbers and sizes of parts that an object gets which has none.
+func EvenParts(size int64) (numbers []int, sizes []int64) {
+	for _, p := range evenParts(size) {
+		numbers, sizes = append(numbers, p.number), append(sizes, p.size)
+	}
+	return numbers, sizes
+}

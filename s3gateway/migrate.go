@@ -154,6 +154,9 @@ func (m *Migrator) Run(ctx context.Context) (MigrateSummary, error) {
 		return m.tally.summary(), err
 	}
 	after, again := m.state.last(), m.state.retry()
+	if after != "" {
+		m.tally.printf("Objects up to %q were done by an earlier run and are not looked at again.", after)
+	}
 	watched, unwatch := context.WithCancel(run)
 	var watchers errgroup.Group
 	watchers.Go(func() error { m.estimate(watched, after, len(again)); return nil })

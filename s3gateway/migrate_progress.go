@@ -139,7 +139,7 @@ func (t *tally) left() string {
 	}
 	share := float64(done) / float64(t.expected)
 	if t.expectBytes > 0 {
-		share = min(share, float64(t.bytes)/float64(t.expectBytes))
+		share = (share + float64(t.bytes)/float64(t.expectBytes)) / 2 // small objects cost by number, large ones by size
 	}
 	text := fmt.Sprintf("; %d of %d objects", done, t.expected)
 	if share > 0 && share < 1 {

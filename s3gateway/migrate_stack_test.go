@@ -130,7 +130,9 @@ func (m *migration) writes() []string {
 func (m *migration) start(t testing.TB, ctx context.Context, o s3gateway.MigrateOptions) (s3gateway.MigrateSummary, error) {
 	t.Helper()
 	m.output.Reset()
-	o.Output = &m.output
+	if o.Output == nil {
+		o.Output = &m.output
+	}
 	migrator, err := s3gateway.NewMigrator(m.cfg, o, m.cipher, m.audit, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func TestMigrate(t *testing.T) {
 		name string
 		run  func(*testing.T, *migration)
 	}{
-		{"objects", migrateObjects}, {"parts", migrateParts}, {"writers", migrateWriters}, {"deleted", migrateDeleted},
+		{"objects", migrateObjects}, {"parts", migrateParts}, {"layouts", migrateLayouts}, {"corrupt", migrateCorrupt}, {"progress", migrateProgress}, {"writers", migrateWriters}, {"deleted", migrateDeleted},
 		{"versions", migrateVersions}, {"locks", migrateLocks}, {"ACL", migrateACL}, {"refused", migrateRefused},
 		{"dry run", migrateDryRun}, {"verify only", migrateVerifyOnly}, {"rate", migrateRate}, {"resume", migrateResume},
 		{"no keys", migrateNoKeys}, {"store fails", migrateStoreFails}, {"no record", migrateNoRecord},
@@ -206,6 +206,122 @@ func (m *migration) uploads(t *testing.T) map[string]int {
 		}
 	}
 	return found
+}
+
+// migrateLayouts has stores that tell of parts in one way only, or not at all.
+func migrateLayouts(t *testing.T, m *migration) {
+	const key = "parts/CRC32"
+	bodies := [][]byte{random(5*mib + 1), random(5 * mib), random(3)}
+	noAttributes := func(r *http.Request) []byte {
+		if r.URL.Query().Has("attributes") {
+			return []byte("<GetObjectAttributesResponse></GetObjectAttributesResponse>")
+		}
+		return nil
+	}
+	noCount := func(response *http.Response) { response.Header.Del("X-Amz-Mp-Parts-Count") }
+	for name, c := range map[string]struct {
+		hooks hooks
+		parts int32
+	}{
+		"HEAD":    {hooks{answer: noAttributes}, 3},
+		"neither": {hooks{answer: noAttributes, after: noCount}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.plainParts(t, s3.CreateMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String(key), ChecksumAlgorithm: types.ChecksumAlgorithmCrc32}, []int32{1, 2, 3}, bodies...)
+			m.hook(t, c.hooks)
+			if s := m.migrate(t, in(key)); s.Sealed != 1 || !s.Complete() {
+				t.Fatalf("%+v\n%s", s, m.output.String())
+			}
+			m.mustBeSealed(t, bucket, key, bytes.Join(bodies, nil))
+			out, err := m.app.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: aws.String(key), PartNumber: aws.Int32(1), ChecksumMode: types.ChecksumModeEnabled})
+			if err != nil || aws.ToInt32(out.PartsCount) != c.parts || aws.ToString(out.ChecksumCRC32) == "" {
+				t.Errorf("%v, %+v", err, out)
+			}
+		})
+	}
+}
+
+// TestEvenParts has the parts fit into an upload together with the part table.
+func TestEvenParts(t *testing.T) {
+	const gib, tib = int64(1) << 30, int64(1) << 40
+	for _, size := range []int64{0, 1, 64 * mib, 64*mib + 1, 5 * gib, 5*gib + 7, 600 * gib, 5*tib - 1, 5 * tib} {
+		numbers, sizes := s3gateway.EvenParts(size)
+		total := int64(0)
+		for i, n := range sizes {
+			total += n
+			if numbers[i] != i+1 || n > 5*gib-5*mib || i < len(sizes)-1 && n < 64*mib {
+				t.Errorf("%d bytes: part %d of %d bytes at %d", size, numbers[i], n, i)
+			}
+		}
+		if total != size || len(sizes) == 0 || len(sizes) > 9999 {
+			t.Errorf("%d bytes: %d parts of %d bytes in all", size, len(sizes), total)
+		}
+	}
+}
+
+// migrateCorrupt has plaintext arrive that is not what its checksum is of.
+func migrateCorrupt(t *testing.T, m *migration) {
+	small, large, parts := random(1000), random(200_000), [][]byte{random(5 * mib), random(100)}
+	o := object("corrupt/small")
+	o.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
+	m.plain(t, o, small)
+	o = object("corrupt/large")
+	o.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32c
+	m.plain(t, o, large)
+	m.plainParts(t, s3.CreateMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("corrupt/parts"), ChecksumAlgorithm: types.ChecksumAlgorithmCrc64nvme}, []int32{1, 2}, parts...)
+	m.hook(t, hooks{after: func(response *http.Response) {
+		r := response.Request
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/corrupt/") && len(r.URL.Query()) == 0 {
+			response.Body = &flipped{ReadCloser: response.Body, at: 50}
+		}
+	}})
+	if s := m.migrate(t, in("corrupt/")); s.Failed != 3 || strings.Count(m.output.String(), "BadDigest") != 3 {
+		t.Errorf("%+v\n%s", s, m.output.String())
+	}
+	m.hook(t, hooks{})
+	m.mustBePlain(t, bucket, "corrupt/small", small)
+	m.mustBePlain(t, bucket, "corrupt/large", large)
+	m.mustBePlain(t, bucket, "corrupt/parts", bytes.Join(parts, nil))
+}
+
+// lines tells of the first line that holds a text.
+type lines struct {
+	text  string
+	found chan struct{}
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), l.text) {
+		select {
+		case <-l.found:
+		default:
+			close(l.found)
+		}
+	}
+	return len(p), nil
+}
+
+// migrateProgress holds the last object back until the progress tells of the others.
+func migrateProgress(t *testing.T, m *migration) {
+	for i := range 4 {
+		m.plain(t, object(fmt.Sprint("progress/", i)), random(100))
+	}
+	seen := &lines{text: "sealed 3 (300 B), verified 3 (300 B), skipped 0, failed 0", found: make(chan struct{})}
+	estimated := &lines{text: "3 of 4 objects, about", found: make(chan struct{})}
+	m.hook(t, hooks{before: once(putOf("progress/3"), func() {
+		for _, line := range []*lines{seen, estimated} {
+			select {
+			case <-line.found:
+			case <-time.After(time.Minute):
+				t.Errorf("no line of progress with %q", line.text)
+			}
+		}
+	})})
+	o := in("progress/")
+	o.Concurrency, o.Every, o.Output = 1, 10*time.Millisecond, io.MultiWriter(seen, estimated)
+	if s := m.migrate(t, o); s.Sealed != 4 {
+		t.Errorf("%+v", s)
+	}
 }
 
 // once runs f at the first request that is meant.
@@ -572,19 +688,37 @@ func migrateVerifyOnly(t *testing.T, m *migration) {
 	m.put(t, "verify/sealed", random(300_000))
 	parts := m.multipart(t, "verify/parts", 5*mib, 77)
 	m.put(t, "verify/damaged", random(100_000))
+	m.customerSealed(t, "verify/customer", random(1000))
 	m.hook(t, hooks{after: damage("verify/damaged")})
 	m.writes()
 	o := in("verify/")
 	o.VerifyOnly = true
 	s := m.migrate(t, o)
 	m.want(t, s, s3gateway.MigrateSummary{
-		Verified: 2, VerifiedBytes: 300_000 + int64(len(parts)), Skipped: 2, Unsealed: 1, UnsealedBytes: 1000, Failed: 1,
+		Verified: 2, VerifiedBytes: 300_000 + int64(len(parts)), Skipped: 3, Unsealed: 1, UnsealedBytes: 1000, Failed: 1,
 	})
 	if writes := m.writes(); len(writes) > 0 || !strings.Contains(m.output.String(), `failed: "verify/damaged"`) || !strings.Contains(m.output.String(), `not sealed: "verify/plain"`) {
 		t.Errorf("it wrote %v\n%s", writes, m.output.String())
 	}
 	m.mustBePlain(t, bucket, "verify/plain", body)
 	m.mustBeOnRecord(t, "s3.VerifyObject", "verify/sealed", m.ruleKey)
+}
+
+// customerSealed stores an object that only a client's own key opens. A verification
+// authenticates its header.
+func (m *migration) customerSealed(t *testing.T, key string, body []byte) {
+	t.Helper()
+	sealer, err := m.cipher.SealObject(t.Context(), proxy.Object{Bucket: bucket, Key: key, Size: int64(len(body)), CustomerKey: random(32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := io.ReadAll(sealer.Reader(bytes.NewReader(body), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := object(key)
+	o.Metadata = map[string]string{"sidekey": sealer.Header()}
+	m.plain(t, o, sealed)
 }
 
 // migrateRate has four workers share a rate: less than the time it takes cannot pass.
@@ -723,15 +857,25 @@ func migrateNoRecord(t *testing.T, m *migration) {
 // before its last byte goes.
 func TestMigrateWithoutIfMatch(t *testing.T) {
 	m := newMigration(t, newMemoryStack(t))
-	for name, size := range map[string]int{"small": 1000, "large": 300_000} {
+	for name, size := range map[string]int{"small": 1000, "large": 3 * mib} {
 		t.Run(name, func(t *testing.T) {
 			body, newer := random(size), random(size)
 			m.plain(t, object(name), body)
-			race := once(readOf(name), func() { m.plain(t, object(name), newer) })
+			// A small object is compared before it is sent, a large one while it is: its
+			// body waits for the hook (Expect: 100-continue).
+			moment := readOf(name)
+			if name == "large" {
+				moment = putOf(name)
+			}
+			race := once(moment, func() { m.plain(t, object(name), newer) })
 			m.hook(t, hooks{before: func(r *http.Request) {
-				race(r)
 				if r.Method == http.MethodPut {
 					r.Header.Del("If-Match")
+					race(r)
+				}
+			}, after: func(response *http.Response) {
+				if response.Request.Method == http.MethodGet {
+					race(response.Request)
 				}
 			}, answer: func(r *http.Request) []byte {
 				if r.URL.Query().Has("tagging") || r.URL.Query().Has("acl") {
