@@ -262,11 +262,11 @@ func (m *Migrator) prepare(ctx context.Context) error {
 		}
 	}
 	m.store.versioned, m.store.locks = versioning.Status != "", lock.ObjectLockEnabled == "Enabled"
-	if m.o.DryRun || m.o.VerifyOnly {
-		return nil
-	}
 	if m.store.versioned && !m.o.DeletePlaintextVersions {
 		m.tally.printf("The bucket has versions: the old versions of its objects keep their plaintext, also once the current ones are sealed.")
+	}
+	if m.o.DryRun || m.o.VerifyOnly {
+		return nil
 	}
 	if err := m.probe(ctx); err != nil {
 		return fmt.Errorf("trying a conditional PutObject: %w", err)
@@ -300,8 +300,13 @@ func (m *Migrator) probe(ctx context.Context) error {
 	if err := m.g.putHidden(ctx, m.o.Bucket, key, nil, nil); err != nil {
 		return err
 	}
-	err := m.g.putHidden(ctx, m.o.Bucket, key, http.Header{"If-Match": {`"` + hex.EncodeToString(make([]byte, 16)) + `"`}}, nil)
+	err := m.retrying(ctx, func() error {
+		return m.g.putHidden(ctx, m.o.Bucket, key, http.Header{"If-Match": {`"` + hex.EncodeToString(make([]byte, 16)) + `"`}}, nil)
+	})
 	m.store.ifMatch = isPreconditionFailed(err)
+	if isPassing(err) {
+		return err
+	}
 	return m.g.deleteHidden(ctx, m.o.Bucket, key)
 }
 

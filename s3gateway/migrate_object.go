@@ -390,6 +390,7 @@ func (m *Migrator) replaceWhole(ctx context.Context, x *exchange, l *looked, sse
 	c := call{method: http.MethodPut, bucket: x.bucket, key: x.key, header: header, length: proxy.SealedSize(size)}
 	src := &source{ctx: ctx, body: plain, length: size, digests: sums, record: x.op}
 	object := proxy.Object{Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, Size: size, Checksums: sums.known()}
+	var proven *proof
 	resp, err := x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) {
 		sealer, err := m.g.cipher.SealObject(ctx, object)
 		if err != nil {
@@ -397,8 +398,19 @@ func (m *Migrator) replaceWhole(ctx context.Context, x *exchange, l *looked, sse
 		}
 		x.op.Set(audit.KeyARN.String(sealer.KeyARN()))
 		header[sealedHeader] = []string{sealer.Header()}
-		return sealer.Reader(content, sums.known), checkMetadata(header)
+		if err := checkMetadata(header); err != nil {
+			return nil, err
+		}
+		opener, err := m.g.cipher.OpenObject(ctx, x.bucket, x.key, sealer.Header(), nil)
+		if err != nil {
+			return nil, err
+		}
+		proven = newProof(sealer.Reader(content, sums.known), openWhole(opener, size), plain.piece)
+		return proven, nil
 	})
+	if proven != nil {
+		proven.close()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -470,7 +482,7 @@ func (m *Migrator) confirmLate(ctx context.Context, x *exchange, l *looked) erro
 	limited, cancel := context.WithTimeout(ctx, m.patience)
 	defer cancel()
 	err := m.confirm(limited, x, l)
-	if m.store.ifMatch && limited.Err() != nil && ctx.Err() == nil {
+	if m.store.ifMatch && err != nil && !errors.Is(err, errChanged) && limited.Err() != nil {
 		m.store.serial.Store(true)
 		return nil
 	}

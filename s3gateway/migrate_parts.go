@@ -98,7 +98,11 @@ func (m *Migrator) runUpload(ctx context.Context, x *exchange, l *looked, u *upl
 	if u.opener, err = m.g.cipher.OpenObject(ctx, x.bucket, x.key, u.header, nil); err != nil {
 		return nil, err
 	}
-	job := &partsJob{m: m, x: x, l: l, u: u, table: &envelope.Table{UploadID: u.sum, Algorithm: u.algorithm, Composite: u.kind == composite}}
+	check, err := m.g.cipher.OpenObject(ctx, x.bucket, x.key, u.header, nil)
+	if err != nil {
+		return nil, err
+	}
+	job := &partsJob{m: m, x: x, l: l, u: u, check: check, table: &envelope.Table{UploadID: u.sum, Algorithm: u.algorithm, Composite: u.kind == composite}}
 	off := int64(0)
 	for i, p := range plan {
 		send := job.send
@@ -129,6 +133,7 @@ type partsJob struct {
 	x      *exchange
 	l      *looked
 	u      *upload
+	check  *proxy.ObjectOpener // opens each part before its end is sent
 	table  *envelope.Table
 	list   completeList
 	pieces []piece
@@ -157,7 +162,14 @@ func (j *partsJob) send(ctx context.Context, p plannedPart, off int64) error {
 		return err
 	}
 	c := call{method: http.MethodPut, bucket: j.x.bucket, key: j.x.key, query: j.u.query(p.number), header: http.Header{}, length: proxy.PartSize(p.size)}
-	resp, err := j.x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) { return sealer.Reader(content), nil })
+	var proven *proof
+	resp, err := j.x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) {
+		proven = newProof(sealer.Reader(content), openPart(j.check, p.number, p.size, sealer.Salt), plain.piece)
+		return proven, nil
+	})
+	if proven != nil {
+		proven.close()
+	}
 	if err != nil {
 		return err
 	}
@@ -177,7 +189,9 @@ func (j *partsJob) hold(ctx context.Context, p plannedPart, off int64) error {
 	if err != nil {
 		return err
 	}
-	if j.held, err = io.ReadAll(sealer.Reader(src)); err != nil {
+	proven := newProof(sealer.Reader(src), openPart(j.check, p.number, p.size, sealer.Salt), plain.piece)
+	defer proven.close()
+	if j.held, err = io.ReadAll(proven); err != nil {
 		return err
 	}
 	return j.add(p, sealer.Salt, src, plain)

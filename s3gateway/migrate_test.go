@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -255,6 +256,47 @@ func TestEvenParts(t *testing.T) {
 		}
 		if total != size || len(sizes) == 0 || len(sizes) > 9999 {
 			t.Errorf("%d bytes: %d parts of %d bytes in all", size, len(sizes), total)
+		}
+	}
+}
+
+// TestProof has a sealed body that does not open never reach its end.
+func TestProof(t *testing.T) {
+	s := newMemoryStack(t)
+	cipher := proxy.NewCipher(proxy.Rules{Objects: []proxy.ObjectRule{{Bucket: bucket, KeyID: s.ruleKey}}}, s.keys, s.audit)
+	for _, size := range []int{0, 1, 16384, 100_000, 1 << 20} {
+		plain := random(size)
+		sealer, err := cipher.SealObject(t.Context(), proxy.Object{Bucket: bucket, Key: "k", Size: int64(size)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := io.ReadAll(sealer.Reader(bytes.NewReader(plain), nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		opener, err := cipher.OpenObject(t.Context(), bucket, "k", sealer.Header(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := func(body io.Reader) io.Reader { return opener.Reader(body, int64(size)) }
+		for _, read := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.HalfReader, iotest.DataErrReader} {
+			got, err := io.ReadAll(s3gateway.Proof(read(bytes.NewReader(sealed)), open, plain))
+			if err != nil || !bytes.Equal(got, sealed) {
+				t.Errorf("%d bytes: %v, %d of %d bytes passed", size, err, len(got), len(sealed))
+			}
+		}
+		for _, at := range []int{60, len(sealed) / 2, len(sealed) - 1} {
+			bad := bytes.Clone(sealed)
+			bad[at] ^= 1
+			if got, err := io.ReadAll(s3gateway.Proof(bytes.NewReader(bad), open, plain)); err == nil || len(got) >= len(bad) {
+				t.Errorf("%d bytes altered at %d: %v, %d of %d bytes passed", size, at, err, len(got), len(bad))
+			}
+		}
+		if got, err := io.ReadAll(s3gateway.Proof(bytes.NewReader(sealed[:len(sealed)-1]), open, plain)); err == nil || len(got) >= len(sealed)-1 {
+			t.Errorf("%d bytes cut short: %v, %d bytes passed", size, err, len(got))
+		}
+		if got, err := io.ReadAll(s3gateway.Proof(bytes.NewReader(sealed), open, append(plain, 'x'))); err == nil || len(got) >= len(sealed) {
+			t.Errorf("%d bytes for other plaintext: %v, %d bytes passed", size, err, len(got))
 		}
 	}
 }
