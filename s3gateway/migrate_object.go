@@ -389,24 +389,11 @@ func (m *Migrator) replaceWhole(ctx context.Context, x *exchange, l *looked, sse
 	copyHeaders(header, x.header, []string{"If-Match"})
 	c := call{method: http.MethodPut, bucket: x.bucket, key: x.key, header: header, length: proxy.SealedSize(size)}
 	src := &source{ctx: ctx, body: plain, length: size, digests: sums, record: x.op}
-	object := proxy.Object{Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, Size: size, Checksums: sums.known()}
 	var proven *proof
-	resp, err := x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) {
-		sealer, err := m.g.cipher.SealObject(ctx, object)
-		if err != nil {
-			return nil, err
-		}
-		x.op.Set(audit.KeyARN.String(sealer.KeyARN()))
-		header[sealedHeader] = []string{sealer.Header()}
-		if err := checkMetadata(header); err != nil {
-			return nil, err
-		}
-		opener, err := m.g.cipher.OpenObject(ctx, x.bucket, x.key, sealer.Header(), nil)
-		if err != nil {
-			return nil, err
-		}
-		proven = newProof(sealer.Reader(content, sums.known), openWhole(opener, size), plain.piece)
-		return proven, nil
+	resp, err := x.ship(ctx, src, c, func(content io.Reader) (_ io.Reader, err error) {
+		object := proxy.Object{Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, Size: size, Checksums: sums.known()}
+		proven, err = m.sealWhole(ctx, x, object, header, content, plain)
+		return proven, err
 	})
 	if proven != nil {
 		proven.close()
@@ -418,6 +405,26 @@ func (m *Migrator) replaceWhole(ctx context.Context, x *exchange, l *looked, sse
 	return &sealedObject{
 		etag: resp.Header.Get("Etag"), version: resp.Header.Get("X-Amz-Version-Id"), pieces: []piece{plain.piece()},
 	}, nil
+}
+
+// sealWhole is the sealed body of an object, which is opened while it passes. It puts
+// the sidekey header into header.
+func (m *Migrator) sealWhole(ctx context.Context, x *exchange, object proxy.Object, header http.Header, content io.Reader, plain *plainReader) (*proof, error) {
+	sealer, err := m.g.cipher.SealObject(ctx, object)
+	if err != nil {
+		return nil, err
+	}
+	x.op.Set(audit.KeyARN.String(sealer.KeyARN()))
+	header[sealedHeader] = []string{sealer.Header()}
+	if err := checkMetadata(header); err != nil {
+		return nil, err
+	}
+	opener, err := m.g.cipher.OpenObject(ctx, x.bucket, x.key, sealer.Header(), nil)
+	if err != nil {
+		return nil, err
+	}
+	checksums := func() map[string]string { return object.Checksums }
+	return newProof(sealer.Reader(content, checksums), openWhole(opener, object.Size), plain.piece), nil
 }
 
 // checkMetadata finds out that the sidekey header does not fit beside the user

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/proxy"
@@ -97,6 +98,9 @@ func (m *Migrator) fetchSealed(ctx context.Context, x *exchange, etag, version s
 		c.query.Set("versionId", version)
 	}
 	f, err := x.fetch(ctx, c, nil)
+	if errors.Is(err, errNotSealed) {
+		return nil, errors.Join(errChanged, err) // a client wrote past the gateway
+	}
 	if err != nil {
 		return nil, asChanged(notThere(err))
 	}
@@ -125,8 +129,31 @@ type limitedBody struct {
 // plaintextVersions are the versions of an object that are older than the one named
 // and not sealed.
 func (m *Migrator) plaintextVersions(ctx context.Context, x *exchange, newest string) ([]objectVersion, error) {
-	older := false
+	all, err := m.versionsOf(ctx, x)
+	if err != nil {
+		return nil, fmt.Errorf("listing its versions: %w", err)
+	}
+	// The newest come first. Without the one named nothing is older.
+	at := slices.IndexFunc(all, func(v objectVersion) bool { return v.VersionID == newest })
+	if at < 0 {
+		return nil, nil
+	}
 	var old []objectVersion
+	for _, v := range all[at+1:] {
+		plain, err := m.isPlaintext(ctx, x, v.VersionID)
+		if err != nil {
+			return nil, fmt.Errorf("version %s: %w", v.VersionID, err)
+		}
+		if plain {
+			old = append(old, v)
+		}
+	}
+	return old, nil
+}
+
+// versionsOf lists the versions of an object, without delete markers.
+func (m *Migrator) versionsOf(ctx context.Context, x *exchange) ([]objectVersion, error) {
+	var all []objectVersion
 	query := url.Values{"versions": {""}, "prefix": {x.key}, "max-keys": {"1000"}, "encoding-type": {"url"}}
 	for {
 		var page struct {
@@ -134,39 +161,31 @@ func (m *Migrator) plaintextVersions(ctx context.Context, x *exchange, newest st
 			EncodingType string
 		}
 		if err := m.g.ask(ctx, call{method: http.MethodGet, bucket: x.bucket, query: query}, &page); err != nil {
-			return nil, fmt.Errorf("listing its versions: %w", err)
+			return nil, err
 		}
 		for _, v := range page.Version {
-			key := v.Key
+			var err error
 			if page.EncodingType == "url" {
-				var err error
-				if key, err = url.QueryUnescape(key); err != nil {
-					return nil, fmt.Errorf("listing its versions: %w", err)
+				if v.Key, err = url.QueryUnescape(v.Key); err != nil {
+					return nil, err
 				}
 			}
-			switch {
-			case key > x.key:
-				return old, nil
-			case key != x.key:
-				continue
-			case v.VersionID == newest:
-				older = true
-				continue
+			if v.Key > x.key {
+				return all, nil // names that this one begins
 			}
-			if older {
-				plain, err := m.isPlaintext(ctx, x, v.VersionID)
-				if err != nil {
-					return nil, fmt.Errorf("version %s: %w", v.VersionID, err)
-				}
-				if plain {
-					old = append(old, objectVersion{Key: key, VersionID: v.VersionID})
-				}
-			}
+			all = append(all, v)
 		}
 		if !page.IsTruncated || page.NextKeyMarker == "" {
-			return old, nil
+			return all, nil
 		}
-		query.Set("key-marker", page.NextKeyMarker)
+		marker := page.NextKeyMarker
+		if page.EncodingType == "url" {
+			var err error
+			if marker, err = url.QueryUnescape(marker); err != nil {
+				return nil, err
+			}
+		}
+		query.Set("key-marker", marker)
 		query.Set("version-id-marker", page.NextVersionIDMarker)
 	}
 }
