@@ -39,7 +39,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(proxyCommand(), auditCommand(), inspectCommand())
+	root.AddCommand(proxyCommand(), auditCommand(), inspectCommand(), migrateCommand())
 	root.AddCommand(fullCommands()...)
 	return root
 }

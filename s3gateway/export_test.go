@@ -4,6 +4,7 @@ package s3gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net/http"
@@ -73,4 +74,20 @@ func ReadForm(w io.Writer, r *http.Request) (fields map[string]string, err error
 		err = errors.New("the declared length is another")
 	}
 	return f.fields, err
+}
+
+// Hurry has a migrator wait for less.
+func (m *Migrator) Hurry(backoff, patience time.Duration) { m.backoff, m.patience = backoff, patience }
+
+// EvenParts are the numbers and sizes of parts that an object gets which has none.
+func EvenParts(size int64) (numbers []int, sizes []int64) {
+	for _, p := range evenParts(size) {
+		numbers, sizes = append(numbers, p.number), append(sizes, p.size)
+	}
+	return numbers, sizes
+}
+
+// Proof passes a sealed body on if open makes plain of it.
+func Proof(sealed io.Reader, open func(io.Reader) io.Reader, plain []byte) io.Reader {
+	return newProof(sealed, open, func() piece { return piece{int64(len(plain)), sha256.Sum256(plain)} })
 }

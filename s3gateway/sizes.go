@@ -18,10 +18,10 @@ import (
 // sizes remembers the sizes of objects in buckets where some are sealed and some are
 // not, and the ETags of objects where they are MD5s. What stands in a listing does not
 // tell either.
-type sizes struct{ cache *lru.Cache[sizeKey, looked] }
+type sizes struct{ cache *lru.Cache[sizeKey, shown] }
 
-// looked is what was found out about an object.
-type looked struct {
+// shown is what a listing shows of an object.
+type shown struct {
 	size int64
 	etag string // with quotation marks
 }
@@ -29,11 +29,11 @@ type looked struct {
 type sizeKey struct{ bucket, key, version, etag, stored string }
 
 func newSizes() (*sizes, error) {
-	cache, err := lru.New[sizeKey, looked](16384)
+	cache, err := lru.New[sizeKey, shown](16384)
 	return &sizes{cache: cache}, err
 }
 
-// lookers is how many objects of a page are looked at at once.
+// lookers is how many objects of a page are shown at at once.
 const lookers = 16
 
 // fill sets the sizes of items, by a HEAD for each that is not known.
@@ -59,7 +59,7 @@ func (s *sizes) fill(ctx context.Context, x *exchange, items []*listingItem) err
 }
 
 // learn takes what was found out over into the listing.
-func (i *listingItem) learn(l looked) {
+func (i *listingItem) learn(l shown) {
 	i.newSize = strconv.FormatInt(l.size, 10)
 	if l.etag != quoted(strings.Trim(i.etag, `"`)) {
 		i.newETag = l.etag
@@ -67,8 +67,8 @@ func (i *listingItem) learn(l looked) {
 }
 
 // lookAt finds out the size and the ETag of one object. One that is gone, or cannot be
-// looked at, keeps those it is listed with.
-func (x *exchange) lookAt(ctx context.Context, item *listingItem) (l looked, ok bool, err error) {
+// shown at, keeps those it is listed with.
+func (x *exchange) lookAt(ctx context.Context, item *listingItem) (l shown, ok bool, err error) {
 	c := call{method: http.MethodHead, bucket: x.bucket, key: item.key, query: url.Values{}}
 	if item.versionID != "" {
 		c.query.Set("versionId", item.versionID)

@@ -54,6 +54,7 @@ type stack struct {
 	store               *s3.Client         // around it
 	endpoint            string             // of the gateway
 	gateway             http.Handler
+	keys                *datakey.Cache
 	audit               *audit.Log
 	auditDir            string
 	config              s3gateway.Config
@@ -135,7 +136,7 @@ func newStackWith(t testing.TB, storeEndpoint string, rule func(*proxy.ObjectRul
 	}
 	server := httptest.NewServer(gateway)
 	t.Cleanup(server.Close)
-	s.endpoint, s.gateway, s.config, s.rules = server.URL, gateway, cfg, rules
+	s.endpoint, s.gateway, s.config, s.rules, s.keys = server.URL, gateway, cfg, rules, keys
 	s.app = client(server.URL, appID, appSecret, withChecksums)
 	s.store = client(storeEndpoint, storeID, storeKey)
 	if _, err := s.app.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {

@@ -66,6 +66,7 @@ const (
 	S3Key                  = attribute.Key("aws.s3.key")
 	S3CopySource           = attribute.Key("aws.s3.copy_source")
 	S3UploadID             = attribute.Key("aws.s3.upload_id")
+	S3VersionID            = attribute.Key("aws.s3.version_id")
 	S3PartNumber           = attribute.Key("aws.s3.part_number")
 	Foreign                = attribute.Key("sidekey.foreign")
 	HTTPMethod             = attribute.Key("http.request.method")
