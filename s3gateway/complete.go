@@ -339,7 +339,7 @@ func (x *exchange) completedBefore(ctx context.Context, list *completeList) erro
 	if err != nil {
 		return err
 	}
-	if f.opener == nil || !f.opener.Multipart() {
+	if !f.opener.Multipart() {
 		return errNoSuchUpload
 	}
 	if err := x.openTable(ctx, f); err != nil {
@@ -359,21 +359,12 @@ func (x *exchange) completedBefore(ctx context.Context, list *completeList) erro
 
 // headTables looks at the object, without its content and so without a customer key.
 func (x *exchange) headTables(ctx context.Context) (*found, error) {
-	c := call{method: http.MethodHead, bucket: x.bucket, key: x.key}
-	resp, err := x.g.upstream.do(ctx, c)
-	if isNotFound(err) {
-		return nil, errNoSuchUpload
-	}
+	f, err := x.peek(ctx)
 	if err != nil {
 		return nil, err
 	}
-	resp.Body.Close()
-	f := &found{bucket: x.bucket, key: x.key, call: c, resp: resp}
-	if f.at, err = extentOf(resp); err != nil {
-		return nil, err
-	}
-	if f.header, err = sealed(resp.Header); err != nil || f.header == "" {
-		return f, err
+	if f == nil || f.header == "" {
+		return nil, errNoSuchUpload
 	}
 	f.opener, err = x.g.cipher.OpenTables(ctx, x.bucket, x.key, f.header)
 	return f, err

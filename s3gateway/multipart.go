@@ -24,11 +24,7 @@ import (
 // createMultipartUpload begins an upload at the store, whose metadata holds the
 // header of the object to be, and keeps that header for the parts.
 func createMultipartUpload(ctx context.Context, x *exchange) error {
-	header, err := x.storedHeader()
-	if err != nil {
-		return err
-	}
-	sse, err := x.encryption(ctx)
+	header, sse, err := x.storedAs(ctx)
 	if err != nil {
 		return err
 	}

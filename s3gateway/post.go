@@ -170,11 +170,7 @@ func postObject(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	header, err := x.storedHeader()
-	if err != nil {
-		return err
-	}
-	sse, err := x.encryption(ctx)
+	header, sse, err := x.storedAs(ctx)
 	if err != nil {
 		return err
 	}

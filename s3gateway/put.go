@@ -102,11 +102,7 @@ func putObject(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	header, err := x.storedHeader()
-	if err != nil {
-		return err
-	}
-	sse, err := x.encryption(ctx)
+	header, sse, err := x.storedAs(ctx)
 	if err != nil {
 		return err
 	}
@@ -256,6 +252,16 @@ func (x *exchange) newSourceOf(ctx context.Context, header http.Header) (*source
 		ctx: ctx, body: body, length: body.DecodedLength(), trailer: body.Trailer, digests: sums,
 		record: x.op, conn: http.NewResponseController(x.w),
 	}, nil
+}
+
+// storedAs is what is stored with the object, and how it is encrypted.
+func (x *exchange) storedAs(ctx context.Context) (http.Header, encryption, error) {
+	header, err := x.storedHeader()
+	if err != nil {
+		return nil, encryption{}, err
+	}
+	sse, err := x.encryption(ctx)
+	return header, sse, err
 }
 
 // storedHeader is what is stored with the object besides the sidekey header.
