@@ -106,7 +106,7 @@ func deleteObjects(ctx context.Context, x *exchange) error {
 		return malformedXML
 	}
 	for _, object := range list.Object {
-		if hidden(object.Key) {
+		if namesHidden(object.Key) {
 			return errHidden
 		}
 	}

@@ -211,7 +211,7 @@ func (x *exchange) address() (err error) {
 	if x.bucket, x.key, err = x.g.hosts.target(x.r); err != nil {
 		return err
 	}
-	if hidden(x.key) {
+	if namesHidden(x.key) {
 		return errHidden
 	}
 	return x.splitQuery()

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 )
@@ -21,6 +22,16 @@ import (
 const hiddenPrefix = "~sidekey/"
 
 func hidden(key string) bool { return strings.HasPrefix(key, hiddenPrefix) }
+
+// namesHidden says that a name is that of a hidden object, or is one to a store that
+// cleans names as paths: to MinIO, "/~sidekey/x" is "~sidekey/x".
+func namesHidden(key string) bool {
+	clean := path.Clean("/" + key)
+	if strings.HasSuffix(key, "/") {
+		clean += "/"
+	}
+	return hidden(key) || strings.HasPrefix(clean, "/"+hiddenPrefix)
+}
 
 var errHidden = &s3Error{code: "AccessDenied", status: http.StatusForbidden, message: "Names that begin with " + hiddenPrefix + " belong to the gateway."}
 

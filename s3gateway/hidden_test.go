@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -99,6 +100,38 @@ func TestHiddenObjects(t *testing.T) {
 	wantError(t, "DeleteObjects", err, "AccessDenied")
 	if n := len(s.hiddenKeys(t)); n != 11 {
 		t.Errorf("%d hidden objects are left", n)
+	}
+}
+
+// TestHiddenNames has the names that a store which cleans paths takes for those of
+// hidden objects.
+func TestHiddenNames(t *testing.T) {
+	s := newMinIOStack(t)
+	ctx := t.Context()
+	s.put(t, "a", content(1))
+	id := s.begin(t, "upload")
+	s.part(t, "upload", id, 1, content(10))
+	have := s.hiddenKeys(t)
+	for _, before := range []string{"", "/", "//", "./", "/./", "a/../", "/a/../", "~sidekey//../"} {
+		name := before + have[0]
+		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE"} {
+			r := s.rawRequest(t, method, "/docs/"+name, "", nil)
+			if status, _ := s.do(t, r); status != http.StatusForbidden {
+				t.Errorf("%s %s: status %d", method, name, status)
+			}
+		}
+		_, err := s.app.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: aws.String(bucket), Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: &name}}}})
+		wantError(t, "DeleteObjects of "+name, err, "AccessDenied")
+		_, err = s.app.CopyObject(ctx, copying(name, "copy"))
+		wantError(t, "a copy of "+name, err, "AccessDenied")
+		_, err = s.app.CopyObject(ctx, copying("a", name))
+		wantError(t, "a copy to "+name, err, "AccessDenied")
+	}
+	if now := s.hiddenKeys(t); !slices.Equal(now, have) {
+		t.Errorf("hidden objects are %q, were %q", now, have)
+	}
+	for _, key := range []string{"~sidekey", "x/~sidekey/y", "~sidekeys/y"} { // are the client's
+		s.put(t, key, content(1))
 	}
 }
 
