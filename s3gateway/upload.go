@@ -126,6 +126,7 @@ type part struct {
 	envelope.PartRecord
 	number       int
 	recorded     string // when, as the store says
+	storedETag   string // at the store, of a part that was chosen to be completed
 	heldETag     string // of a part that is held back
 	heldModified string
 }
@@ -194,6 +195,9 @@ func (x *exchange) forget(ctx context.Context, u *upload) error {
 // openHeld begins to read the sealed content of a part that is held back.
 func (x *exchange) openHeld(ctx context.Context, u *upload, p *part) (io.ReadCloser, error) {
 	resp, err := x.g.upstream.do(ctx, call{method: http.MethodGet, bucket: x.bucket, key: u.heldKey(p.Held)})
+	if isNotFound(err) {
+		return nil, invalidPart(p.number) // removed since
+	}
 	if err != nil {
 		return nil, err
 	}
