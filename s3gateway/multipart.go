@@ -190,6 +190,9 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 		r.Held = make([]byte, 16)
 		rand.Read(r.Held)
 		c.key, c.query = u.heldKey(r.Held), nil
+		if err := x.stillRuns(ctx, u); err != nil {
+			return "", err
+		}
 	}
 	x.op.Set(audit.Bytes.Int64(src.length))
 	resp, err := x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) { return sealer.Reader(content), nil })
@@ -207,6 +210,21 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 		}
 	}
 	return etag, x.record(ctx, u, number, r)
+}
+
+// stillRuns looks whether an upload that is remembered has ended elsewhere. Of a part
+// that is held back the store's upload, which would say so, does not hear.
+func (x *exchange) stillRuns(ctx context.Context, u *upload) error {
+	resp, err := x.g.upstream.do(ctx, call{method: http.MethodHead, bucket: x.bucket, key: u.prefix() + "upload"})
+	if isNotFound(err) {
+		x.g.uploads.Remove(x.bucket + "/" + u.id)
+		return errNoSuchUpload
+	}
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	return nil
 }
 
 // declare has the part's checksum be of the upload's algorithm: one that the client
