@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,9 +70,7 @@ func completeMultipartUpload(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return x.completedBefore(ctx, &list, err)
 	}
-	if err := x.forget(context.WithoutCancel(ctx), u); err != nil {
-		x.g.log.LogAttrs(ctx, slog.LevelWarn, "leaving behind what was kept of an upload", slog.String("request_id", x.id), slog.Any("error", err))
-	}
+	x.forget(context.WithoutCancel(ctx), u)
 	return x.answerComplete(done, a.table, u.opener.KeyARN())
 }
 

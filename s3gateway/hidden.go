@@ -125,8 +125,11 @@ func (g *Gateway) deleteHidden(ctx context.Context, bucket, prefix string) error
 	for {
 		var page versionsPage
 		err := g.ask(ctx, call{method: http.MethodGet, bucket: bucket, query: query}, &page)
+		if isNotImplemented(err) {
+			return g.deleteUnversioned(ctx, bucket, prefix)
+		}
 		if err != nil {
-			return errors.Join(err, g.deleteUnversioned(ctx, bucket, prefix))
+			return err
 		}
 		all := slices.DeleteFunc(append(page.Version, page.DeleteMarker...), func(v objectVersion) bool { return !strings.HasPrefix(v.Key, prefix) })
 		if err := g.deleteAll(ctx, bucket, all); err != nil {
@@ -138,6 +141,11 @@ func (g *Gateway) deleteHidden(ctx context.Context, bucket, prefix string) error
 		query.Set("key-marker", page.NextKeyMarker)
 		query.Set("version-id-marker", page.NextVersionIDMarker)
 	}
+}
+
+func isNotImplemented(err error) bool {
+	var e *s3Error
+	return errors.As(err, &e) && (e.status == http.StatusNotImplemented || e.status == http.StatusMethodNotAllowed)
 }
 
 // deleteUnversioned is for stores that have no ListObjectVersions.

@@ -189,21 +189,74 @@ func TestSweep(t *testing.T) {
 	s.complete(t, "alive", alive, part)
 }
 
-// counting is a stack whose requests to MinIO are counted.
-func counting(t *testing.T) (*stack, *atomic.Int64) {
+// TestAbort has stores that know no versions of objects, that cannot remove what is kept
+// of an upload, and that take an upload without an ID for an object.
+func TestAbort(t *testing.T) {
+	to := startMinIO(t)
+	var refused atomic.Value // the sub-resource that the store does not have
+	refused.Store("versions")
+	s := newStack(t, between(t, to, func(w http.ResponseWriter, r *http.Request) bool {
+		if !r.URL.Query().Has(refused.Load().(string)) {
+			return false
+		}
+		w.WriteHeader(http.StatusNotImplemented)
+		return true
+	}))
+	abort := func() {
+		t.Helper()
+		id := s.begin(t, "k")
+		s.part(t, "k", id, 1, content(10))
+		if _, err := s.app.AbortMultipartUpload(t.Context(), &s3.AbortMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: id}); err != nil {
+			t.Errorf("a store without %s: %v", refused.Load(), err)
+		}
+	}
+	abort()
+	if left := s.hiddenKeys(t); len(left) > 0 {
+		t.Errorf("left in the store: %q", left)
+	}
+	refused.Store("delete")
+	abort()
+	if n := len(s.hiddenKeys(t)); n != 3 {
+		t.Errorf("%d hidden objects, want 3 that cannot be removed", n)
+	}
+	for name, s := range map[string]*stack{"memory": newMemoryStack(t), "MinIO": s} {
+		s.put(t, "object", content(5))
+		for _, method := range []string{"DELETE", "GET"} {
+			if status, e := s.do(t, s.rawRequest(t, method, "/docs/object?uploadId=", "", nil)); status != http.StatusNotFound || e.Code != "NoSuchUpload" {
+				t.Errorf("%s: %s of an upload without an ID: %d, %s", name, method, status, e.Code)
+			}
+		}
+		if got, _, err := s.get(t, "object"); err != nil || len(got) != 5 {
+			t.Errorf("%s: %v, %d bytes", name, err, len(got))
+		}
+	}
+}
+
+// between is the endpoint of a relay to a store. It answers itself what answers says.
+func between(t *testing.T, store string, answers func(http.ResponseWriter, *http.Request) bool) string {
 	t.Helper()
-	to, err := url.Parse(startMinIO(t))
+	to, err := url.Parse(store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var n atomic.Int64
 	relay := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host }}
-	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n.Add(1)
-		relay.ServeHTTP(w, r)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !answers(w, r) {
+			relay.ServeHTTP(w, r)
+		}
 	}))
-	t.Cleanup(between.Close)
-	s := newStack(t, between.URL)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// counting is a stack whose requests to MinIO are counted.
+func counting(t *testing.T) (*stack, *atomic.Int64) {
+	t.Helper()
+	var n atomic.Int64
+	s := newStack(t, between(t, startMinIO(t), func(http.ResponseWriter, *http.Request) bool {
+		n.Add(1)
+		return false
+	}))
 	s.full = true
 	return s, &n
 }

@@ -243,6 +243,9 @@ func (u *upload) declare(d *digests) error {
 // abortMultipartUpload ends an upload without an object.
 func abortMultipartUpload(ctx context.Context, x *exchange) error {
 	id := x.query.Get("uploadId")
+	if id == "" {
+		return errNoSuchUpload // some stores would delete the object
+	}
 	x.op.Set(audit.S3UploadID.String(id))
 	u := &upload{id: id, sum: sumOf(id)}
 	c := call{method: http.MethodDelete, bucket: x.bucket, key: x.key, query: u.query(0), header: http.Header{}}
@@ -252,9 +255,7 @@ func abortMultipartUpload(ctx context.Context, x *exchange) error {
 		return err
 	}
 	drain(resp.Body)
-	if err := x.forget(ctx, u); err != nil {
-		return err
-	}
+	x.forget(context.WithoutCancel(ctx), u)
 	return x.emptyAnswer(http.StatusNoContent)
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -186,10 +187,13 @@ func (x *exchange) record(ctx context.Context, u *upload, number int, r *envelop
 	return x.g.putHidden(ctx, x.bucket, fmt.Sprintf("%s%05d-%s", u.prefix(), number, text), nil, nil)
 }
 
-// forget removes what the gateway kept of an upload.
-func (x *exchange) forget(ctx context.Context, u *upload) error {
+// forget removes what the gateway kept of an upload that is over. What it cannot
+// remove, such as versions under a lock, is no reason to say that the upload is not.
+func (x *exchange) forget(ctx context.Context, u *upload) {
 	x.g.uploads.Remove(x.bucket + "/" + u.id)
-	return x.g.deleteHidden(ctx, x.bucket, u.prefix())
+	if err := x.g.deleteHidden(ctx, x.bucket, u.prefix()); err != nil {
+		x.g.log.LogAttrs(ctx, slog.LevelWarn, "leaving behind what was kept of an upload", slog.String("request_id", x.id), slog.Any("error", err))
+	}
 }
 
 // openHeld begins to read the sealed content of a part that is held back.
