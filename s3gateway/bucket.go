@@ -120,7 +120,10 @@ func deleteBucket(ctx context.Context, x *exchange) error {
 	resp, err := x.g.upstream.do(ctx, x.forwardCall())
 	var e *s3Error
 	if errors.As(err, &e) && e.code == "BucketNotEmpty" {
-		empty, emptyErr := x.onlyHidden(ctx)
+		empty, emptyErr := x.onlyHidden(ctx, "", true)
+		if isNotImplemented(emptyErr) {
+			empty, emptyErr = x.onlyHidden(ctx, "", false)
+		}
 		if emptyErr != nil || !empty {
 			return err
 		}
@@ -135,26 +138,6 @@ func deleteBucket(ctx context.Context, x *exchange) error {
 	defer drain(resp.Body)
 	x.g.defaults.learn(x.bucket, bucketDefault{})
 	return x.empty(resp)
-}
-
-// onlyHidden says that a bucket has no object or version but the gateway's own.
-func (x *exchange) onlyHidden(ctx context.Context) (bool, error) {
-	for _, marker := range []string{"", hiddenPrefix + "\U0010FFFF"} {
-		query := url.Values{"versions": {""}, "max-keys": {"1"}}
-		if marker != "" {
-			query.Set("key-marker", marker)
-		}
-		var page versionsPage
-		if err := x.g.ask(ctx, call{method: http.MethodGet, bucket: x.bucket, query: query}, &page); err != nil {
-			return false, err
-		}
-		for _, v := range append(page.Version, page.DeleteMarker...) {
-			if !hidden(v.Key) {
-				return false, nil
-			}
-		}
-	}
-	return true, nil
 }
 
 func putBucketVersioning(ctx context.Context, x *exchange) error {

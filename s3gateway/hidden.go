@@ -102,6 +102,34 @@ func (g *Gateway) listHidden(ctx context.Context, bucket, prefix string) ([]entr
 	}
 }
 
+// behindHidden is a marker of listings that all hidden objects are before, and the next
+// name is after.
+const behindHidden = hiddenPrefix + "\U0010FFFF"
+
+// onlyHidden says that nothing but hidden objects, and versions of them if these are
+// asked for, has a name with that prefix.
+func (x *exchange) onlyHidden(ctx context.Context, prefix string, versions bool) (bool, error) {
+	query, after := url.Values{"list-type": {"2"}}, "start-after"
+	if versions {
+		query, after = url.Values{"versions": {""}}, "key-marker"
+	}
+	query.Set("prefix", prefix)
+	query.Set("max-keys", "1")
+	for range 2 {
+		var page struct{ Contents, Version, DeleteMarker []objectVersion }
+		if err := x.g.ask(ctx, call{method: http.MethodGet, bucket: x.bucket, query: query}, &page); err != nil {
+			return false, err
+		}
+		for _, v := range slices.Concat(page.Contents, page.Version, page.DeleteMarker) {
+			if !hidden(v.Key) {
+				return false, nil
+			}
+		}
+		query.Set(after, behindHidden)
+	}
+	return true, nil
+}
+
 // maxListing bounds what is read of an upstream's XML: a page has 1000 entries of
 // names of up to 1024 characters, each of which can be an entity of some bytes.
 const maxListing = 8 << 20

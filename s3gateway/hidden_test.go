@@ -103,6 +103,90 @@ func TestHiddenObjects(t *testing.T) {
 	}
 }
 
+// TestHiddenPrefixes lists with delimiters that end a common prefix inside the name that
+// all hidden objects begin with.
+func TestHiddenPrefixes(t *testing.T) {
+	s := newMinIOStack(t)
+	ctx := t.Context()
+	s.part(t, "upload", s.begin(t, "upload"), 1, content(10))
+	prefixes := func(delimiter string, size int32) (all []string) {
+		t.Helper()
+		pages := s3.NewListObjectsV2Paginator(s.app, &s3.ListObjectsV2Input{Bucket: aws.String(bucket), Delimiter: &delimiter, MaxKeys: &size})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int(*page.KeyCount) != len(page.CommonPrefixes)+len(page.Contents) {
+				t.Errorf("by %q: KeyCount %d of %d", delimiter, *page.KeyCount, len(page.CommonPrefixes)+len(page.Contents))
+			}
+			for _, p := range page.CommonPrefixes {
+				all = append(all, *p.Prefix)
+			}
+		}
+		v1, err := s.app.ListObjects(ctx, &s3.ListObjectsInput{Bucket: aws.String(bucket), Delimiter: &delimiter})
+		if err != nil || len(v1.CommonPrefixes) != len(all) {
+			t.Errorf("by %q: %v, %+v in version 1, %q in version 2", delimiter, err, v1, all)
+		}
+		versions, err := s.app.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String(bucket), Delimiter: &delimiter})
+		if err != nil || len(versions.CommonPrefixes) != len(all) {
+			t.Errorf("by %q: %v, %+v of versions, %q of objects", delimiter, err, versions, all)
+		}
+		return all
+	}
+	delimiters := map[string]string{"~": "~", "s": "~s", "ide": "~side", "y": "~sidekey", "/": "", "y/u": ""}
+	for delimiter := range delimiters {
+		if got := prefixes(delimiter, 1000); len(got) != 0 {
+			t.Errorf("by %q: %q", delimiter, got)
+		}
+	}
+	s.put(t, "~sidekey!", content(1)) // before all hidden names
+	s.put(t, "~zz", content(1))
+	for delimiter, want := range delimiters {
+		sizes := []int32{1000}
+		if delimiter == "/" { // by others MinIO repeats a page of common prefixes for ever
+			sizes = []int32{1, 2, 1000}
+		}
+		for _, size := range sizes {
+			if got := prefixes(delimiter, size); strings.Join(got, " ") != want {
+				t.Errorf("by %q, pages of %d: %q, want %q", delimiter, size, got, want)
+			}
+		}
+	}
+}
+
+// TestHiddenPages counts what a page costs at the store that begins with hidden objects.
+func TestHiddenPages(t *testing.T) {
+	s, n := counting(t)
+	ctx := t.Context()
+	id := s.begin(t, "upload")
+	for i := range int32(8) {
+		s.part(t, "upload", id, i+1, content(10))
+	}
+	s.put(t, "~z", content(1))
+	n.Store(0)
+	v2, err := s.app.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(bucket), MaxKeys: aws.Int32(1)})
+	if err != nil || len(v2.Contents) != 1 || *v2.Contents[0].Key != "~z" {
+		t.Errorf("%v, %+v", err, v2)
+	}
+	v1, err := s.app.ListObjects(ctx, &s3.ListObjectsInput{Bucket: aws.String(bucket), MaxKeys: aws.Int32(1)})
+	if err != nil || len(v1.Contents) != 1 || *v1.Contents[0].Key != "~z" {
+		t.Errorf("%v, %+v", err, v1)
+	}
+	versions, err := s.app.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: aws.String(bucket), MaxKeys: aws.Int32(1)})
+	if err != nil || len(versions.Versions) != 1 || *versions.Versions[0].Key != "~z" {
+		t.Errorf("%v, %+v", err, versions)
+	}
+	// MinIO says that more follows, and begins with the same prefix again.
+	v2, err = s.app.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(bucket), MaxKeys: aws.Int32(1), Delimiter: aws.String("y/u")})
+	if err != nil || len(v2.Contents) != 1 || *v2.Contents[0].Key != "~z" {
+		t.Errorf("%v, %+v", err, v2)
+	}
+	if got := n.Load(); got != 8 {
+		t.Errorf("four pages cost %d requests, want 8", got)
+	}
+}
+
 // TestHiddenNames has the names that a store which cleans paths takes for those of
 // hidden objects.
 func TestHiddenNames(t *testing.T) {
