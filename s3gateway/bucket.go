@@ -98,10 +98,7 @@ func deleteObjects(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	var list struct {
-		XMLName xml.Name `xml:"Delete"`
-		Object  []struct{ Key string }
-	}
+	var list deleteList
 	if xml.Unmarshal(text, &list) != nil || len(list.Object) == 0 || len(list.Object) > 1000 {
 		return malformedXML
 	}
@@ -110,9 +107,27 @@ func deleteObjects(ctx context.Context, x *exchange) error {
 			return errHidden
 		}
 	}
+	// Written anew: what the store reads is what was looked at here, also where a
+	// document can be read in two ways.
+	if text, err = s3XML("Delete", list); err != nil {
+		return err
+	}
 	c := x.forwardCall()
 	c.withDocument(text)
 	return x.passOn(ctx, c)
+}
+
+// deleteList is the document of DeleteObjects.
+type deleteList struct {
+	XMLName xml.Name `xml:"Delete"`
+	Quiet   bool     `xml:",omitempty"`
+	Object  []struct {
+		Key              string
+		VersionID        string `xml:"VersionId,omitempty"`
+		ETag             string `xml:",omitempty"`
+		LastModifiedTime string `xml:",omitempty"`
+		Size             string `xml:",omitempty"`
+	}
 }
 
 // deleteBucket removes the gateway's own objects if nothing else is left.

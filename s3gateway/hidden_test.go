@@ -3,7 +3,9 @@
 package s3gateway_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -271,6 +273,46 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%d hidden objects are left, want 3", n)
 	}
 	s.complete(t, "alive", alive, part)
+}
+
+// TestDeleteDocument has lists to delete that another reader might read in another way:
+// what the store is sent names no hidden object.
+func TestDeleteDocument(t *testing.T) {
+	var sent atomic.Value
+	s := newStack(t, between(t, startMinIO(t), func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && r.URL.Query().Has("delete") {
+			text, _ := io.ReadAll(r.Body)
+			sent.Store(string(text))
+			r.Body = io.NopCloser(bytes.NewReader(text))
+		}
+		return false
+	}))
+	const secret = "~sidekey/encryption"
+	for _, document := range []string{
+		"<Delete><Object><Key>" + secret + "</Key><Key>a</Key></Object></Delete>",
+		"<Delete><Object><Key>a</Key><x:Key xmlns:x='urn:x'>b</x:Key></Object></Delete><Delete><Object><Key>" + secret + "</Key></Object></Delete>",
+		"<Delete><Object><Key>a</Key></Object><Other><Object><Key>" + secret + "</Key></Object></Other></Delete>",
+		"<Delete><Object><Key>a</Key></Object><!--<Object><Key>" + secret + "</Key></Object>--></Delete>",
+	} {
+		s.put(t, "a", content(1))
+		sent.Store("")
+		if status, e := s.do(t, s.rawRequest(t, "POST", "/docs?delete", document, nil)); status != http.StatusOK && e.Code != "AccessDenied" {
+			t.Errorf("%s: %d, %s", document, status, e.Code)
+		}
+		if text := sent.Load().(string); strings.Contains(text, secret) {
+			t.Errorf("the store was sent %s", text)
+		}
+	}
+	// What the document can say arrives.
+	s.put(t, "a\r&<b>", content(1))
+	document := "<Delete xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Quiet>true</Quiet><Object><Key>a&#13;&amp;&lt;b&gt;</Key><VersionId>null</VersionId></Object></Delete>"
+	if status, e := s.do(t, s.rawRequest(t, "POST", "/docs?delete", document, nil)); status != http.StatusOK {
+		t.Errorf("%d, %s", status, e.Code)
+	}
+	s.mustBeAbsent(t, "a\r&<b>")
+	if text := sent.Load().(string); !strings.Contains(text, "<Quiet>true</Quiet>") || !strings.Contains(text, "<VersionId>null</VersionId>") {
+		t.Errorf("the store was sent %s", text)
+	}
 }
 
 // TestAbort has stores that know no versions of objects, that cannot remove what is kept
