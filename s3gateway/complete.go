@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -56,31 +55,23 @@ func completeMultipartUpload(ctx context.Context, x *exchange) error {
 		return malformedXML
 	}
 	u, err := x.uploadTables(ctx)
-	if errors.Is(err, errNoSuchUpload) {
-		return x.completedBefore(ctx, &list)
-	}
 	if err != nil {
-		return err
+		return x.completedBefore(ctx, &list, err)
 	}
-	table, chosen, err := x.assemble(ctx, u, &list)
+	a, err := x.assemble(ctx, u, &list)
 	if err != nil {
+		return x.completedBefore(ctx, &list, err)
+	}
+	if err := x.checkWhole(a.table); err != nil {
 		return err
 	}
-	if err := x.checkWhole(table); err != nil {
-		return err
-	}
-	x.op.Set(audit.Bytes.Int64(table.Size()))
-	done, err := x.keepAlive(ctx, func(ctx context.Context) (*completed, error) { return x.finish(ctx, u, table, chosen) })
-	if isNotFound(err) {
-		return x.completedBefore(ctx, &list) // by a request that came at the same time
-	}
+	x.op.Set(audit.Bytes.Int64(a.table.Size()))
+	done, err := x.keepAlive(ctx, func(ctx context.Context) (*completed, error) { return x.finish(ctx, u, a) })
 	if err != nil {
-		return err
+		return x.completedBefore(ctx, &list, err)
 	}
-	if err := x.forget(context.WithoutCancel(ctx), u); err != nil {
-		x.g.log.LogAttrs(ctx, slog.LevelWarn, "leaving behind what was kept of an upload", slog.String("request_id", x.id), slog.Any("error", err))
-	}
-	return x.answerComplete(done, table, u.opener.KeyARN())
+	x.forget(context.WithoutCancel(ctx), u)
+	return x.answerComplete(done, a.table, u.opener.KeyARN())
 }
 
 func invalidPart(number int) *s3Error {
@@ -91,42 +82,76 @@ func invalidPart(number int) *s3Error {
 	}
 }
 
+// assembly is what an object will be made of.
+type assembly struct {
+	table *envelope.Table
+	parts []part
+	last  int // number of the store's part that ends with the table
+}
+
 // assemble makes the part table of the client's list.
-func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) (*envelope.Table, []part, error) {
+func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) (*assembly, error) {
 	records, err := x.parts(ctx, u)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	table := &envelope.Table{UploadID: u.sum, Algorithm: u.algorithm, Composite: u.kind == composite}
-	chosen := make([]part, len(list.Part))
+	stored, err := x.storedParts(ctx, u, nil)
+	if err != nil {
+		return nil, err
+	}
+	a := &assembly{table: &envelope.Table{UploadID: u.sum, Algorithm: u.algorithm, Composite: u.kind == composite}}
 	for i, wanted := range list.Part {
 		if i > 0 && wanted.PartNumber <= list.Part[i-1].PartNumber {
-			return nil, nil, &s3Error{
+			return nil, &s3Error{
 				code: "InvalidPartOrder", status: http.StatusBadRequest,
 				message: "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
 			}
 		}
-		at := slices.IndexFunc(records[wanted.PartNumber], func(p part) bool {
-			return p.ETag == etagSum(wanted.ETag) || x.g.md5 && x.partETag(p.MD5, "") == quoted(strings.Trim(wanted.ETag, `"`))
-		})
-		if at < 0 {
-			return nil, nil, invalidPart(wanted.PartNumber)
-		}
-		p := records[wanted.PartNumber][at]
-		if err := checkPart(u, &wanted, &p); err != nil {
-			return nil, nil, err
+		p, err := x.choosePart(u, &wanted, records[wanted.PartNumber], stored[wanted.PartNumber])
+		if err != nil {
+			return nil, err
 		}
 		if p.Size < envelope.MinPart && i < len(list.Part)-1 {
-			return nil, nil, &s3Error{
+			return nil, &s3Error{
 				code: "EntityTooSmall", status: http.StatusBadRequest,
 				message: "Your proposed upload is smaller than the minimum allowed size",
 				fields:  [][2]string{{"ProposedSize", strconv.FormatInt(p.Size, 10)}, {"MinSizeAllowed", strconv.Itoa(envelope.MinPart)}, {"PartNumber", strconv.Itoa(p.number)}, {"ETag", wanted.ETag}},
 			}
 		}
-		chosen[i] = p
-		table.Parts = append(table.Parts, envelope.TablePart{Number: p.number, Size: p.Size, Salt: p.Salt, Checksum: p.Checksum, MD5: p.MD5})
+		a.parts = append(a.parts, *p)
+		a.table.Parts = append(a.table.Parts, envelope.TablePart{Number: p.number, Size: p.Size, Salt: p.Salt, Checksum: p.Checksum, MD5: p.MD5})
 	}
-	return table, chosen, nil
+	a.last = tableNumber(&a.parts[len(a.parts)-1], records)
+	return a, nil
+}
+
+// choosePart finds the part that the client lists, of all that were sent for its
+// number: one that is there still, since the same content, which has the same MD5, may
+// have come twice.
+func (x *exchange) choosePart(u *upload, wanted *completePart, sent []part, stored listedPart) (*part, error) {
+	at := slices.IndexFunc(sent, func(p part) bool {
+		named := p.ETag == etagSum(wanted.ETag) || x.g.md5 && x.partETag(p.MD5, "") == quoted(strings.Trim(wanted.ETag, `"`))
+		return named && (len(p.Held) > 0 || p.ETag == etagSum(stored.ETag))
+	})
+	if at < 0 {
+		return nil, invalidPart(wanted.PartNumber)
+	}
+	p := sent[at]
+	p.storedETag = stored.ETag
+	return &p, checkPart(u, wanted, &p)
+}
+
+// tableNumber is the number of the store's part that the table ends. It takes the place
+// of no part that the client may list if this completion fails: number 10000 is always
+// free, since a part of that number is held back.
+func tableNumber(last *part, records map[int][]part) int {
+	switch {
+	case len(last.Held) > 0:
+		return last.number
+	case len(records[last.number+1]) > 0:
+		return envelope.MaxParts
+	}
+	return last.number + 1
 }
 
 // checkPart compares the checksums that the client lists for a part with what was
@@ -181,28 +206,18 @@ type completed struct {
 }
 
 // finish stores the table and has the store complete its upload.
-func (x *exchange) finish(ctx context.Context, u *upload, table *envelope.Table, chosen []part) (*completed, error) {
-	last := &chosen[len(chosen)-1]
-	number, etag, err := x.storeTable(ctx, u, table, last)
-	if err != nil {
-		return nil, err
-	}
-	stored, err := x.storedParts(ctx, u, nil)
+func (x *exchange) finish(ctx context.Context, u *upload, a *assembly) (*completed, error) {
+	etag, err := x.storeTable(ctx, u, a)
 	if err != nil {
 		return nil, err
 	}
 	list := completeList{}
-	for i := range chosen {
-		p := &chosen[i]
-		if len(p.Held) > 0 {
-			continue // it is in the part that the table ends
+	for i := range a.parts {
+		if p := &a.parts[i]; len(p.Held) == 0 { // else it is in the part that the table ends
+			list.Part = append(list.Part, completePart{PartNumber: p.number, ETag: p.storedETag})
 		}
-		if p.ETag != etagSum(stored[p.number].ETag) {
-			return nil, invalidPart(p.number)
-		}
-		list.Part = append(list.Part, completePart{PartNumber: p.number, ETag: stored[p.number].ETag})
 	}
-	list.Part = append(list.Part, completePart{PartNumber: number, ETag: etag})
+	list.Part = append(list.Part, completePart{PartNumber: a.last, ETag: etag})
 	return x.completeUpstream(ctx, u.query(0), &list)
 }
 
@@ -236,32 +251,30 @@ func (x *exchange) completeUpstream(ctx context.Context, query url.Values, list 
 
 // storeTable stores what ends the object: the part that was held back if there is
 // one, and the table.
-func (x *exchange) storeTable(ctx context.Context, u *upload, table *envelope.Table, last *part) (number int, etag string, err error) {
-	tail, err := u.opener.SealTable(table)
+func (x *exchange) storeTable(ctx context.Context, u *upload, a *assembly) (etag string, err error) {
+	tail, err := u.opener.SealTable(a.table)
 	if err != nil {
-		return 0, "", err
+		return "", err
 	}
 	body, length := io.Reader(bytes.NewReader(tail)), int64(len(tail))
-	number = last.number + 1
-	if len(last.Held) > 0 {
-		number = last.number
+	if last := &a.parts[len(a.parts)-1]; len(last.Held) > 0 {
 		held, err := x.openHeld(ctx, u, last)
 		if err != nil {
-			return 0, "", err
+			return "", err
 		}
 		defer held.Close()
 		body, length = io.MultiReader(held, body), length+proxy.PartSize(last.Size)
 	}
-	c := call{method: http.MethodPut, bucket: x.bucket, key: x.key, query: u.query(number), header: http.Header{}, body: body, length: length}
+	c := call{method: http.MethodPut, bucket: x.bucket, key: x.key, query: u.query(a.last), header: http.Header{}, body: body, length: length}
 	if x.g.upstream.checksum {
 		c.withTrailer()
 	}
 	resp, err := x.g.upstream.do(ctx, c)
 	if err != nil {
-		return 0, "", err
+		return "", err
 	}
 	drain(resp.Body)
-	return number, resp.Header.Get("Etag"), nil
+	return resp.Header.Get("Etag"), nil
 }
 
 // beat is how often a client that waits for a store gets a sign of life.
@@ -333,26 +346,31 @@ func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN
 }
 
 // completedBefore answers a request that was made once more, perhaps because the
-// first answer was lost: if the object is the one of this upload, made of these parts.
-func (x *exchange) completedBefore(ctx context.Context, list *completeList) error {
+// first answer was lost, or that came at the same time as another: if the object is the
+// one of this upload, made of these parts. Else failed is the answer. That parts are
+// missing may be what is left of an upload that another replica completed.
+func (x *exchange) completedBefore(ctx context.Context, list *completeList, failed error) error {
+	var e *s3Error
+	if !errors.As(failed, &e) || e.code != "InvalidPart" && e.code != "NoSuchUpload" {
+		return failed
+	}
 	f, err := x.headTables(ctx)
+	if isNotFound(err) {
+		return failed
+	}
 	if err != nil {
 		return err
 	}
 	if !f.opener.Multipart() {
-		return errNoSuchUpload
+		return failed
 	}
 	if err := x.openTable(ctx, f); err != nil {
 		return err
 	}
 	table := f.opener.Table()
-	if table.UploadID != sumOf(x.query.Get("uploadId")) || len(table.Parts) != len(list.Part) {
-		return errNoSuchUpload
-	}
-	for i := range table.Parts {
-		if table.Parts[i].Number != list.Part[i].PartNumber {
-			return errNoSuchUpload
-		}
+	same := func(a envelope.TablePart, b completePart) bool { return a.Number == b.PartNumber }
+	if table.UploadID != sumOf(x.query.Get("uploadId")) || !slices.EqualFunc(table.Parts, list.Part, same) {
+		return failed
 	}
 	return x.answerComplete(&completed{ETag: f.resp.Header.Get("Etag"), header: f.resp.Header}, table, f.opener.KeyARN())
 }

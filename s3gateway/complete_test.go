@@ -79,6 +79,55 @@ func TestCompleteAgain(t *testing.T) {
 	wantError(t, "after another object took its place", err, "NoSuchUpload")
 }
 
+// TestCompleteAtReplica repeats at a replica that has taken a part of the upload, and
+// still remembers it, what another has completed.
+func TestCompleteAtReplica(t *testing.T) {
+	s := newMinIOStack(t)
+	ctx := t.Context()
+	other := s.replica(t)
+	id := s.begin(t, "k")
+	parts := []types.CompletedPart{s.part(t, "k", id, 1, content(5*mib)), other.part(t, "k", id, 2, content(7))}
+	first, again := s.complete(t, "k", id, parts...), other.complete(t, "k", id, parts...)
+	if *first.ETag != *again.ETag {
+		t.Errorf("ETag %s, then %s", *first.ETag, *again.ETag)
+	}
+	_, err := other.app.UploadPart(ctx, &s3.UploadPartInput{Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: id, PartNumber: aws.Int32(1), Body: strings.NewReader("x")})
+	wantError(t, "a part afterwards", err, "NoSuchUpload")
+	s.put(t, "source", content(7))
+	_, err = other.app.UploadPartCopy(ctx, &s3.UploadPartCopyInput{Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: id, PartNumber: aws.Int32(1), CopySource: aws.String(bucket + "/source")})
+	wantError(t, "a copied part afterwards", err, "NoSuchUpload")
+	if left := s.hiddenKeys(t); len(left) > 0 {
+		t.Errorf("left in the store: %q", left)
+	}
+}
+
+// TestCompleteAfterFailure lists more parts once a completion with fewer has failed,
+// which must not have taken the place of one.
+func TestCompleteAfterFailure(t *testing.T) {
+	s := newMinIOStack(t)
+	want := content(20*mib + 9)
+	id := s.begin(t, "k")
+	var parts []types.CompletedPart
+	for i := range 4 {
+		parts = append(parts, s.part(t, "k", id, int32(i+1), want[i*5*mib:(i+1)*5*mib]))
+	}
+	parts = append(parts, s.part(t, "k", id, 5, want[20*mib:]))
+	for n := 1; n < len(parts); n++ {
+		in := completion("k", id, parts[:n]...)
+		in.IfMatch = aws.String(`"d41d8cd98f00b204e9800998ecf8427e"`)
+		_, err := s.app.CompleteMultipartUpload(t.Context(), in)
+		wantError(t, "If-Match of an object that is not there", err, "NoSuchKey")
+	}
+	listed, err := s.app.ListParts(t.Context(), &s3.ListPartsInput{Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: id})
+	if err != nil || len(listed.Parts) != len(parts) {
+		t.Errorf("%v, %d parts are listed", err, len(listed.Parts))
+	}
+	s.complete(t, "k", id, parts...)
+	if got, _, err := s.get(t, "k"); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%v, %d bytes", err, len(got))
+	}
+}
+
 // TestCompleteConditions has the store check that nobody else was first.
 func TestCompleteConditions(t *testing.T) {
 	s := newMinIOStack(t)

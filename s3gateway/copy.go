@@ -38,7 +38,7 @@ func (x *exchange) copySource() (copySource, error) {
 	if !ok || s.key == "" || !bucketName.MatchString(s.bucket) || s.bucket == reservedBucket || !utf8.ValidString(s.key) {
 		return copySource{}, invalid
 	}
-	if hidden(s.key) {
+	if namesHidden(s.key) {
 		return copySource{}, errHidden
 	}
 	if query != "" {

@@ -251,7 +251,7 @@ func (x *exchange) address() (err error) {
 			return err
 		}
 	}
-	if hidden(x.key) {
+	if namesHidden(x.key) {
 		return errHidden
 	}
 	if x.form != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 )
@@ -21,6 +22,16 @@ import (
 const hiddenPrefix = "~sidekey/"
 
 func hidden(key string) bool { return strings.HasPrefix(key, hiddenPrefix) }
+
+// namesHidden says that a name is that of a hidden object, or is one to a store that
+// cleans names as paths: to MinIO, "/~sidekey/x" is "~sidekey/x".
+func namesHidden(key string) bool {
+	clean := path.Clean("/" + key)
+	if strings.HasSuffix(key, "/") {
+		clean += "/"
+	}
+	return hidden(key) || strings.HasPrefix(clean, "/"+hiddenPrefix)
+}
 
 var errHidden = &s3Error{code: "AccessDenied", status: http.StatusForbidden, message: "Names that begin with " + hiddenPrefix + " belong to the gateway."}
 
@@ -91,6 +102,34 @@ func (g *Gateway) listHidden(ctx context.Context, bucket, prefix string) ([]entr
 	}
 }
 
+// behindHidden is a marker of listings that all hidden objects are before, and the next
+// name is after.
+const behindHidden = hiddenPrefix + "\U0010FFFF"
+
+// onlyHidden says that nothing but hidden objects, and versions of them if these are
+// asked for, has a name with that prefix.
+func (x *exchange) onlyHidden(ctx context.Context, prefix string, versions bool) (bool, error) {
+	query, after := url.Values{"list-type": {"2"}}, "start-after"
+	if versions {
+		query, after = url.Values{"versions": {""}}, "key-marker"
+	}
+	query.Set("prefix", prefix)
+	query.Set("max-keys", "1")
+	for range 2 {
+		var page struct{ Contents, Version, DeleteMarker []objectVersion }
+		if err := x.g.ask(ctx, call{method: http.MethodGet, bucket: x.bucket, query: query}, &page); err != nil {
+			return false, err
+		}
+		for _, v := range slices.Concat(page.Contents, page.Version, page.DeleteMarker) {
+			if !hidden(v.Key) {
+				return false, nil
+			}
+		}
+		query.Set(after, behindHidden)
+	}
+	return true, nil
+}
+
 // maxListing bounds what is read of an upstream's XML: a page has 1000 entries of
 // names of up to 1024 characters, each of which can be an entity of some bytes.
 const maxListing = 8 << 20
@@ -114,8 +153,11 @@ func (g *Gateway) deleteHidden(ctx context.Context, bucket, prefix string) error
 	for {
 		var page versionsPage
 		err := g.ask(ctx, call{method: http.MethodGet, bucket: bucket, query: query}, &page)
+		if isNotImplemented(err) {
+			return g.deleteUnversioned(ctx, bucket, prefix)
+		}
 		if err != nil {
-			return errors.Join(err, g.deleteUnversioned(ctx, bucket, prefix))
+			return err
 		}
 		all := slices.DeleteFunc(append(page.Version, page.DeleteMarker...), func(v objectVersion) bool { return !strings.HasPrefix(v.Key, prefix) })
 		if err := g.deleteAll(ctx, bucket, all); err != nil {
@@ -127,6 +169,11 @@ func (g *Gateway) deleteHidden(ctx context.Context, bucket, prefix string) error
 		query.Set("key-marker", page.NextKeyMarker)
 		query.Set("version-id-marker", page.NextVersionIDMarker)
 	}
+}
+
+func isNotImplemented(err error) bool {
+	var e *s3Error
+	return errors.As(err, &e) && (e.status == http.StatusNotImplemented || e.status == http.StatusMethodNotAllowed)
 }
 
 // deleteUnversioned is for stores that have no ListObjectVersions.

@@ -14,31 +14,28 @@ import (
 // the gateway's own objects.
 func list(ctx context.Context, x *exchange) error {
 	c := x.forwardCall()
-	for {
-		resp, page, err := x.listPage(ctx, c)
-		if err != nil {
-			return err
-		}
-		if next := page.next(); next != nil {
-			// All of the page is hidden: a client would see an empty one.
-			for name, values := range next {
-				c.query[name] = values
-			}
-			continue
-		}
-		if err := x.sizePage(ctx, page); err != nil {
-			return err
-		}
-		text := page.render()
-		x.copyAnswer(resp.Header)
-		x.w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-		if err := x.done(resp.StatusCode); err != nil {
-			return err
-		}
-		x.writeHeader(resp.StatusCode)
-		_, err = x.Write(text)
+	resp, page, err := x.listPage(ctx, c)
+	if err != nil {
 		return err
 	}
+	if page.allHidden() {
+		skipHidden(c.query)
+		if resp, page, err = x.listPage(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := x.sizePage(ctx, page); err != nil {
+		return err
+	}
+	text := page.render()
+	x.copyAnswer(resp.Header)
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	if err := x.done(resp.StatusCode); err != nil {
+		return err
+	}
+	x.writeHeader(resp.StatusCode)
+	_, err = x.Write(text)
+	return err
 }
 
 func (x *exchange) listPage(ctx context.Context, c call) (*http.Response, *listingPage, error) {
@@ -48,7 +45,10 @@ func (x *exchange) listPage(ctx context.Context, c call) (*http.Response, *listi
 	}
 	defer resp.Body.Close()
 	page, err := readListing(resp.Body)
-	return resp, page, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp, page, x.hidePrefixes(ctx, page)
 }
 
 // empty passes on an answer without a body.
@@ -84,27 +84,41 @@ func (x *exchange) mixed(item *listingItem) bool {
 	return err == nil && rule.ForeignMode() != "" && rule.ForeignMode() != "refuse"
 }
 
-// next is where the listing goes on if all of the page is hidden and more follows;
-// else nil.
-func (p *listingPage) next() url.Values {
-	if p.visible > 0 || p.dropped == 0 || p.value("IsTruncated") != "true" {
-		return nil
-	}
-	next := url.Values{}
-	for element, parameter := range map[string]string{
-		"NextContinuationToken": "continuation-token", "NextMarker": "marker",
-		"NextKeyMarker": "key-marker", "NextVersionIdMarker": "version-id-marker",
-	} {
-		value := p.value(element)
-		if decoded, err := url.QueryUnescape(value); err == nil && p.url && strings.HasSuffix(element, "Marker") && element != "NextVersionIdMarker" {
-			value = decoded
+// hidePrefixes hides common prefixes that are the beginning of the hidden one, if nothing
+// else begins with them.
+func (x *exchange) hidePrefixes(ctx context.Context, page *listingPage) error {
+	for i := range page.items {
+		item := &page.items[i]
+		if item.kind != "CommonPrefixes" || item.hidden || !strings.HasPrefix(hiddenPrefix, item.key) {
+			continue
 		}
-		if value != "" {
-			next.Set(parameter, value)
+		only, err := x.onlyHidden(ctx, item.key, x.query.Has("versions"))
+		if err != nil {
+			return err
+		}
+		if only {
+			page.hide(item)
 		}
 	}
-	if len(next) == 0 {
-		next.Set("marker", p.items[len(p.items)-1].key)
+	return nil
+}
+
+// allHidden says that a client would see an empty page, and more follows.
+func (p *listingPage) allHidden() bool {
+	return p.visible == 0 && p.dropped > 0 && p.value("IsTruncated") == "true"
+}
+
+// skipHidden has a listing go on behind all hidden objects: of pages of a few keys there
+// may be thousands.
+func skipHidden(query url.Values) {
+	switch {
+	case query.Has("versions"):
+		query.Set("key-marker", behindHidden)
+		query.Del("version-id-marker")
+	case query.Has("list-type"):
+		query.Set("start-after", behindHidden)
+		query.Del("continuation-token")
+	default:
+		query.Set("marker", behindHidden)
 	}
-	return next
 }

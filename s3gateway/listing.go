@@ -130,12 +130,17 @@ func (p *listingPage) finish() {
 				item.key = key
 			}
 		}
-		if item.hidden = hidden(item.key); item.hidden {
-			p.dropped++
-		} else {
-			p.visible++
+		p.visible++
+		if hidden(item.key) {
+			p.hide(item)
 		}
 	}
+}
+
+func (p *listingPage) hide(item *listingItem) {
+	item.hidden = true
+	p.dropped++
+	p.visible--
 }
 
 // value is the text of an element of the page itself.

@@ -186,6 +186,9 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 		r.Held = make([]byte, 16)
 		rand.Read(r.Held)
 		c.key, c.query = u.heldKey(r.Held), nil
+		if err := x.stillRuns(ctx, u); err != nil {
+			return "", err
+		}
 	}
 	x.op.Set(audit.Bytes.Int64(src.length))
 	resp, err := x.ship(ctx, src, c, func(content io.Reader) (io.Reader, error) { return sealer.Reader(content), nil })
@@ -205,6 +208,21 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 	return etag, x.record(ctx, u, number, r)
 }
 
+// stillRuns looks whether an upload that is remembered has ended elsewhere. Of a part
+// that is held back the store's upload, which would say so, does not hear.
+func (x *exchange) stillRuns(ctx context.Context, u *upload) error {
+	resp, err := x.g.upstream.do(ctx, call{method: http.MethodHead, bucket: x.bucket, key: u.prefix() + "upload"})
+	if isNotFound(err) {
+		x.g.uploads.Remove(x.bucket + "/" + u.id)
+		return errNoSuchUpload
+	}
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	return nil
+}
+
 // declare has the part's checksum be of the upload's algorithm: one that the client
 // gave, or else one that is computed.
 func (u *upload) declare(d *digests) error {
@@ -221,6 +239,9 @@ func (u *upload) declare(d *digests) error {
 // abortMultipartUpload ends an upload without an object.
 func abortMultipartUpload(ctx context.Context, x *exchange) error {
 	id := x.query.Get("uploadId")
+	if id == "" {
+		return errNoSuchUpload // some stores would delete the object
+	}
 	x.op.Set(audit.S3UploadID.String(id))
 	u := &upload{id: id, sum: sumOf(id)}
 	c := call{method: http.MethodDelete, bucket: x.bucket, key: x.key, query: u.query(0), header: http.Header{}}
@@ -230,9 +251,7 @@ func abortMultipartUpload(ctx context.Context, x *exchange) error {
 		return err
 	}
 	drain(resp.Body)
-	if err := x.forget(ctx, u); err != nil {
-		return err
-	}
+	x.forget(context.WithoutCancel(ctx), u)
 	return x.emptyAnswer(http.StatusNoContent)
 }
 

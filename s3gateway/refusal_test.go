@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 )
 
@@ -374,4 +375,139 @@ func TestNothingWithoutARecord(t *testing.T) {
 		t.Errorf("DELETE: got %v", err)
 	}
 	s.stored(t, "small")
+}
+
+// TestNoChangeWithoutARecord has every operation on objects, uploads and defaults change
+// nothing, and say nothing, once there is no record of it.
+func TestNoChangeWithoutARecord(t *testing.T) {
+	s := newMinIOStack(t)
+	ctx := t.Context()
+	b, k := aws.String(bucket), aws.String("k")
+	s.put(t, "k", content(1000))
+	s.multipart(t, "parts", 5<<20, 10)
+	id := s.begin(t, "upload")
+	part := s.part(t, "upload", id, 1, content(5<<20))
+	small := s.part(t, "upload", id, 2, content(9))
+	before := s.everything(t)
+	if !strings.Contains(before, "upload runs") || !strings.Contains(before, "k ") {
+		t.Fatalf("the store has %s", before)
+	}
+	s.audit.Close()
+	for name, f := range map[string]func() error{
+		"PutObject": func() error {
+			_, err := s.app.PutObject(ctx, &s3.PutObjectInput{Bucket: b, Key: aws.String("new"), Body: strings.NewReader("x")})
+			return err
+		},
+		"CopyObject":          func() error { _, err := s.app.CopyObject(ctx, copying("k", "new")); return err },
+		"CopyObject of parts": func() error { _, err := s.app.CopyObject(ctx, copying("parts", "new")); return err },
+		"CopyObject, sealed anew": func() error {
+			_, err := s.app.CopyObject(ctx, copying("k", "new", func(in *s3.CopyObjectInput) { in.ChecksumAlgorithm = s3types.ChecksumAlgorithmSha1 }))
+			return err
+		},
+		"CreateMultipartUpload": func() error {
+			_, err := s.app.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: b, Key: aws.String("new")})
+			return err
+		},
+		"UploadPart": func() error {
+			_, err := s.app.UploadPart(ctx, &s3.UploadPartInput{Bucket: b, Key: aws.String("upload"), UploadId: id, PartNumber: aws.Int32(3), Body: bytes.NewReader(content(5 << 20))})
+			return err
+		},
+		"UploadPart, small": func() error {
+			_, err := s.app.UploadPart(ctx, &s3.UploadPartInput{Bucket: b, Key: aws.String("upload"), UploadId: id, PartNumber: aws.Int32(3), Body: strings.NewReader("x")})
+			return err
+		},
+		"UploadPart, empty": func() error {
+			_, err := s.app.UploadPart(ctx, &s3.UploadPartInput{Bucket: b, Key: aws.String("upload"), UploadId: id, PartNumber: aws.Int32(3)})
+			return err
+		},
+		"UploadPartCopy": func() error {
+			_, err := s.app.UploadPartCopy(ctx, &s3.UploadPartCopyInput{Bucket: b, Key: aws.String("upload"), UploadId: id, PartNumber: aws.Int32(3), CopySource: aws.String(bucket + "/k")})
+			return err
+		},
+		"ListParts": func() error {
+			_, err := s.app.ListParts(ctx, &s3.ListPartsInput{Bucket: b, Key: aws.String("upload"), UploadId: id})
+			return err
+		},
+		"CompleteMultipartUpload": func() error {
+			_, err := s.app.CompleteMultipartUpload(ctx, completion("upload", id, part, small))
+			return err
+		},
+		"AbortMultipartUpload": func() error {
+			_, err := s.app.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: b, Key: aws.String("upload"), UploadId: id})
+			return err
+		},
+		"DeleteObjects": func() error {
+			_, err := s.app.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: b, Delete: &s3types.Delete{Objects: []s3types.ObjectIdentifier{{Key: k}}}})
+			return err
+		},
+		"PutBucketEncryption": func() error {
+			rule := s3types.ServerSideEncryptionRule{ApplyServerSideEncryptionByDefault: &s3types.ServerSideEncryptionByDefault{SSEAlgorithm: s3types.ServerSideEncryptionAwsKms, KMSMasterKeyID: &s.anotherKey}}
+			_, err := s.app.PutBucketEncryption(ctx, &s3.PutBucketEncryptionInput{Bucket: b, ServerSideEncryptionConfiguration: &s3types.ServerSideEncryptionConfiguration{Rules: []s3types.ServerSideEncryptionRule{rule}}})
+			return err
+		},
+		"GetBucketEncryption": func() error {
+			_, err := s.app.GetBucketEncryption(ctx, &s3.GetBucketEncryptionInput{Bucket: b})
+			return err
+		},
+		"DeleteBucketEncryption": func() error {
+			_, err := s.app.DeleteBucketEncryption(ctx, &s3.DeleteBucketEncryptionInput{Bucket: b})
+			return err
+		},
+		"DeleteBucket":  func() error { _, err := s.app.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: b}); return err },
+		"ListObjectsV2": func() error { _, err := s.app.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: b}); return err },
+		"GetObjectAttributes": func() error {
+			_, err := s.app.GetObjectAttributes(ctx, &s3.GetObjectAttributesInput{Bucket: b, Key: k, ObjectAttributes: []s3types.ObjectAttributes{s3types.ObjectAttributesObjectSize}})
+			return err
+		},
+		"GetObject, a part": func() error {
+			_, err := s.app.GetObject(ctx, &s3.GetObjectInput{Bucket: b, Key: aws.String("parts"), PartNumber: aws.Int32(2)})
+			return err
+		},
+		"GetObject, not modified": func() error {
+			_, err := s.app.GetObject(ctx, &s3.GetObjectInput{Bucket: b, Key: k, IfModifiedSince: aws.Time(time.Now())})
+			return err
+		},
+	} {
+		if err := f(); code(err) != "ServiceUnavailable" || status(err) != http.StatusServiceUnavailable {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if now := s.everything(t); now != before {
+			t.Errorf("%s has changed the store:\n%s\nwas\n%s", name, now, before)
+		}
+	}
+	for _, target := range []string{"/docs/k", "/docs/parts?partNumber=1"} {
+		if status, _ := s.do(t, s.rawRequest(t, "HEAD", target, "", nil)); status != http.StatusServiceUnavailable {
+			t.Errorf("HEAD %s: status %d", target, status)
+		}
+	}
+}
+
+// everything is what the store has: objects, uploads, and the parts of these.
+func (s *stack) everything(t testing.TB) string {
+	t.Helper()
+	var all strings.Builder
+	objects, err := s.store.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: aws.String(bucket)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects.Versions {
+		fmt.Fprintln(&all, *o.Key, *o.ETag, *o.Size, *o.LastModified)
+	}
+	for _, key := range []string{"upload", "new"} { // MinIO lists uploads only of whole names
+		uploads, err := s.store.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String(bucket), Prefix: &key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range uploads.Uploads {
+			parts, err := s.store.ListParts(t.Context(), &s3.ListPartsInput{Bucket: aws.String(bucket), Key: u.Key, UploadId: u.UploadId})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range parts.Parts {
+				fmt.Fprintln(&all, *u.Key, *p.PartNumber, *p.ETag, *p.LastModified)
+			}
+			fmt.Fprintln(&all, *u.Key, "runs")
+		}
+	}
+	return all.String()
 }

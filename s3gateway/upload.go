@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -126,6 +127,7 @@ type part struct {
 	envelope.PartRecord
 	number       int
 	recorded     string // when, as the store says
+	storedETag   string // at the store, of a part that was chosen to be completed
 	heldETag     string // of a part that is held back
 	heldModified string
 }
@@ -185,15 +187,21 @@ func (x *exchange) record(ctx context.Context, u *upload, number int, r *envelop
 	return x.g.putHidden(ctx, x.bucket, fmt.Sprintf("%s%05d-%s", u.prefix(), number, text), nil, nil)
 }
 
-// forget removes what the gateway kept of an upload.
-func (x *exchange) forget(ctx context.Context, u *upload) error {
+// forget removes what the gateway kept of an upload that is over. What it cannot
+// remove, such as versions under a lock, is no reason to say that the upload is not.
+func (x *exchange) forget(ctx context.Context, u *upload) {
 	x.g.uploads.Remove(x.bucket + "/" + u.id)
-	return x.g.deleteHidden(ctx, x.bucket, u.prefix())
+	if err := x.g.deleteHidden(ctx, x.bucket, u.prefix()); err != nil {
+		x.g.log.LogAttrs(ctx, slog.LevelWarn, "leaving behind what was kept of an upload", slog.String("request_id", x.id), slog.Any("error", err))
+	}
 }
 
 // openHeld begins to read the sealed content of a part that is held back.
 func (x *exchange) openHeld(ctx context.Context, u *upload, p *part) (io.ReadCloser, error) {
 	resp, err := x.g.upstream.do(ctx, call{method: http.MethodGet, bucket: x.bucket, key: u.heldKey(p.Held)})
+	if isNotFound(err) {
+		return nil, invalidPart(p.number) // removed since
+	}
 	if err != nil {
 		return nil, err
 	}
