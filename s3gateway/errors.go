@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
@@ -44,6 +45,47 @@ var errAbort = errors.New("connection aborted")
 
 func invalidArgument(message string) *s3Error {
 	return &s3Error{code: "InvalidArgument", status: http.StatusBadRequest, message: message}
+}
+
+// argument names what was wrong, as S3 does.
+func (e *s3Error) argument(name, value string) *s3Error {
+	e.fields = append(e.fields, [2]string{"ArgumentName", name}, [2]string{"ArgumentValue", value})
+	return e
+}
+
+// conflicting is the answer to two sub-resources at once.
+func conflicting(one, other string) *s3Error {
+	if other < one {
+		one, other = other, one
+	}
+	return invalidArgument("Conflicting query string parameters: "+one+", "+other).argument("ResourceType", one)
+}
+
+// methodNotAllowed is the answer to a method that S3 does not have for what the
+// path names.
+func methodNotAllowed(r route) *s3Error {
+	e := &s3Error{
+		code: "MethodNotAllowed", status: http.StatusMethodNotAllowed, message: "The specified method is not allowed against this resource.",
+		fields: [][2]string{{"Method", r.method}, {"ResourceType", [...]string{"SERVICE", "BUCKET", "OBJECT"}[r.level]}},
+		header: http.Header{},
+	}
+	if r.sub != "" {
+		e.fields[1][1] = strings.ToUpper(r.sub)
+	}
+	for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE"} {
+		if _, ok := operations[route{r.level, method, r.sub}]; ok {
+			e.header.Add("Allow", method)
+		}
+	}
+	return e
+}
+
+// refusal is the answer to an operation that is not served.
+func refusal(op operation) error {
+	if op.refuse != nil {
+		return op.refuse
+	}
+	return because(notImplemented(op.name, ""), op.why)
 }
 
 func invalidRequest(message string) *s3Error {

@@ -34,6 +34,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -54,6 +55,7 @@ type Gateway struct {
 	upstream *upstream
 	verifier *sigv4.Verifier
 	clients  map[string]client // by access key ID
+	known    sync.Map          // of route: sub-resources that the store has shown to know
 }
 
 type client struct{ name, secret string }
@@ -100,6 +102,7 @@ type exchange struct {
 	name     string // of the operation
 	bucket   string
 	key      string
+	sub      string      // the parameter that selected the operation
 	header   http.Header // of the request, with x-amz-* that a presigned URL holds in its query
 	query    url.Values  // without those
 	started  bool        // the status line is out
@@ -136,7 +139,7 @@ func (x *exchange) serve() error {
 		return addressErr
 	}
 	if !known || op.serve == nil {
-		return notImplemented(op.name, "")
+		return refusal(op)
 	}
 	if err := checkRequest(x, op); err != nil {
 		return err

@@ -32,6 +32,8 @@ var (
 		"X-Amz-Mfa", "X-Amz-Bypass-Governance-Retention", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size",
 		"X-Amz-Acl", "X-Amz-Grant-Full-Control", "X-Amz-Grant-Read", "X-Amz-Grant-Read-Acp", "X-Amz-Grant-Write", "X-Amz-Grant-Write-Acp",
 		"X-Amz-Bucket-Object-Lock-Enabled", "X-Amz-Object-Ownership", "X-Amz-Optional-Object-Attributes",
+		"X-Amz-Bucket-Object-Lock-Token", "X-Amz-Confirm-Remove-Self-Bucket-Access", "X-Amz-Skip-Destination-Validation",
+		"X-Amz-Transition-Default-Minimum-Object-Size",
 	}
 )
 
@@ -42,7 +44,8 @@ var answerHeaders = []string{
 	"Expires", "Last-Modified", "Retry-After", "X-Amz-Abort-Date", "X-Amz-Abort-Rule-Id", "X-Amz-Bucket-Region",
 	"X-Amz-Delete-Marker", "X-Amz-Expiration", "X-Amz-Missing-Meta", "X-Amz-Object-Lock-Legal-Hold",
 	"X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Replication-Status", "X-Amz-Request-Charged",
-	"X-Amz-Restore", "X-Amz-Storage-Class", "X-Amz-Tagging-Count", "X-Amz-Version-Id", "X-Amz-Website-Redirect-Location",
+	"X-Amz-Restore", "X-Amz-Storage-Class", "X-Amz-Tagging-Count", "X-Amz-Transition-Default-Minimum-Object-Size",
+	"X-Amz-Version-Id", "X-Amz-Website-Redirect-Location",
 }
 
 func copyHeaders(dst, src http.Header, names ...[]string) {
