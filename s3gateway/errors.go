@@ -155,12 +155,7 @@ func (x *exchange) asS3(err error) *s3Error {
 	}
 	var signature *sigv4.Error
 	if errors.As(err, &signature) {
-		e := signatureErrors[signature.Code]
-		e.message = signature.Message
-		if signature.Code == sigv4.WrongRegion {
-			e.fields = [][2]string{{"Region", x.g.region}}
-		}
-		return &e
+		return x.signatureError(signature)
 	}
 	var key *datakey.Error
 	if errors.As(err, &key) {
@@ -180,6 +175,42 @@ func (x *exchange) asS3(err error) *s3Error {
 	}
 	return &s3Error{code: "InternalError", status: http.StatusInternalServerError, message: "We encountered an internal error. Please try again.", cause: err}
 }
+
+// signatureError says what S3 says: what was made of the request, which the
+// client has sent itself, never anything of the secret.
+func (x *exchange) signatureError(err *sigv4.Error) *s3Error {
+	e := signatureErrors[err.Code]
+	e.message = err.Message
+	field := func(name, value string) { e.fields = append(e.fields, [2]string{name, value}) }
+	facts := err.Facts
+	switch err.Code {
+	case sigv4.WrongRegion:
+		field("Region", x.g.region)
+	case sigv4.InvalidAccessKeyID:
+		e.message = "The AWS Access Key Id you provided does not exist in our records."
+		field("AWSAccessKeyId", facts.AccessKeyID)
+	case sigv4.SignatureDoesNotMatch:
+		e.message = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+		field("AWSAccessKeyId", facts.AccessKeyID)
+		field("StringToSign", facts.StringToSign)
+		field("SignatureProvided", facts.Signature)
+		field("CanonicalRequest", facts.CanonicalRequest)
+	case sigv4.RequestTimeTooSkewed:
+		e.message = "The difference between the request time and the current time is too large."
+		field("RequestTime", facts.SignedAt.Format(requestTime))
+		field("ServerTime", facts.Now.UTC().Format(time.RFC3339))
+		field("MaxAllowedSkewMilliseconds", strconv.FormatInt(facts.MaxSkew.Milliseconds(), 10))
+	case sigv4.Expired:
+		e.message = "Request has expired"
+		field("X-Amz-Expires", strconv.FormatInt(int64(facts.Expires.Seconds()), 10))
+		field("Expires", facts.SignedAt.Add(facts.Expires).UTC().Format(time.RFC3339))
+		field("ServerTime", facts.Now.UTC().Format(time.RFC3339))
+	}
+	return &e
+}
+
+// requestTime is how X-Amz-Date writes a time.
+const requestTime = "20060102T150405Z"
 
 // keyError answers as S3 does when KMS refuses it.
 func keyError(err *datakey.Error) *s3Error {
