@@ -128,6 +128,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (x *exchange) serve() error {
+	if x.r.Method == http.MethodOptions {
+		return x.preflight()
+	}
 	if err := x.authenticate(); err != nil {
 		return err
 	}

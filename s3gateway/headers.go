@@ -21,8 +21,9 @@ const metaPrefix = "X-Amz-Meta-"
 // Headers of requests that go upstream, besides x-amz-meta-*.
 var (
 	conditionHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
-	ownerHeaders     = []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Request-Payer"}
-	storedHeaders    = []string{
+	// The origin is for the store to judge, which has the bucket's CORS rules.
+	ownerHeaders  = []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Request-Payer", "Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"}
+	storedHeaders = []string{
 		"Content-Type", "Content-Disposition", "Content-Language", "Cache-Control", "Expires",
 		"X-Amz-Acl", "X-Amz-Storage-Class", "X-Amz-Tagging", "X-Amz-Website-Redirect-Location",
 		"X-Amz-Grant-Full-Control", "X-Amz-Grant-Read", "X-Amz-Grant-Read-Acp", "X-Amz-Grant-Write-Acp", "X-Amz-Grant-Write",
@@ -48,6 +49,12 @@ var answerHeaders = []string{
 	"X-Amz-Version-Id", "X-Amz-Website-Redirect-Location",
 }
 
+// corsHeaders are the store's answer to the origin.
+var corsHeaders = []string{
+	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
+	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Vary",
+}
+
 func copyHeaders(dst, src http.Header, names ...[]string) {
 	for _, list := range names {
 		for _, name := range list {
@@ -61,7 +68,7 @@ func copyHeaders(dst, src http.Header, names ...[]string) {
 // copyAnswer passes on what the upstream says of an object or bucket.
 func (x *exchange) copyAnswer(from http.Header) {
 	header := x.w.Header()
-	copyHeaders(header, from, answerHeaders)
+	copyHeaders(header, from, answerHeaders, corsHeaders)
 	if etag := from.Get("Etag"); etag != "" {
 		header.Set("Etag", quoted(etag))
 	}

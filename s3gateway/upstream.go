@@ -282,6 +282,7 @@ func (u *upstream) readError(resp *http.Response, method string) *s3Error {
 			e.header[name] = values
 		}
 	}
+	copyHeaders(e.header, resp.Header, corsHeaders)
 	if slices.Contains(ours, e.code) || e.status < 400 || e.status == http.StatusUnauthorized {
 		return &s3Error{
 			code: "InternalError", status: http.StatusInternalServerError, message: "The store behind the gateway refused its request.",
