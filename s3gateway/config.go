@@ -29,6 +29,10 @@ type Config struct {
 	// is in. Empty accepts any region and passes on what the upstream says.
 	Region string `yaml:"region"`
 
+	// MaxRequests is how many requests are served at a time; more are answered
+	// with SlowDown at once, which clients try again. 0 means 256.
+	MaxRequests int `yaml:"max_requests"`
+
 	// Upstream is the store that receives the ciphertext.
 	Upstream Upstream `yaml:"upstream"`
 
@@ -88,6 +92,9 @@ func (c *Config) Validate() error {
 		if domain == "" || strings.ContainsAny(domain, "/: ") {
 			return fmt.Errorf("s3.domains[%d]: want a host name without port", i)
 		}
+	}
+	if c.MaxRequests < 0 {
+		return fmt.Errorf("s3.max_requests: want a number of requests, or 0 for %d", defaultMaxRequests)
 	}
 	if err := c.Upstream.validate(); err != nil {
 		return err

@@ -260,7 +260,7 @@ func (x *exchange) writeError(e *s3Error) {
 	}
 	header := x.w.Header()
 	for name := range header {
-		if name != "X-Amz-Request-Id" {
+		if name != "X-Amz-Request-Id" && name != "Connection" {
 			delete(header, name)
 		}
 	}

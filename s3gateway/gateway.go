@@ -56,6 +56,7 @@ type Gateway struct {
 	verifier *sigv4.Verifier
 	clients  map[string]client // by access key ID
 	known    sync.Map          // of route: sub-resources that the store has shown to know
+	slots    slots
 }
 
 type client struct{ name, secret string }
@@ -72,7 +73,7 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 	g := &Gateway{
 		cipher: cipher, audit: al, log: log,
 		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
-		clients: make(map[string]client, len(cfg.Clients)),
+		clients: make(map[string]client, len(cfg.Clients)), slots: newSlots(cfg.MaxRequests),
 	}
 	for i, c := range cfg.Clients {
 		secret, err := readSecret(c.SecretAccessKeyFile)
@@ -128,6 +129,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (x *exchange) serve() error {
+	if err := x.checkForm(); err != nil {
+		return err
+	}
 	if x.r.Method == http.MethodOptions {
 		return x.preflight()
 	}
@@ -138,6 +142,10 @@ func (x *exchange) serve() error {
 	op, known := recognise(x)
 	x.name = op.name
 	ctx := x.begin(op)
+	if !x.g.slots.take() {
+		return errSlowDown
+	}
+	defer x.g.slots.free()
 	if addressErr != nil {
 		return addressErr
 	}

@@ -30,6 +30,10 @@ func (x *exchange) preflight() error {
 	if err := checkPreflight(x.r.Header); err != nil {
 		return err
 	}
+	if !x.g.slots.take() {
+		return errSlowDown
+	}
+	defer x.g.slots.free()
 	c := call{bucket: bucket, key: key}
 	req := (&http.Request{
 		Method: http.MethodOptions, URL: x.g.upstream.url(c), Host: x.g.upstream.hostOf(bucket), Header: http.Header{},
