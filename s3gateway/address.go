@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -43,7 +44,7 @@ func (h hosts) target(r *http.Request) (bucket, key string, err error) {
 		bucket, key, _ = strings.Cut(path, "/")
 	}
 	if bucket == "" && key != "" || bucket != "" && !bucketName.MatchString(bucket) || bucket == reservedBucket {
-		return "", "", &s3Error{code: "InvalidBucketName", status: http.StatusBadRequest, message: "The specified bucket is not valid."}
+		return "", "", &s3Error{code: "InvalidBucketName", status: http.StatusBadRequest, message: "The specified bucket is not valid.", fields: [][2]string{{"BucketName", bucket}}}
 	}
 	if err := checkKey(key); err != nil {
 		return "", "", err
@@ -51,12 +52,18 @@ func (h hosts) target(r *http.Request) (bucket, key string, err error) {
 	return bucket, key, nil
 }
 
+// maxKey is S3's limit on a key, in bytes of UTF-8.
+const maxKey = 1024
+
 func checkKey(key string) error {
 	if !utf8.ValidString(key) {
 		return &s3Error{code: "InvalidURI", status: http.StatusBadRequest, message: "The key is not UTF-8."}
 	}
-	if len(key) > 1024 {
-		return &s3Error{code: "KeyTooLongError", status: http.StatusBadRequest, message: "Your key is too long"}
+	if len(key) > maxKey {
+		return &s3Error{
+			code: "KeyTooLongError", status: http.StatusBadRequest, message: "Your key is too long",
+			fields: [][2]string{{"Size", strconv.Itoa(len(key))}, {"MaxSizeAllowed", strconv.Itoa(maxKey)}},
+		}
 	}
 	return nil
 }

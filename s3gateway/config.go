@@ -44,6 +44,10 @@ type Config struct {
 	// objects that are not sealed.
 	InstructionFiles bool `yaml:"instruction_files"`
 
+	// MaxRequests is how many requests are served at a time; more are answered
+	// with SlowDown at once, which clients try again. 0 means 256.
+	MaxRequests int `yaml:"max_requests"`
+
 	// Upstream is the store that receives the ciphertext.
 	Upstream Upstream `yaml:"upstream"`
 
@@ -109,6 +113,9 @@ func (c *Config) Validate() error {
 	}
 	if c.ETag != "" && c.ETag != etagStore && c.ETag != etagMD5 {
 		return fmt.Errorf("s3.etag: want %s or %s", etagStore, etagMD5)
+	}
+	if c.MaxRequests < 0 {
+		return fmt.Errorf("s3.max_requests: want a number of requests, or 0 for %d", defaultMaxRequests)
 	}
 	if err := c.Upstream.validate(); err != nil {
 		return err

@@ -16,6 +16,7 @@ func TestValidate(t *testing.T) {
 		"s3.listen: ":                            func(c *s3gateway.Config) { c.Listen = "" },
 		"s3.tls.key_file: ":                      func(c *s3gateway.Config) { c.TLS = proxy.TLSConfig{CertFile: "x"} },
 		"s3.domains[1]: ":                        func(c *s3gateway.Config) { c.Domains = []string{"a.b", "c:1"} },
+		"s3.max_requests: ":                      func(c *s3gateway.Config) { c.MaxRequests = -1 },
 		"s3.upstream.endpoint: missing":          func(c *s3gateway.Config) { c.Upstream.Endpoint = "" },
 		"s3.upstream.endpoint: want a URL":       func(c *s3gateway.Config) { c.Upstream.Endpoint = "ftp://x" },
 		"s3.upstream.endpoint: want scheme":      func(c *s3gateway.Config) { c.Upstream.Endpoint = "http://x/path" },

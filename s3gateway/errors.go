@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
@@ -45,6 +46,47 @@ var errAbort = errors.New("connection aborted")
 
 func invalidArgument(message string) *s3Error {
 	return &s3Error{code: "InvalidArgument", status: http.StatusBadRequest, message: message}
+}
+
+// argument names what was wrong, as S3 does.
+func (e *s3Error) argument(name, value string) *s3Error {
+	e.fields = append(e.fields, [2]string{"ArgumentName", name}, [2]string{"ArgumentValue", value})
+	return e
+}
+
+// conflicting is the answer to two sub-resources at once.
+func conflicting(one, other string) *s3Error {
+	if other < one {
+		one, other = other, one
+	}
+	return invalidArgument("Conflicting query string parameters: "+one+", "+other).argument("ResourceType", one)
+}
+
+// methodNotAllowed is the answer to a method that S3 does not have for what the
+// path names.
+func methodNotAllowed(r route) *s3Error {
+	e := &s3Error{
+		code: "MethodNotAllowed", status: http.StatusMethodNotAllowed, message: "The specified method is not allowed against this resource.",
+		fields: [][2]string{{"Method", r.method}, {"ResourceType", [...]string{"SERVICE", "BUCKET", "OBJECT"}[r.level]}},
+		header: http.Header{},
+	}
+	if r.sub != "" {
+		e.fields[1][1] = strings.ToUpper(r.sub)
+	}
+	for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE"} {
+		if _, ok := operations[route{r.level, method, r.sub}]; ok {
+			e.header.Add("Allow", method)
+		}
+	}
+	return e
+}
+
+// refusal is the answer to an operation that is not served.
+func refusal(op operation) error {
+	if op.refuse != nil {
+		return op.refuse
+	}
+	return because(notImplemented(op.name, ""), op.why)
 }
 
 func invalidRequest(message string) *s3Error {
@@ -113,12 +155,7 @@ func (x *exchange) asS3(err error) *s3Error {
 	}
 	var signature *sigv4.Error
 	if errors.As(err, &signature) {
-		e := signatureErrors[signature.Code]
-		e.message = signature.Message
-		if signature.Code == sigv4.WrongRegion {
-			e.fields = [][2]string{{"Region", x.g.region}}
-		}
-		return &e
+		return x.signatureError(signature)
 	}
 	var key *datakey.Error
 	if errors.As(err, &key) {
@@ -138,6 +175,42 @@ func (x *exchange) asS3(err error) *s3Error {
 	}
 	return &s3Error{code: "InternalError", status: http.StatusInternalServerError, message: "We encountered an internal error. Please try again.", cause: err}
 }
+
+// signatureError says what S3 says: what was made of the request, which the
+// client has sent itself, never anything of the secret.
+func (x *exchange) signatureError(err *sigv4.Error) *s3Error {
+	e := signatureErrors[err.Code]
+	e.message = err.Message
+	field := func(name, value string) { e.fields = append(e.fields, [2]string{name, value}) }
+	facts := err.Facts
+	switch err.Code {
+	case sigv4.WrongRegion:
+		field("Region", x.g.region)
+	case sigv4.InvalidAccessKeyID:
+		e.message = "The AWS Access Key Id you provided does not exist in our records."
+		field("AWSAccessKeyId", facts.AccessKeyID)
+	case sigv4.SignatureDoesNotMatch:
+		e.message = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+		field("AWSAccessKeyId", facts.AccessKeyID)
+		field("StringToSign", facts.StringToSign)
+		field("SignatureProvided", facts.Signature)
+		field("CanonicalRequest", facts.CanonicalRequest)
+	case sigv4.RequestTimeTooSkewed:
+		e.message = "The difference between the request time and the current time is too large."
+		field("RequestTime", facts.SignedAt.Format(requestTime))
+		field("ServerTime", facts.Now.UTC().Format(time.RFC3339))
+		field("MaxAllowedSkewMilliseconds", strconv.FormatInt(facts.MaxSkew.Milliseconds(), 10))
+	case sigv4.Expired:
+		e.message = "Request has expired"
+		field("X-Amz-Expires", strconv.FormatInt(int64(facts.Expires.Seconds()), 10))
+		field("Expires", facts.SignedAt.Add(facts.Expires).UTC().Format(time.RFC3339))
+		field("ServerTime", facts.Now.UTC().Format(time.RFC3339))
+	}
+	return &e
+}
+
+// requestTime is how X-Amz-Date writes a time.
+const requestTime = "20060102T150405Z"
 
 // keyError answers as S3 does when KMS refuses it.
 func keyError(err *datakey.Error) *s3Error {
@@ -191,7 +264,7 @@ func (x *exchange) writeError(e *s3Error) {
 	}
 	header := x.w.Header()
 	for name := range header {
-		if name != "X-Amz-Request-Id" {
+		if name != "X-Amz-Request-Id" && name != "Connection" {
 			delete(header, name)
 		}
 	}

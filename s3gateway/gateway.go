@@ -34,6 +34,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -62,6 +63,8 @@ type Gateway struct {
 	uploads  *lru.Cache[string, string] // headers of running uploads, by bucket and ID
 	sizes    *sizes
 	swept    *lru.Cache[string, time.Time] // buckets, and when they were last swept
+	known    sync.Map                      // of route: sub-resources that the store has shown to know
+	slots    slots
 
 	anonymous []Anonymous
 }
@@ -81,6 +84,7 @@ func New(cfg Config, cipher *proxy.Cipher, al *audit.Log, log *slog.Logger) (*Ga
 		cipher: cipher, audit: al, log: log,
 		region: cfg.Region, hosts: newHosts(cfg.Domains), upstream: up,
 		clients: make(map[string]client, len(cfg.Clients)), md5: cfg.ETag == etagMD5, legacy: cfg.InstructionFiles, anonymous: cfg.Anonymous,
+		slots: newSlots(cfg.MaxRequests),
 	}
 	if err := g.makeCaches(); err != nil {
 		return nil, err
@@ -131,6 +135,7 @@ type exchange struct {
 	name      string // of the operation
 	bucket    string
 	key       string
+	sub       string      // the parameter that selected the operation
 	header    http.Header // of the request, with x-amz-* that a presigned URL holds in its query
 	query     url.Values  // without those
 	shownETag string      // of the object as the client named it in a condition that holds
@@ -171,6 +176,12 @@ func (x *exchange) continueEmpty() {
 }
 
 func (x *exchange) serve() error {
+	if err := x.checkForm(); err != nil {
+		return err
+	}
+	if x.r.Method == http.MethodOptions {
+		return x.preflight()
+	}
 	if err := x.authenticate(); err != nil {
 		return err
 	}
@@ -182,11 +193,15 @@ func (x *exchange) serve() error {
 		return x.refused(err)
 	}
 	ctx := x.begin(op)
+	if !x.g.slots.take() {
+		return errSlowDown
+	}
+	defer x.g.slots.free()
 	if addressErr != nil {
 		return addressErr
 	}
 	if !known || op.serve == nil {
-		return notImplemented(op.name, "")
+		return refusal(op)
 	}
 	if err := checkRequest(x, op); err != nil {
 		return err

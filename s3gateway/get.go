@@ -41,7 +41,7 @@ func (x *exchange) wanted() (wanted, error) {
 	number, err := strconv.Atoi(part)
 	switch {
 	case err != nil || number < 1 || number > 10000:
-		return w, invalidArgument("Part number must be an integer between 1 and 10000, inclusive")
+		return w, invalidArgument("Part number must be an integer between 1 and 10000, inclusive").argument("partNumber", part)
 	case x.header.Get("Range") != "":
 		return w, invalidRequest("Cannot specify both Range header and partNumber query parameter")
 	}

@@ -21,8 +21,9 @@ const metaPrefix = "X-Amz-Meta-"
 // Headers of requests that go upstream, besides x-amz-meta-*.
 var (
 	conditionHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
-	ownerHeaders     = []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Request-Payer"}
-	storedHeaders    = []string{
+	// The origin is for the store to judge, which has the bucket's CORS rules.
+	ownerHeaders  = []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Request-Payer", "Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"}
+	storedHeaders = []string{
 		"Content-Type", "Content-Disposition", "Content-Language", "Cache-Control", "Expires",
 		"X-Amz-Acl", "X-Amz-Storage-Class", "X-Amz-Tagging", "X-Amz-Website-Redirect-Location",
 		"X-Amz-Grant-Full-Control", "X-Amz-Grant-Read", "X-Amz-Grant-Read-Acp", "X-Amz-Grant-Write-Acp", "X-Amz-Grant-Write",
@@ -32,6 +33,8 @@ var (
 		"X-Amz-Mfa", "X-Amz-Bypass-Governance-Retention", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size",
 		"X-Amz-Acl", "X-Amz-Grant-Full-Control", "X-Amz-Grant-Read", "X-Amz-Grant-Read-Acp", "X-Amz-Grant-Write", "X-Amz-Grant-Write-Acp",
 		"X-Amz-Bucket-Object-Lock-Enabled", "X-Amz-Object-Ownership", "X-Amz-Optional-Object-Attributes",
+		"X-Amz-Bucket-Object-Lock-Token", "X-Amz-Confirm-Remove-Self-Bucket-Access", "X-Amz-Skip-Destination-Validation",
+		"X-Amz-Transition-Default-Minimum-Object-Size",
 	}
 )
 
@@ -42,7 +45,14 @@ var answerHeaders = []string{
 	"Expires", "Last-Modified", "Retry-After", "X-Amz-Abort-Date", "X-Amz-Abort-Rule-Id", "X-Amz-Bucket-Region",
 	"X-Amz-Delete-Marker", "X-Amz-Expiration", "X-Amz-Missing-Meta", "X-Amz-Object-Lock-Legal-Hold",
 	"X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Replication-Status", "X-Amz-Request-Charged",
-	"X-Amz-Restore", "X-Amz-Storage-Class", "X-Amz-Tagging-Count", "X-Amz-Version-Id", "X-Amz-Website-Redirect-Location",
+	"X-Amz-Restore", "X-Amz-Storage-Class", "X-Amz-Tagging-Count", "X-Amz-Transition-Default-Minimum-Object-Size",
+	"X-Amz-Version-Id", "X-Amz-Website-Redirect-Location",
+}
+
+// corsHeaders are the store's answer to the origin.
+var corsHeaders = []string{
+	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
+	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Vary",
 }
 
 func copyHeaders(dst, src http.Header, names ...[]string) {
@@ -58,7 +68,7 @@ func copyHeaders(dst, src http.Header, names ...[]string) {
 // copyAnswer passes on what the upstream says of an object or bucket.
 func (x *exchange) copyAnswer(from http.Header) {
 	header := x.w.Header()
-	copyHeaders(header, from, answerHeaders)
+	copyHeaders(header, from, answerHeaders, corsHeaders)
 	if etag := from.Get("Etag"); etag != "" {
 		header.Set("Etag", quoted(etag))
 	}

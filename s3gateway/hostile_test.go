@@ -33,7 +33,9 @@ type hostile struct {
 	lie    atomic.Pointer[http.HandlerFunc]
 }
 
-func newHostile(t testing.TB) *hostile {
+func newHostile(t testing.TB) *hostile { return newHostileWith(t) }
+
+func newHostileWith(t testing.TB, edit ...func(*s3gateway.Config)) *hostile {
 	t.Helper()
 	h := &hostile{honest: gofakes3.New(s3mem.New()).Server()}
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +46,7 @@ func newHostile(t testing.TB) *hostile {
 		h.honest.ServeHTTP(w, r)
 	}))
 	t.Cleanup(store.Close)
-	h.stack = newStack(t, store.URL)
+	h.stack = newStack(t, store.URL, edit...)
 	return h
 }
 

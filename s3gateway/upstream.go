@@ -153,6 +153,9 @@ func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
 		return nil, fmt.Errorf("signing the upstream request: %w", err)
 	}
 	resp, err := u.transport.RoundTrip(req)
+	if err != nil && ctx.Err() != nil {
+		return nil, errClientGone // and the store is not to blame
+	}
 	if err != nil {
 		return nil, unreachable(err)
 	}
@@ -161,7 +164,7 @@ func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, readError(resp, c.method)
+	return nil, u.readError(resp, c.method)
 }
 
 // unreachable is what the store's silence is to the client, unless it was the
@@ -241,31 +244,71 @@ const maxErrorMessage = 1 << 10
 
 var errorCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.]{0,63}$`)
 
+// elements of an upstream's error, besides code and message, that mean the same
+// to the client. Sizes are of ciphertext, and hosts, resources, keys and request
+// IDs are the gateway's own.
+var errorElements = []string{
+	"Condition", "ArgumentName", "ArgumentValue", "Method", "ResourceType", "Header", "TagKey", "Detail",
+	"UploadId", "PartNumber", "VersionId", "StorageClass", "AccessTier",
+}
+
+type errorBody struct {
+	Code     string
+	Message  string
+	Elements []struct {
+		XMLName xml.Name
+		Text    string `xml:",chardata"`
+	} `xml:",any"`
+}
+
+func (b *errorBody) fields(secret func(string) bool) (fields [][2]string) {
+	for _, e := range b.Elements {
+		if slices.Contains(errorElements, e.XMLName.Local) && len(e.Text) <= maxErrorMessage && !secret(e.Text) && len(fields) < len(errorElements) {
+			fields = append(fields, [2]string{e.XMLName.Local, e.Text})
+		}
+	}
+	return fields
+}
+
+// gatewayARN is who the gateway is at the upstream.
+var gatewayARN = regexp.MustCompile(`arn:aws[a-z-]*:(iam|sts)::`)
+
+// own says whether a text of the upstream names the gateway there, or its host.
+func (u *upstream) own(text string) bool {
+	if strings.Contains(text, u.credentials.AccessKeyID) || strings.Contains(text, u.host) || gatewayARN.MatchString(text) {
+		return true
+	}
+	// A bare name such as "minio" is a word as well.
+	host, _, _ := strings.Cut(u.host, ":")
+	return strings.Contains(host, ".") && strings.Contains(text, host)
+}
+
 // readError makes the upstream's error the client's, without what it says of
 // hosts and resources upstream.
-func readError(resp *http.Response, method string) *s3Error {
-	var body struct {
-		Code    string
-		Message string
-	}
+func (u *upstream) readError(resp *http.Response, method string) *s3Error {
+	var body errorBody
 	if method != http.MethodHead && resp.StatusCode >= 200 {
 		xml.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body)
 	}
 	if len(body.Message) > maxErrorMessage {
 		body.Message = strings.ToValidUTF8(body.Message[:maxErrorMessage], "")
 	}
-	e := &s3Error{code: body.Code, status: resp.StatusCode, message: body.Message, header: http.Header{}}
+	e := &s3Error{code: body.Code, status: resp.StatusCode, message: body.Message, fields: body.fields(u.own), header: http.Header{}}
 	if !errorCode.MatchString(e.code) {
 		e.code, e.message = codeOf(resp.StatusCode), http.StatusText(resp.StatusCode)
 	}
-	if e.message == "" {
+	if e.message == "" || u.own(e.message) {
 		e.message = http.StatusText(resp.StatusCode)
+	}
+	if e.code == "AccessDenied" && e.message == http.StatusText(http.StatusForbidden) {
+		e.message = "Access Denied"
 	}
 	for _, name := range []string{"X-Amz-Delete-Marker", "X-Amz-Version-Id", "Retry-After", "Etag", "Last-Modified"} {
 		if values := resp.Header[name]; values != nil {
 			e.header[name] = values
 		}
 	}
+	copyHeaders(e.header, resp.Header, corsHeaders)
 	if slices.Contains(ours, e.code) || e.status < 400 || e.status == http.StatusUnauthorized {
 		return &s3Error{
 			code: "InternalError", status: http.StatusInternalServerError, message: "The store behind the gateway refused its request.",
@@ -315,6 +358,10 @@ func codeOf(status int) string {
 		return "InvalidRequest"
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return "SlowDown"
+	case http.StatusLengthRequired:
+		return "MissingContentLength"
+	case http.StatusNotImplemented:
+		return "NotImplemented"
 	}
 	return "InternalError"
 }

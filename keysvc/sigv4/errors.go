@@ -2,7 +2,10 @@
 
 package sigv4
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // ErrorCode names a reason for refusing a request. Each protocol edge maps the
 // codes to the errors of its own service.
@@ -39,10 +42,31 @@ const (
 type Error struct {
 	Code    ErrorCode
 	Message string
+	Facts   Facts
+}
+
+// Facts are what a service may tell the caller about its own request, so that a
+// signer can be put right. They are what the caller sent and what this side made
+// of it, and no secret; what does not belong to the error's code is left empty.
+type Facts struct {
+	AccessKeyID      string // of InvalidAccessKeyID and SignatureDoesNotMatch
+	Signature        string // as given, of SignatureDoesNotMatch
+	StringToSign     string // of SignatureDoesNotMatch
+	CanonicalRequest string // of SignatureDoesNotMatch
+
+	SignedAt time.Time     // of RequestTimeTooSkewed and Expired
+	Now      time.Time     // of RequestTimeTooSkewed and Expired
+	MaxSkew  time.Duration // of RequestTimeTooSkewed
+	Expires  time.Duration // of Expired: the life that was signed
 }
 
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
 func refuse(code ErrorCode, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func (e *Error) with(facts Facts) *Error {
+	e.Facts = facts
+	return e
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -405,5 +406,32 @@ func BenchmarkVerifyBody(b *testing.B) {
 		if _, err := v.VerifyBody(r, []byte(body)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestFacts has the verifier say what it made of a request that it refuses.
+func TestFacts(t *testing.T) {
+	r := newRequest(t, "GET", "http://h/b/k?acl", "")
+	sign(t, r, "s3", hashOf(""))
+	r.URL.RawQuery = "tagging"
+	r = overWire(t, r)
+	_, err := verifier("s3").Verify(r)
+	var refused *sigv4.Error
+	if !errors.As(err, &refused) || refused.Code != sigv4.SignatureDoesNotMatch {
+		t.Fatalf("got %v", err)
+	}
+	facts := refused.Facts
+	sum := sha256.Sum256([]byte(facts.CanonicalRequest))
+	if !strings.HasPrefix(facts.CanonicalRequest, "GET\n/b/k\ntagging=\nhost:h\n") || !strings.HasSuffix(facts.CanonicalRequest, "\n"+hashOf("")) {
+		t.Errorf("the canonical request is %q", facts.CanonicalRequest)
+	}
+	if !strings.HasPrefix(facts.StringToSign, "AWS4-HMAC-SHA256\n") || !strings.HasSuffix(facts.StringToSign, "\n"+hex.EncodeToString(sum[:])) {
+		t.Errorf("the string to sign is %q", facts.StringToSign)
+	}
+	if facts.AccessKeyID == "" || len(facts.Signature) != 64 || strings.Contains(fmt.Sprint(facts), secretKey) {
+		t.Errorf("got %+v", facts)
+	}
+	if strings.Contains(err.Error(), facts.Signature) {
+		t.Errorf("the error's text, which is logged, holds the signature: %v", err)
 	}
 }

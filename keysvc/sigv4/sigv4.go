@@ -146,16 +146,17 @@ func (v *Verifier) checkTime(c *claim) error {
 	if skew == 0 {
 		skew = defaultMaxSkew
 	}
-	age := now().Sub(c.time)
+	at := now()
+	age := at.Sub(c.time)
 	switch {
 	case c.presigned && age < -skew:
 		return refuse(NotYetValid, "Request is not yet valid")
 	case age < -skew:
-		return refuse(RequestTimeTooSkewed, "the request was signed for a time that is yet to come")
+		return refuse(RequestTimeTooSkewed, "the request was signed for a time that is yet to come").with(Facts{SignedAt: c.time, Now: at, MaxSkew: skew})
 	case c.presigned && age > c.expires:
-		return refuse(Expired, "Request has expired")
+		return refuse(Expired, "Request has expired").with(Facts{SignedAt: c.time, Now: at, Expires: c.expires})
 	case !c.presigned && age > skew:
-		return refuse(RequestTimeTooSkewed, "the difference between the request time and the server's time is too large")
+		return refuse(RequestTimeTooSkewed, "the difference between the request time and the server's time is too large").with(Facts{SignedAt: c.time, Now: at, MaxSkew: skew})
 	}
 	return nil
 }
@@ -176,7 +177,16 @@ func (v *Verifier) checkSignature(r *http.Request, query []param, c *claim, out 
 		out.key = key.key
 		return nil
 	}
-	return refuse(SignatureDoesNotMatch, "the signature calculated from the request does not match the one provided")
+	return refuse(SignatureDoesNotMatch, "the signature calculated from the request does not match the one provided").with(factsOf(r, paths[0], query, c, out.payloadHash))
+}
+
+// factsOf is what was signed here of a request whose signature is another.
+func factsOf(r *http.Request, path string, query []param, c *claim, payloadHash string) Facts {
+	canonical := appendCanonical(nil, r, path, query, c, payloadHash)
+	return Facts{
+		AccessKeyID: c.accessKeyID, Signature: c.signature, CanonicalRequest: string(canonical),
+		StringToSign: string(appendStringToSign(nil, c, sha256.Sum256(canonical))),
+	}
 }
 
 // signingKey is a derived key, and whether it was derived just now.
@@ -191,7 +201,7 @@ type signingKey struct {
 func (v *Verifier) signingKey(c *claim) (got [sha256.Size]byte, key signingKey, err error) {
 	secret, ok := v.Secret(c.accessKeyID)
 	if !ok || secret == "" {
-		return got, key, refuse(InvalidAccessKeyID, "the access key ID is not known here")
+		return got, key, refuse(InvalidAccessKeyID, "the access key ID is not known here").with(Facts{AccessKeyID: c.accessKeyID})
 	}
 	if got, ok = decodeSum(c.signature); !ok {
 		return got, key, refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex")
@@ -214,19 +224,26 @@ func (v *Verifier) keep(key signingKey) {
 // signatureOf is the signature that the claim ought to have.
 func signatureOf(r *http.Request, path string, query []param, c *claim, payloadHash string, key []byte) []byte {
 	sum := sumOf(r, path, query, c, payloadHash)
-	b := make([]byte, 0, 256)
+	b := appendStringToSign(make([]byte, 0, 256), c, sum)
+	h := hmac.New(sha256.New, key)
+	h.Write(b)
+	return h.Sum(b[:0])
+}
+
+func appendStringToSign(b []byte, c *claim, sum [sha256.Size]byte) []byte {
 	b = append(append(b, algorithm...), '\n')
 	b = append(append(b, c.date...), '\n')
 	b = append(append(b, c.scope...), '\n')
-	h := hmac.New(sha256.New, key)
-	h.Write(hex.AppendEncode(b, sum[:]))
-	return h.Sum(b[:0])
+	return hex.AppendEncode(b, sum[:])
 }
 
 // sumOf is the hash of the canonical request, which is made on the stack unless it
 // is long.
 func sumOf(r *http.Request, path string, query []param, c *claim, payloadHash string) [sha256.Size]byte {
-	b := make([]byte, 0, 1<<10)
+	return sha256.Sum256(appendCanonical(make([]byte, 0, 1<<10), r, path, query, c, payloadHash))
+}
+
+func appendCanonical(b []byte, r *http.Request, path string, query []param, c *claim, payloadHash string) []byte {
 	b = append(append(b, r.Method...), '\n')
 	b = append(append(b, path...), '\n')
 	b = append(appendQuery(b, query, c.presigned), '\n')
@@ -237,7 +254,7 @@ func sumOf(r *http.Request, path string, query []param, c *claim, payloadHash st
 		}
 		b = append(b, name...)
 	}
-	return sha256.Sum256(append(append(b, '\n'), payloadHash...))
+	return append(append(b, '\n'), payloadHash...)
 }
 
 // decodeSum decodes a SHA-256 in hex.
