@@ -319,7 +319,7 @@ func (x *exchange) refetch(ctx context.Context, f *found, byteRange string, cust
 	if err != nil {
 		return f, err
 	}
-	if again.header != f.header || again.size != f.size || again.resp.Header.Get("Etag") != f.resp.Header.Get("Etag") {
+	if again.resp.StatusCode == http.StatusNotModified || again.header != f.header || again.size != f.size || again.resp.Header.Get("Etag") != f.resp.Header.Get("Etag") {
 		again.close()
 		return f, errOverwritten
 	}
