@@ -90,6 +90,10 @@ func (s *stack) checkETag(t *testing.T, key, etag string) {
 	if err != nil || *out.ETag != etag {
 		t.Errorf("GET %s: %v, %+v", key, err, out)
 	}
+	_, out, err = s.get(t, key, func(in *s3.GetObjectInput) { in.PartNumber = aws.Int32(1) })
+	if err != nil || *out.ETag != etag {
+		t.Errorf("GET part 1 of %s: %v, %+v", key, err, out)
+	}
 	_, _, err = s.get(t, key, func(in *s3.GetObjectInput) { in.IfNoneMatch = &etag })
 	wantError(t, "GET "+key+" unless it is the same", err, "304")
 	_, _, err = s.get(t, key, func(in *s3.GetObjectInput) { in.IfMatch = aws.String(md5Of([]byte("another"))) })
