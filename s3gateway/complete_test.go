@@ -240,6 +240,20 @@ func TestFullObjectChecksums(t *testing.T) {
 	}
 }
 
+// TestChecksumOfAnother refuses to say that a checksum of the whole holds which nothing was
+// computed for.
+func TestChecksumOfAnother(t *testing.T) {
+	s := newMinIOStack(t)
+	for _, algorithm := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmCrc32} {
+		id := s.begin(t, "k", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm = algorithm })
+		in := completion("k", id, s.part(t, "k", id, 1, content(10), func(in *s3.UploadPartInput) { in.ChecksumAlgorithm = algorithm }))
+		in.ChecksumCRC64NVME = aws.String(crcOf(types.ChecksumAlgorithmCrc64nvme, content(11)))
+		_, err := s.app.CompleteMultipartUpload(t.Context(), in)
+		wantError(t, "a CRC64NVME of an upload of "+string(algorithm), err, "InvalidRequest")
+		s.mustBeAbsent(t, "k")
+	}
+}
+
 // TestCompositeChecksums has the checksum of the parts' checksums.
 func TestCompositeChecksums(t *testing.T) {
 	s := newMinIOStack(t)
