@@ -32,6 +32,43 @@ type completeList struct {
 	Part    []completePart
 }
 
+// UnmarshalXML stops at more parts than there can be: a body of small elements would
+// become many times its size.
+func (l *completeList) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	if start.Name.Local != "CompleteMultipartUpload" {
+		return malformedXML
+	}
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch token := token.(type) {
+		case xml.EndElement:
+			return nil
+		case xml.StartElement:
+			if err := l.element(d, &token); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *completeList) element(d *xml.Decoder, start *xml.StartElement) error {
+	if start.Name.Local != "Part" {
+		return d.Skip()
+	}
+	if len(l.Part) == envelope.MaxParts {
+		return malformedXML
+	}
+	var part completePart
+	if err := d.DecodeElement(&part, start); err != nil {
+		return err
+	}
+	l.Part = append(l.Part, part)
+	return nil
+}
+
 type completePart struct {
 	PartNumber int
 	ETag       string
@@ -52,7 +89,7 @@ func completeMultipartUpload(ctx context.Context, x *exchange) error {
 		return err
 	}
 	var list completeList
-	if xml.Unmarshal(text, &list) != nil || len(list.Part) == 0 || len(list.Part) > envelope.MaxParts {
+	if xml.Unmarshal(text, &list) != nil || len(list.Part) == 0 {
 		return malformedXML
 	}
 	u, err := x.uploadTables(ctx)

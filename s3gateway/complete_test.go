@@ -9,6 +9,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"net/http"
+	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -59,6 +62,31 @@ func TestCompleteErrors(t *testing.T) {
 	left, err := s.store.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(bucket)})
 	if err != nil || len(left.Contents) != 0 {
 		t.Errorf("left in the store: %v, %d objects", err, len(left.Contents))
+	}
+}
+
+// TestCompleteDocuments has bodies that are no list of parts; one of many more parts than
+// there can be does not become as many in memory.
+func TestCompleteDocuments(t *testing.T) {
+	s := newMemoryStack(t)
+	id := s.begin(t, "k")
+	many := strings.Repeat("<Part/>", 590_000)
+	for name, body := range map[string]string{
+		"nothing": "", "no XML": "parts", "no end": "<CompleteMultipartUpload><Part>", "no parts": "<CompleteMultipartUpload/>",
+		"another document": "<Delete><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></Delete>",
+		"no number":        "<CompleteMultipartUpload><Part><PartNumber>x</PartNumber></Part></CompleteMultipartUpload>",
+		"too many parts":   "<CompleteMultipartUpload>" + many + "</CompleteMultipartUpload>",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		status, e := s.do(t, s.rawRequest(t, "POST", "/docs/k?uploadId="+url.QueryEscape(*id), body, nil))
+		runtime.ReadMemStats(&after)
+		if status != http.StatusBadRequest || e.Code != "MalformedXML" {
+			t.Errorf("%s: %d, %s", name, status, e.Code)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 64*mib {
+			t.Errorf("%s: %d MiB were allocated", name, took>>20)
+		}
 	}
 }
 
