@@ -380,8 +380,11 @@ func (x *exchange) ifRange(header http.Header) bool {
 func (x *exchange) notModified(resp *http.Response) error {
 	x.copyAnswer(resp.Header)
 	x.w.Header().Del("Content-Type")
-	if x.shownETag != "" {
+	switch {
+	case x.shownETag != "":
 		x.w.Header().Set("Etag", x.shownETag)
+	case x.g.md5:
+		x.w.Header().Del("Etag") // it is the store's, and the answer does not tell the client's
 	}
 	if err := x.done(http.StatusNotModified); err != nil {
 		return err
