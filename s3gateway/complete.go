@@ -4,6 +4,7 @@ package s3gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/xml"
@@ -31,6 +32,43 @@ type completeList struct {
 	Part    []completePart
 }
 
+// UnmarshalXML stops at more parts than there can be: a body of small elements would
+// become many times its size.
+func (l *completeList) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	if start.Name.Local != "CompleteMultipartUpload" {
+		return malformedXML
+	}
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch token := token.(type) {
+		case xml.EndElement:
+			return nil
+		case xml.StartElement:
+			if err := l.element(d, &token); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *completeList) element(d *xml.Decoder, start *xml.StartElement) error {
+	if start.Name.Local != "Part" {
+		return d.Skip()
+	}
+	if len(l.Part) == envelope.MaxParts {
+		return malformedXML
+	}
+	var part completePart
+	if err := d.DecodeElement(&part, start); err != nil {
+		return err
+	}
+	l.Part = append(l.Part, part)
+	return nil
+}
+
 type completePart struct {
 	PartNumber int
 	ETag       string
@@ -51,7 +89,7 @@ func completeMultipartUpload(ctx context.Context, x *exchange) error {
 		return err
 	}
 	var list completeList
-	if xml.Unmarshal(text, &list) != nil || len(list.Part) == 0 || len(list.Part) > envelope.MaxParts {
+	if xml.Unmarshal(text, &list) != nil || len(list.Part) == 0 {
 		return malformedXML
 	}
 	u, err := x.uploadTables(ctx)
@@ -71,7 +109,7 @@ func completeMultipartUpload(ctx context.Context, x *exchange) error {
 		return x.completedBefore(ctx, &list, err)
 	}
 	x.forget(context.WithoutCancel(ctx), u)
-	return x.answerComplete(done, a.table, u.opener.KeyARN())
+	return x.answerComplete(done, a.table, u.opener.KeyARN(), u.header)
 }
 
 func invalidPart(number int) *s3Error {
@@ -181,8 +219,11 @@ func (x *exchange) checkWhole(table *envelope.Table) error {
 	}
 	for algorithm := range algorithms {
 		value := x.header.Get(checksumPrefix + algorithm)
-		if value == "" || table.Algorithm == "" {
+		if value == "" {
 			continue
+		}
+		if !strings.EqualFold(algorithm, table.Algorithm) {
+			return invalidRequest("Checksum Type mismatch occurred, expected checksum Type: " + strings.ToLower(cmp.Or(table.Algorithm, "null")) + ", actual checksum Type: " + algorithm)
 		}
 		have := tableChecksums(table).values[strings.ToUpper(algorithm)]
 		plain, _, _ := strings.Cut(have, "-")
@@ -321,7 +362,7 @@ type completeAnswer struct {
 	partChecksums
 }
 
-func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN string) error {
+func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN, header string) error {
 	answer := completeAnswer{Location: x.location(), Bucket: x.bucket, Key: x.key, ETag: tableETag(table, quoted(strings.Trim(done.ETag, `"`)))}
 	sums := tableChecksums(table)
 	for algorithm, value := range sums.values {
@@ -341,7 +382,9 @@ func (x *exchange) answerComplete(done *completed, table *envelope.Table, keyARN
 	}
 	x.copyAnswer(done.header)
 	x.w.Header().Del("Etag")
-	x.setEncryption(keyARN, nil)
+	if h, err := envelope.ParseHeader(header); err != nil || !h.HasCustomerKey {
+		x.setEncryption(keyARN, nil) // S3 says nothing of SSE-C here
+	}
 	return x.sendDocument(text)
 }
 
@@ -372,7 +415,7 @@ func (x *exchange) completedBefore(ctx context.Context, list *completeList, fail
 	if table.UploadID != sumOf(x.query.Get("uploadId")) || !slices.EqualFunc(table.Parts, list.Part, same) {
 		return failed
 	}
-	return x.answerComplete(&completed{ETag: f.resp.Header.Get("Etag"), header: f.resp.Header}, table, f.opener.KeyARN())
+	return x.answerComplete(&completed{ETag: f.resp.Header.Get("Etag"), header: f.resp.Header}, table, f.opener.KeyARN(), f.header)
 }
 
 // headTables looks at the object, without its content and so without a customer key.

@@ -9,6 +9,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"net/http"
+	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -59,6 +62,31 @@ func TestCompleteErrors(t *testing.T) {
 	left, err := s.store.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(bucket)})
 	if err != nil || len(left.Contents) != 0 {
 		t.Errorf("left in the store: %v, %d objects", err, len(left.Contents))
+	}
+}
+
+// TestCompleteDocuments has bodies that are no list of parts; one of many more parts than
+// there can be does not become as many in memory.
+func TestCompleteDocuments(t *testing.T) {
+	s := newMemoryStack(t)
+	id := s.begin(t, "k")
+	many := strings.Repeat("<Part/>", 590_000)
+	for name, body := range map[string]string{
+		"nothing": "", "no XML": "parts", "no end": "<CompleteMultipartUpload><Part>", "no parts": "<CompleteMultipartUpload/>",
+		"another document": "<Delete><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></Delete>",
+		"no number":        "<CompleteMultipartUpload><Part><PartNumber>x</PartNumber></Part></CompleteMultipartUpload>",
+		"too many parts":   "<CompleteMultipartUpload>" + many + "</CompleteMultipartUpload>",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		status, e := s.do(t, s.rawRequest(t, "POST", "/docs/k?uploadId="+url.QueryEscape(*id), body, nil))
+		runtime.ReadMemStats(&after)
+		if status != http.StatusBadRequest || e.Code != "MalformedXML" {
+			t.Errorf("%s: %d, %s", name, status, e.Code)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 64*mib {
+			t.Errorf("%s: %d MiB were allocated", name, took>>20)
+		}
 	}
 }
 
@@ -237,6 +265,20 @@ func TestFullObjectChecksums(t *testing.T) {
 		if stored := s.stored(t, key); strings.Contains(fmt.Sprint(stored.metadata), want) {
 			t.Errorf("%s: the checksum of the plaintext is stored in the clear", key)
 		}
+	}
+}
+
+// TestChecksumOfAnother refuses to say that a checksum of the whole holds which nothing was
+// computed for.
+func TestChecksumOfAnother(t *testing.T) {
+	s := newMinIOStack(t)
+	for _, algorithm := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmCrc32} {
+		id := s.begin(t, "k", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm = algorithm })
+		in := completion("k", id, s.part(t, "k", id, 1, content(10), func(in *s3.UploadPartInput) { in.ChecksumAlgorithm = algorithm }))
+		in.ChecksumCRC64NVME = aws.String(crcOf(types.ChecksumAlgorithmCrc64nvme, content(11)))
+		_, err := s.app.CompleteMultipartUpload(t.Context(), in)
+		wantError(t, "a CRC64NVME of an upload of "+string(algorithm), err, "InvalidRequest")
+		s.mustBeAbsent(t, "k")
 	}
 }
 

@@ -380,11 +380,9 @@ func (x *exchange) copyParts(ctx context.Context, source copySource, f *found, s
 	if err != nil {
 		return err
 	}
-	conditions := http.Header{}
-	copyHeaders(conditions, header, []string{"If-Match", "If-None-Match"})
-	header.Del("If-Match")
+	header.Del("If-Match") // the completion has them
 	header.Del("If-None-Match")
-	id, err := x.createUpstream(ctx, sealer.Header(), header)
+	id, _, err := x.createUpstream(ctx, sealer.Header(), header)
 	if err != nil {
 		return err
 	}

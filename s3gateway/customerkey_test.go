@@ -137,8 +137,12 @@ func customerParts(t *testing.T, app *s3.Client, right, wrong sseC) {
 		t.Errorf("listing: %v, %+v", err, listed)
 	}
 	for range 2 { // the second time as if the first answer had been lost
-		if _, err := app.CompleteMultipartUpload(ctx, completion("parts", begun.UploadId, parts...)); err != nil {
+		out, err := app.CompleteMultipartUpload(ctx, completion("parts", begun.UploadId, parts...))
+		if err != nil {
 			t.Fatal(err)
+		}
+		if out.ServerSideEncryption != "" || out.SSEKMSKeyId != nil {
+			t.Errorf("the completed object is said to be under %s, %s", out.ServerSideEncryption, *out.SSEKMSKeyId)
 		}
 	}
 	out, err := app.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: key, SSECustomerAlgorithm: right.algorithm, SSECustomerKey: right.key, SSECustomerKeyMD5: right.md5})

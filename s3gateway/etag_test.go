@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"crypto/md5"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -90,8 +92,16 @@ func (s *stack) checkETag(t *testing.T, key, etag string) {
 	if err != nil || *out.ETag != etag {
 		t.Errorf("GET %s: %v, %+v", key, err, out)
 	}
+	_, out, err = s.get(t, key, func(in *s3.GetObjectInput) { in.PartNumber = aws.Int32(1) })
+	if err != nil || *out.ETag != etag {
+		t.Errorf("GET part 1 of %s: %v, %+v", key, err, out)
+	}
 	_, _, err = s.get(t, key, func(in *s3.GetObjectInput) { in.IfNoneMatch = &etag })
 	wantError(t, "GET "+key+" unless it is the same", err, "304")
+	r := s.rawRequest(t, "GET", "/docs/"+key, "", map[string]string{"If-Modified-Since": head.LastModified.Add(time.Hour).UTC().Format(http.TimeFormat)})
+	if answer, err := http.DefaultClient.Do(r); err != nil || answer.StatusCode != http.StatusNotModified || answer.Header.Get("Etag") != "" {
+		t.Errorf("GET %s if it is newer: %v, %+v", key, err, answer)
+	}
 	_, _, err = s.get(t, key, func(in *s3.GetObjectInput) { in.IfMatch = aws.String(md5Of([]byte("another"))) })
 	wantError(t, "GET "+key+" if it is another", err, "PreconditionFailed")
 	attributes, err := s.app.GetObjectAttributes(ctx, &s3.GetObjectAttributesInput{Bucket: aws.String(bucket), Key: &key, ObjectAttributes: []types.ObjectAttributes{"ETag"}})

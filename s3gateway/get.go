@@ -321,7 +321,7 @@ func (x *exchange) refetch(ctx context.Context, f *found, byteRange string, cust
 	if err != nil {
 		return f, err
 	}
-	if again.header != f.header || again.size != f.size || again.resp.Header.Get("Etag") != f.resp.Header.Get("Etag") {
+	if again.resp.StatusCode == http.StatusNotModified || again.header != f.header || again.size != f.size || again.resp.Header.Get("Etag") != f.resp.Header.Get("Etag") {
 		again.close()
 		return f, errOverwritten
 	}
@@ -382,8 +382,11 @@ func (x *exchange) ifRange(header http.Header) bool {
 func (x *exchange) notModified(resp *http.Response) error {
 	x.copyAnswer(resp.Header)
 	x.w.Header().Del("Content-Type")
-	if x.shownETag != "" {
+	switch {
+	case x.shownETag != "":
 		x.w.Header().Set("Etag", x.shownETag)
+	case x.g.md5:
+		x.w.Header().Del("Etag") // it is the store's, and the answer does not tell the client's
 	}
 	if err := x.done(http.StatusNotModified); err != nil {
 		return err

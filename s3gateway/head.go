@@ -156,8 +156,9 @@ func (x *exchange) getPart(ctx context.Context, want wanted) error {
 		want.spec = &rangeSpec{} // checksums of the whole do not go with it
 		return x.sendRange(ctx, f, want, off, n)
 	}
-	x.copyAnswer(f.resp.Header)
-	x.setObject(f.opener.KeyARN(), want.customer)
+	if err := x.describe(ctx, f, want); err != nil {
+		return err
+	}
 	return x.stream(ctx, http.StatusOK, http.NoBody, 0)
 }
 

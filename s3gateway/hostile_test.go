@@ -22,6 +22,7 @@ import (
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
+	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/s3gateway"
 )
 
@@ -529,5 +530,24 @@ func TestEditedPresignedURL(t *testing.T) {
 		if answer.StatusCode < 400 {
 			t.Errorf("%s: got %s", name, answer.Status)
 		}
+	}
+}
+
+// TestNotModifiedAtOnce has a store that ignores a range, and then says of the object that
+// it had begun to send that it is not modified.
+func TestNotModifiedAtOnce(t *testing.T) {
+	s := newStackWith(t, between(t, startMinIO(t), func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/docs/empty" {
+			return false
+		}
+		w.Header().Set("Etag", `"d41d8cd98f00b204e9800998ecf8427e"`)
+		if r.Header.Get("If-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+		}
+		return true
+	}), func(r *proxy.ObjectRule) { r.Foreign = proxy.ForeignPass })
+	r := s.rawRequest(t, "GET", "/docs/empty", "", map[string]string{"Range": "bytes=0-9", "If-Range": `"another"`})
+	if status, e := s.do(t, r); status != http.StatusServiceUnavailable {
+		t.Errorf("got %d, %s", status, e.Code)
 	}
 }

@@ -106,9 +106,11 @@ func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.
 	if err != nil {
 		return "", "", err
 	}
-	if id, err = x.createUpstream(ctx, sealer.Header(), header); err != nil {
+	id, answer, err := x.createUpstream(ctx, sealer.Header(), header)
+	if err != nil {
 		return "", "", err
 	}
+	copyHeaders(x.w.Header(), answer, []string{"X-Amz-Abort-Date", "X-Amz-Abort-Rule-Id", "X-Amz-Request-Charged"})
 	u := &upload{id: id, sum: sumOf(id), header: sealer.Header()}
 	if err := x.g.putHidden(ctx, x.bucket, u.prefix()+"upload", http.Header{sealedHeader: {u.header}}, []byte(id+"\n"+x.key)); err != nil {
 		x.abortUpstream(context.WithoutCancel(ctx), id)
@@ -120,17 +122,21 @@ func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.
 }
 
 // createUpstream begins an upload of an object with that sidekey header.
-func (x *exchange) createUpstream(ctx context.Context, sidekeyHeader string, header http.Header) (string, error) {
+func (x *exchange) createUpstream(ctx context.Context, sidekeyHeader string, header http.Header) (string, http.Header, error) {
 	header[sealedHeader] = []string{sidekeyHeader}
+	resp, err := x.g.upstream.do(ctx, call{method: http.MethodPost, bucket: x.bucket, key: x.key, header: header, query: url.Values{"uploads": {""}}})
+	if err != nil {
+		return "", nil, err
+	}
+	defer drain(resp.Body)
 	var answer initiated
-	c := call{method: http.MethodPost, bucket: x.bucket, key: x.key, header: header, query: url.Values{"uploads": {""}}}
-	if err := x.g.ask(ctx, c, &answer); err != nil {
-		return "", err
+	if err := xml.NewDecoder(io.LimitReader(resp.Body, maxListing)).Decode(&answer); err != nil {
+		return "", nil, fmt.Errorf("reading the upstream's answer: %w", err)
 	}
 	if answer.UploadID == "" {
-		return "", errors.New("the upstream began an upload without an ID")
+		return "", nil, errors.New("the upstream began an upload without an ID")
 	}
-	return answer.UploadID, nil
+	return answer.UploadID, resp.Header, nil
 }
 
 // uploadPart seals one part.

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -234,4 +235,21 @@ func TestGetPart(t *testing.T) {
 	if _, err := s.app.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String("k"), PartNumber: aws.Int32(4)}); err == nil {
 		t.Error("part 4 of 3 was read")
 	}
+}
+
+// TestAbortDate passes on when a lifecycle rule of the store will abort an upload.
+func TestAbortDate(t *testing.T) {
+	s := newStack(t, between(t, startMinIO(t), func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && r.URL.Query().Has("uploads") {
+			w.Header().Set("X-Amz-Abort-Date", "Fri, 02 Jan 2026 00:00:00 GMT")
+			w.Header().Set("X-Amz-Abort-Rule-Id", "a rule")
+		}
+		return false
+	}))
+	s.multipart(t, "source", 5*mib, 1)
+	out, err := s.app.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("k")})
+	if err != nil || out.AbortDate == nil || out.AbortDate.Year() != 2026 || aws.ToString(out.AbortRuleId) != "a rule" {
+		t.Errorf("%v, %+v", err, out)
+	}
+	s.copied(t, "source", "copy")
 }
