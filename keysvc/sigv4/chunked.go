@@ -160,6 +160,9 @@ func (c *chunkReader) finish() error {
 			return refuse(BadTrailer, "the trailer %s was announced and is absent", strings.ToLower(name))
 		}
 	}
+	if err := c.skipSecondEnd(); err != nil {
+		return err
+	}
 	if _, err := c.br.ReadByte(); err != io.EOF {
 		if err != nil {
 			return short(err)
@@ -167,6 +170,19 @@ func (c *chunkReader) finish() error {
 		return refuse(BadChunk, "bytes follow the end of the stream")
 	}
 	return io.EOF
+}
+
+// skipSecondEnd skips one more empty line after an unsigned trailer: minio-go
+// ends a trailer's lines with LF and then the trailer as if it had not.
+func (c *chunkReader) skipSecondEnd() error {
+	next, err := c.br.Peek(2)
+	if c.mode == PayloadUnsignedTrailer && string(next) == "\r\n" {
+		_, err = c.br.Discard(2)
+	}
+	if err != nil && err != io.EOF {
+		return short(err)
+	}
+	return nil
 }
 
 // finishBare ends a stream of no bytes at all. The length of zero is signed,

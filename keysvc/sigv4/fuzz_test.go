@@ -148,6 +148,18 @@ func TestUnsignedTrailer(t *testing.T) {
 	}
 }
 
+// The ends that clients give to a trailer.
+func TestUnsignedTrailerEnds(t *testing.T) {
+	for name, end := range map[string]string{
+		"CRLF twice": "\r\n\r\n", "no empty line": "\r\n", "LF, CRLF": "\n\r\n", "minio-go": "\n\r\n\r\n",
+	} {
+		v, r := streamRequest(t, strings.NewReader("3\r\nabc\r\n0\r\nx-amz-checksum-crc32:AAAAAA=="+end), 3)
+		if got, _, err := readAll(v, r); err != nil || string(got) != "abc" {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestUnsignedTrailerRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
 		stream  string
@@ -160,6 +172,8 @@ func TestUnsignedTrailerRefusals(t *testing.T) {
 		"trailer absent":     {"3\r\nabc\r\n0\r\n\r\n", 3, sigv4.BadTrailer},
 		"trailer signed":     {"3\r\nabc\r\n0\r\nx-amz-trailer-signature:00\r\n\r\n", 3, sigv4.BadTrailer},
 		"garbage":            {string(frame([]byte("abc"), 3)) + "0", 3, sigv4.BadChunk},
+		"three ends":         {string(frame([]byte("abc"), 3)) + "\r\n\r\n", 3, sigv4.BadChunk},
+		"garbage after ends": {string(frame([]byte("abc"), 3)) + "\r\n0", 3, sigv4.BadChunk},
 		"nothing":            {"", 3, sigv4.IncompleteBody},
 	} {
 		t.Run(name, func(t *testing.T) {
