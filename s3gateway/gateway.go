@@ -160,10 +160,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// continueEmpty sends the 100 that a client asked for before a body of no bytes,
+// as S3 does. net/http sends it when a body is first read, which such a one
+// never is, and botocore up to 1.29 takes no further answer on a connection on
+// which a final one came in its place.
+func (x *exchange) continueEmpty() {
+	if x.r.ContentLength == 0 && strings.EqualFold(x.r.Header.Get("Expect"), "100-continue") {
+		x.w.WriteHeader(http.StatusContinue)
+	}
+}
+
 func (x *exchange) serve() error {
 	if err := x.authenticate(); err != nil {
 		return err
 	}
+	x.continueEmpty()
 	addressErr := x.address()
 	op, known := recognise(x)
 	x.name = op.name
