@@ -37,7 +37,7 @@ func TestClientsOfTheKeyService(t *testing.T) {
 // runKMSClients has every client run the sections that its program knows.
 func runKMSClients(t *testing.T, s *kmsService, sections ...string) {
 	t.Helper()
-	modules := javaScriptSDK(t)
+	modules := javaScriptSDK(t, "kmsclients")
 	for name, program := range map[string][]string{
 		"boto3":      {"/usr/bin/python3", "lifecycle.py"},
 		"aws":        {"/bin/sh", "lifecycle.sh"},
@@ -96,10 +96,15 @@ func runKMSClient(t *testing.T, env []string, name string, args ...string) {
 	}
 }
 
-// javaScriptSDK installs the SDK, once per version, and returns where it is.
-func javaScriptSDK(t *testing.T) string {
+// javaScriptSDK installs the packages that a directory's package.json names, once
+// per version, and returns where they are.
+func javaScriptSDK(t *testing.T, dir string) string {
 	t.Helper()
-	setup := exec.Command("kmsclients/setup-js.sh")
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup := exec.Command("kmsclients/setup-js.sh", path)
 	var failure bytes.Buffer
 	setup.Stderr = &failure
 	out, err := setup.Output()

@@ -4,15 +4,8 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -38,9 +31,8 @@ const (
 // everything, app nothing.
 type kmsService struct {
 	*process
+	testCA
 	address string
-	caFile  string         // "" for plain HTTP
-	roots   *x509.CertPool // nil for plain HTTP
 }
 
 // overHTTPAndTLS runs a test against a key service over plain HTTP and against
@@ -57,7 +49,7 @@ func startKMS(t *testing.T, binary string, overTLS bool, edits ...string) *kmsSe
 	s := &kmsService{address: freeAddress(t)}
 	listen := "listen: " + s.address
 	if overTLS {
-		cert, key := s.writeCA(t, dir)
+		cert, key := s.testCA.write(t, dir)
 		listen += "\n  tls: {cert_file: " + cert + ", key_file: " + key + "}"
 	}
 	config := replaceIn(t, readFile(t, shared.path("keysvc.yaml")),
@@ -127,54 +119,6 @@ func createKey(ctx context.Context, t testing.TB, client *kms.Client, in *kms.Cr
 		t.Fatal(err)
 	}
 	return *out.KeyMetadata.KeyId, *out.KeyMetadata.Arn
-}
-
-// writeCA makes a CA and a certificate of it for 127.0.0.1, and has the
-// service's clients trust that CA alone.
-func (s *kmsService) writeCA(t *testing.T, dir string) (certFile, keyFile string) {
-	t.Helper()
-	now := time.Now()
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sidekey e2e CA"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "sidekey e2e key service"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	caKey, leafKey := newECDSAKey(t), newECDSAKey(t)
-	caPEM := signedPEM(t, ca, ca, &caKey.PublicKey, caKey)
-	private, err := x509.MarshalPKCS8PrivateKey(leafKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.caFile, certFile, keyFile = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writeFileAt(t, s.caFile, caPEM)
-	writeFileAt(t, certFile, signedPEM(t, leaf, ca, &leafKey.PublicKey, caKey))
-	writeFileAt(t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
-	s.roots = x509.NewCertPool()
-	if !s.roots.AppendCertsFromPEM([]byte(caPEM)) {
-		t.Fatal("the CA's certificate does not parse")
-	}
-	return certFile, keyFile
-}
-
-func newECDSAKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func signedPEM(t *testing.T, certificate, issuer *x509.Certificate, public, private any) string {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, certificate, issuer, public, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func keyARN(region, id string) string {

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs the AWS SDK for JavaScript that the tests of the key service use, in
-# the versions and with the digests of package-lock.json, once per lock file and
-# outside the tree; prints the directory to import it from. The SDK is the last
-# one that runs on Debian 12's Node 18. No package's scripts are run.
+# Installs packages of the AWS SDK for JavaScript, those of the package.json in
+# the directory that is named or beside this file, in the versions and with the
+# digests of package-lock.json, once per lock file and outside the tree; prints
+# the directory to import them from. The SDK is the last one that runs on Debian
+# 12's Node 18. No package's scripts are run.
 set -eu
-cd "$(dirname "$0")"
+cd "${1:-$(dirname "$0")}"
 cache=${SIDEKEY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sidekey}
 modules=$cache/aws-sdk-js-$(cat package.json package-lock.json | sha256sum | cut -c 1-16)
 if [ ! -d "$modules" ]; then
