@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -153,13 +154,35 @@ func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
 	}
 	resp, err := u.transport.RoundTrip(req)
 	if err != nil {
-		return nil, &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The store behind the gateway cannot be reached. Please try again.", cause: err}
+		return nil, unreachable(err)
 	}
+	resp.Body = storeBody{resp.Body}
 	if resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusNotModified {
 		return resp, nil
 	}
 	defer resp.Body.Close()
 	return nil, readError(resp, c.method)
+}
+
+// unreachable is what the store's silence is to the client, unless it was the
+// client who went away.
+func unreachable(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("asking the store: %w", err)
+	}
+	return &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The store behind the gateway cannot be reached. Please try again.", cause: err}
+}
+
+// storeBody is an answer of the store. That it breaks off is the store's doing:
+// without the mark it could be taken for a request body that did.
+type storeBody struct{ io.ReadCloser }
+
+func (b storeBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = unreachable(err)
+	}
+	return n, err
 }
 
 var emptyHash = func() string {
