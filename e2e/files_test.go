@@ -45,3 +45,13 @@ func stackDir(t testing.TB) string {
 	}
 	return dir
 }
+
+// absolute is the path of a file of this directory, for a process elsewhere.
+func absolute(t testing.TB, path string) string {
+	t.Helper()
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return absolute
+}

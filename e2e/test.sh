@@ -8,7 +8,8 @@ unformatted=$(gofmt -l $(git ls-files '*.go'))
 [ -z "$unformatted" ] || { echo "not formatted: $unformatted" >&2; exit 1; }
 SIDEKEY_MINIO=$(e2e/minio/build.sh)
 export SIDEKEY_MINIO
+e2e/versitygw/build.sh >/dev/null
 go vet ./...
 go vet -tags sidecar .
 go test -race -timeout 20m -p 2 $(go list ./... | grep -v '/e2e$')
-go test -timeout 30m -v ./e2e
+go test -timeout 40m -v ./e2e
