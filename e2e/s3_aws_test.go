@@ -23,6 +23,7 @@ func awsCommand(t *testing.T, s *s3Service) {
 	if !s.brief {
 		awsCalls(t, s, p, bucket)
 		awsMultipartCalls(t, s, p, bucket)
+		awsTags(t, p, bucket)
 		awsRemoval(t, s, p)
 	}
 	s.mustBeSealed(t, bucket)
@@ -165,6 +166,19 @@ func awsMultipartCalls(t *testing.T, s *s3Service, p *s3Program, bucket string) 
 		t.Error("list-parts of an aborted upload was answered")
 	} else {
 		wantIn(t, "list-parts of an aborted upload", stderr, "NoSuchUpload")
+	}
+}
+
+func awsTags(t *testing.T, p *s3Program, bucket string) {
+	call := func(operation string, args ...string) string {
+		t.Helper()
+		return p.run(append([]string{"s3api", operation, "--bucket", bucket, "--key", "api/copy"}, args...)...)
+	}
+	call("put-object-tagging", "--tagging", "TagSet=[{Key=a,Value=b}]")
+	wantIn(t, "get-object-tagging", call("get-object-tagging"), `"Key": "a"`, `"Value": "b"`)
+	call("delete-object-tagging")
+	if out := call("get-object-tagging"); strings.Contains(out, `"Key"`) {
+		t.Errorf("tags after their removal: %s", out)
 	}
 }
 

@@ -129,4 +129,6 @@ for await (const page of aws.paginateListObjectsV2({ client: s3, pageSize: 7 }, 
 assert.equal(found, algorithms.length * 7);
 const gone = await s3.deleteObjects({ Bucket, Delete: { Objects: [{ Key: "put/SHA1-1" }, { Key: "put/SHA1-0" }] } });
 assert.equal(gone.Deleted.length, 2);
+await s3.putObjectTagging({ Bucket, Key: "presigned", Tagging: { TagSet: [{ Key: "a", Value: "x b" }] } });
+assert.deepEqual((await s3.getObjectTagging({ Bucket, Key: "presigned" })).TagSet, [{ Key: "a", Value: "x b" }]);
 console.log("all done");
