@@ -63,7 +63,7 @@ func (m *Migrator) replaceParts(ctx context.Context, x *exchange, l *looked, sse
 	if err := checkMetadata(header); err != nil {
 		return nil, err
 	}
-	id, err := x.createUpstream(ctx, sealer.Header(), header)
+	id, _, err := x.createUpstream(ctx, sealer.Header(), header)
 	if err != nil {
 		return nil, err
 	}
