@@ -92,6 +92,9 @@ func (h *Header) Seal(dataKey []byte, bucket, key string, checksums map[string]s
 	if len(h.KeyARN) > maxKeyRef || len(h.WrappedKey) == 0 {
 		return nil, fmt.Errorf("envelope: an object header needs a wrapped key and a key ARN of at most %d bytes", maxKeyRef)
 	}
+	if h.Suite == PlainSuite && h.CustomerKey != nil {
+		return nil, fmt.Errorf("envelope: objects of suite 1 have no customer key")
+	}
 	k, err := h.keys(dataKey)
 	if err != nil {
 		return nil, err
@@ -227,7 +230,9 @@ func xorChecksums(keys, in []byte) ([]byte, error) {
 func (h *Header) computeTag(keys, dataKey []byte, bucket, key string) (tag [tagLen]byte, err error) {
 	b := h.appendUntagged(nil)
 	if h.Suite == PlainSuite {
-		o, err := h.object(dataKey)
+		own := *h
+		own.carried = nil // which is known only after the tag was found right
+		o, err := own.object(dataKey)
 		if err != nil {
 			return tag, err
 		}
@@ -280,7 +285,7 @@ func ParseHeader(s string) (*Header, error) {
 		return nil, malformed("not an object header")
 	}
 	suite := Suite(b[3] &^ customerBit)
-	if b[2] != headerVersion || !suite.known() {
+	if b[2] != headerVersion || !suite.known() || suite == PlainSuite && b[3]&customerBit != 0 {
 		return nil, malformed("object header version %d suite %d", b[2], b[3])
 	}
 	h := &Header{Suite: suite, HasCustomerKey: b[3]&customerBit != 0}
