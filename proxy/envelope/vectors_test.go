@@ -63,6 +63,10 @@ type Vector struct {
 	Header            string            `json:"header,omitempty"`
 	Body              hexBytes          `json:"body,omitempty"`
 
+	// stored: a whole stored object, which both decryptors open or refuse
+	CustomerKey hexBytes `json:"customer_key,omitempty"`
+	BodyZlib    hexBytes `json:"body_zlib,omitempty"`
+
 	// value
 	Mode    int               `json:"mode,omitempty"`
 	KeyID   uint32            `json:"key_id,omitempty"`
@@ -102,6 +106,8 @@ func TestVectors(t *testing.T) {
 				err = checkMessage(v)
 			case "object":
 				err = checkObject(v)
+			case "stored":
+				err = checkStored(t, v)
 			case "value":
 				err = checkValue(v)
 			default:
@@ -126,12 +132,44 @@ func result(err error) string {
 	return "error"
 }
 
-func checkMessage(v Vector) error {
-	z, err := zlib.NewReader(bytes.NewReader(v.SealedZlib))
+func inflate(b []byte) ([]byte, error) {
+	z, err := zlib.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
+}
+
+// checkStored opens a stored object with the package, which the stand-alone decryptor
+// has to agree with.
+func checkStored(t *testing.T, v Vector) error {
+	body, err := inflate(v.BodyZlib)
 	if err != nil {
 		return err
 	}
-	sealed, err := io.ReadAll(z)
+	a := alone{dataKey: v.DataKey, bucket: v.Bucket, key: v.Key, header: v.Header, body: body}
+	if len(v.CustomerKey) > 0 {
+		a.customerKey = v.CustomerKey
+	}
+	plain, err := opened(a)
+	other, _, aloneErr := a.open()
+	if (err == nil) != (aloneErr == nil) {
+		t.Errorf("the package says %v, the stand-alone decryptor %v", err, aloneErr)
+	}
+	if errors.Is(err, envelope.ErrCustomerKey) {
+		return envelope.ErrOpen
+	}
+	if err != nil {
+		return err
+	}
+	if sum := sha512.Sum512(plain); len(plain) != v.PlainLength || !bytes.Equal(sum[:], v.PlainSHA512) || !bytes.Equal(other, plain) {
+		return fmt.Errorf("opened %d bytes with SHA-512 %x, and %d", len(plain), sum, len(other))
+	}
+	return nil
+}
+
+func checkMessage(v Vector) error {
+	sealed, err := inflate(v.SealedZlib)
 	if err != nil {
 		return err
 	}
