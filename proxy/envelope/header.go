@@ -92,6 +92,9 @@ func (h *Header) Seal(dataKey []byte, bucket, key string, checksums map[string]s
 	if len(h.KeyARN) > maxKeyRef || len(h.WrappedKey) == 0 {
 		return nil, fmt.Errorf("envelope: an object header needs a wrapped key and a key ARN of at most %d bytes", maxKeyRef)
 	}
+	if h.Suite == PlainSuite && h.CustomerKey != nil {
+		return nil, errors.New("envelope: suite 1 has no customer keys")
+	}
 	k, err := h.keys(dataKey)
 	if err != nil {
 		return nil, err
@@ -223,11 +226,13 @@ func xorChecksums(keys, in []byte) ([]byte, error) {
 // computeTag is HMAC-SHA-256 over the header up to the tag and the object's place
 // ([H7]). It commits to the data key, and so to every key derived from it: a reader
 // of a range, who has no message prefix to compare with, still has the message's key
-// committed to. Suite 1 has the message's commitment in it besides.
+// committed to. Suite 1 has in it besides the commitment of the message that the data
+// key itself gives, also in a copy: a carried input key is read once the tag is right.
 func (h *Header) computeTag(keys, dataKey []byte, bucket, key string) (tag [tagLen]byte, err error) {
 	b := h.appendUntagged(nil)
 	if h.Suite == PlainSuite {
-		o, err := h.object(dataKey)
+		own := &Header{Suite: h.Suite, ObjectID: h.ObjectID}
+		o, err := own.object(dataKey)
 		if err != nil {
 			return tag, err
 		}
@@ -280,7 +285,7 @@ func ParseHeader(s string) (*Header, error) {
 		return nil, malformed("not an object header")
 	}
 	suite := Suite(b[3] &^ customerBit)
-	if b[2] != headerVersion || !suite.known() {
+	if b[2] != headerVersion || !suite.known() || b[3] == customerBit|byte(PlainSuite) {
 		return nil, malformed("object header version %d suite %d", b[2], b[3])
 	}
 	h := &Header{Suite: suite, HasCustomerKey: b[3]&customerBit != 0}
