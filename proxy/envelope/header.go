@@ -139,8 +139,11 @@ func (h *Header) Open(dataKey []byte, bucket, key string) (*Object, map[string]s
 		return nil, nil, err
 	}
 	defer clear(plain)
-	checksums, err := parseChecksums(plain)
+	checksums, err := parseChecksums(plain, false)
 	if err != nil {
+		return nil, nil, ErrOpen
+	}
+	if _, ok := checksums[customerName]; ok != h.HasCustomerKey {
 		return nil, nil, ErrOpen
 	}
 	if h.TablesOnly && h.CustomerKey == nil {
