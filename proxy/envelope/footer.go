@@ -2,10 +2,7 @@
 
 package envelope
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
 // FooterSize is the length in bytes of the footer, which follows the content inside
 // the message of a whole object ([O10]).
@@ -30,13 +27,9 @@ func ParseFooter(footer []byte) (map[string]string, error) {
 	if len(footer) != FooterSize {
 		return nil, ErrOpen
 	}
-	checksums := map[string]string{}
-	for f := (fields{rest: footer}); len(bytes.Trim(f.rest, "\x00")) > 0; {
-		name, value, err := f.checksum()
-		if err != nil {
-			return nil, ErrOpen
-		}
-		checksums[name] = value
+	checksums, err := parseChecksums(footer, true)
+	if err != nil {
+		return nil, ErrOpen
 	}
 	return checksums, nil
 }

@@ -93,7 +93,7 @@ func (h *Header) Seal(dataKey []byte, bucket, key string, checksums map[string]s
 		return nil, fmt.Errorf("envelope: an object header needs a wrapped key and a key ARN of at most %d bytes", maxKeyRef)
 	}
 	if h.Suite == PlainSuite && h.CustomerKey != nil {
-		return nil, fmt.Errorf("envelope: objects of suite 1 have no customer key")
+		return nil, errors.New("envelope: suite 1 has no customer keys")
 	}
 	k, err := h.keys(dataKey)
 	if err != nil {
@@ -139,8 +139,11 @@ func (h *Header) Open(dataKey []byte, bucket, key string) (*Object, map[string]s
 		return nil, nil, err
 	}
 	defer clear(plain)
-	checksums, err := parseChecksums(plain)
+	checksums, err := parseChecksums(plain, false)
 	if err != nil {
+		return nil, nil, ErrOpen
+	}
+	if _, ok := checksums[customerName]; ok != h.HasCustomerKey {
 		return nil, nil, ErrOpen
 	}
 	if h.TablesOnly && h.CustomerKey == nil {
@@ -226,12 +229,12 @@ func xorChecksums(keys, in []byte) ([]byte, error) {
 // computeTag is HMAC-SHA-256 over the header up to the tag and the object's place
 // ([H7]). It commits to the data key, and so to every key derived from it: a reader
 // of a range, who has no message prefix to compare with, still has the message's key
-// committed to. Suite 1 has the message's commitment in it besides.
+// committed to. Suite 1 has in it besides the commitment of the message that the data
+// key itself gives, also in a copy: a carried input key is read once the tag is right.
 func (h *Header) computeTag(keys, dataKey []byte, bucket, key string) (tag [tagLen]byte, err error) {
 	b := h.appendUntagged(nil)
 	if h.Suite == PlainSuite {
-		own := *h
-		own.carried = nil // which is known only after the tag was found right
+		own := &Header{Suite: h.Suite, ObjectID: h.ObjectID}
 		o, err := own.object(dataKey)
 		if err != nil {
 			return tag, err
@@ -285,7 +288,7 @@ func ParseHeader(s string) (*Header, error) {
 		return nil, malformed("not an object header")
 	}
 	suite := Suite(b[3] &^ customerBit)
-	if b[2] != headerVersion || !suite.known() || suite == PlainSuite && b[3]&customerBit != 0 {
+	if b[2] != headerVersion || !suite.known() || b[3] == customerBit|byte(PlainSuite) {
 		return nil, malformed("object header version %d suite %d", b[2], b[3])
 	}
 	h := &Header{Suite: suite, HasCustomerKey: b[3]&customerBit != 0}

@@ -3,6 +3,7 @@
 package envelope
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -89,17 +90,26 @@ func appendChecksums(b []byte, checksums map[string]string) ([]byte, error) {
 	return b, nil
 }
 
-func parseChecksums(b []byte) (map[string]string, error) {
+// parseChecksums accepts exactly what appendChecksums writes, and zeros after it as
+// far as allowed.
+func parseChecksums(b []byte, zeros bool) (map[string]string, error) {
 	checksums := map[string]string{}
-	for f := (fields{rest: b}); len(f.rest) > 0; {
+	f := fields{rest: b}
+	for len(f.rest) > 0 && !(zeros && allZero(f.rest)) {
 		name, value, err := f.checksum()
 		if err != nil {
 			return nil, err
 		}
 		checksums[name] = value
 	}
+	again, err := appendChecksums(nil, checksums)
+	if err != nil || !bytes.Equal(again, b[:len(b)-len(f.rest)]) {
+		return nil, malformed("checksums in another form")
+	}
 	return checksums, nil
 }
+
+func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // checksum reads one entry.
 func (f *fields) checksum() (name, value string, err error) {

@@ -64,7 +64,12 @@ func TableTail(stored int64) int64 {
 	if err != nil {
 		return 0
 	}
-	return min(stored, SealedSize(maxTableFixed+maxTableEntry*maxPartsOf(plain))+locatorSize)
+	return min(stored, maxTable(plain)+locatorSize)
+}
+
+// maxTable bounds the sealed table of an object of plain bytes ([M4]).
+func maxTable(plain int64) int64 {
+	return SealedSize(maxTableFixed + maxTableEntry*maxPartsOf(plain))
 }
 
 // Table says what a multipart object consists of. FORMAT.md [M2].
@@ -208,7 +213,7 @@ func (o *Object) SealTable(t *Table, salt [24]byte) ([]byte, error) {
 	}
 	sealed := SealedSize(int64(len(plain)))
 	padding := MultipartSize(t.Size()) - t.StoredParts() - sealed - locatorSize
-	if padding < 0 {
+	if padding < 0 || sealed > maxTable(t.Size()) {
 		return nil, fmt.Errorf("envelope: a part table of %d parts in an object of %d bytes has no room", len(t.Parts), t.Size())
 	}
 	out := bytes.NewBuffer(make([]byte, padding, padding+sealed+locatorSize))
@@ -240,7 +245,7 @@ func (o *Object) OpenTable(tail []byte, stored int64) (*Table, error) {
 		return nil, ErrOpen
 	}
 	t, err := parseTable(plain)
-	if err != nil || MultipartSize(t.Size()) != stored {
+	if err != nil || MultipartSize(t.Size()) != stored || n > maxTable(t.Size()) || t.StoredParts()+n+locatorSize > stored {
 		return nil, ErrOpen
 	}
 	return t, nil

@@ -76,8 +76,15 @@ func TestFooter(t *testing.T) {
 
 // [H10]: a copy carries the input key of its body, and opens under its own data key.
 func TestCarriedInputKey(t *testing.T) {
+	for _, suite := range []envelope.Suite{envelope.PlainSuite, envelope.WholeSuite} {
+		checkCarried(t, suite)
+	}
+}
+
+func checkCarried(t *testing.T, suite envelope.Suite) {
+	t.Helper()
 	sourceKey, copyKey := random(32), random(32)
-	source := newHeader(envelope.WholeSuite)
+	source := newHeader(suite)
 	o := sealHeader(t, source, sourceKey)
 	body := seal(t, o.Message, content(50_000))
 	copied := newHeader(envelope.MultipartSuite)

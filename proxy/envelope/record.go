@@ -41,9 +41,7 @@ func (o *Object) SealPartRecord(uploadID [32]byte, number int, r *PartRecord) (s
 	if err != nil {
 		return "", err
 	}
-	b := binary.BigEndian.AppendUint64(nil, uint64(r.Size))
-	b = append(append(b, r.Salt[:]...), r.ETag[:]...)
-	b = appendTiny(appendTiny(appendTiny(b, r.Held), r.Checksum), r.MD5)
+	b := r.append(nil)
 	nonce := make([]byte, nonceSize, nonceSize+len(b)+tagSize)
 	rand.Read(nonce)
 	sealed := aead.Seal(nonce, nonce, b, binary.BigEndian.AppendUint32(nil, uint32(number)))
@@ -59,7 +57,7 @@ const maxRecord = 200
 // OpenPartRecord opens the record of a part. It fails with ErrOpen.
 func (o *Object) OpenPartRecord(uploadID [32]byte, number int, text string) (*PartRecord, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(text) > maxRecord || len(b) < nonceSize {
+	if err != nil || len(text) > maxRecord || base64.RawURLEncoding.EncodedLen(len(b)) != len(text) || len(b) < nonceSize {
 		return nil, ErrOpen
 	}
 	aead, err := o.records(uploadID)
@@ -70,11 +68,29 @@ func (o *Object) OpenPartRecord(uploadID [32]byte, number int, text string) (*Pa
 	if err != nil {
 		return nil, ErrOpen
 	}
+	r, err := parseRecord(plain)
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return r, nil
+}
+
+// append writes the plaintext of a record:
+//
+//	size 8 | salt 24 | ETag 16 | lp1(held) | lp1(checksum) | lp1(MD5)
+func (r *PartRecord) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Size))
+	b = append(append(b, r.Salt[:]...), r.ETag[:]...)
+	return appendTiny(appendTiny(appendTiny(b, r.Held), r.Checksum), r.MD5)
+}
+
+// parseRecord accepts exactly what append writes.
+func parseRecord(plain []byte) (*PartRecord, error) {
 	f := fields{rest: plain}
 	fixed := f.take(8 + 24 + 16)
 	r := &PartRecord{Held: f.bytes(1), Checksum: f.bytes(1), MD5: f.bytes(1)}
 	if f.bad || len(f.rest) > 0 {
-		return nil, ErrOpen
+		return nil, malformed("a part record")
 	}
 	r.Size = int64(binary.BigEndian.Uint64(fixed))
 	copy(r.Salt[:], fixed[8:])

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package envelope_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha512"
+	"slices"
+)
+
+// The stand-alone opener of column values, from FORMAT.md [V1]-[V7] and RFC
+// 5297. See standalone_test.go.
+
+// aloneBinding is [V4]: a column, or with a domain that.
+type aloneBinding struct {
+	tenant, table, column, domain, kind string
+}
+
+func (b aloneBinding) bytes() []byte {
+	if b.domain != "" {
+		return slices.Concat([]byte{2}, lp4(b.tenant), lp4(b.domain), lp4(b.kind))
+	}
+	return slices.Concat([]byte{1}, lp4(b.tenant), lp4(b.table), lp4(b.column), lp4(b.kind))
+}
+
+// openAloneValue opens a value that the data key with this ID sealed.
+func openAloneValue(dataKey []byte, keyID uint64, b aloneBinding, value []byte) ([]byte, error) {
+	if len(dataKey) != 32 { // [K1]
+		return nil, refuse("a data key of %d bytes", len(dataKey))
+	}
+	r := reader(value)
+	if !bytes.Equal(r.take(2), []byte{0xF8, 0x4B}) { // [V1]
+		return nil, refuse("magic")
+	}
+	suite, id := r.number(1), r.number(4)
+	if r == nil || id != keyID {
+		return nil, refuse("data key ID %d", id)
+	}
+	aad := slices.Concat(value[:7], b.bytes()) // [V5]
+	switch {
+	case suite == 1 && len(value) >= 47 && b.domain == "":
+		return openAloneRandom(dataKey, b.bytes(), aad, r)
+	case suite == 2 && len(value) >= 23:
+		key := expand(dataKey, 64, "sidekey/v1/equality\x00", b.bytes())
+		return openAloneSIV(key, aad, r)
+	}
+	return nil, refuse("suite %d with %d bytes", suite, len(value)) // [V2] [V3]
+}
+
+// openAloneRandom is [V6].
+func openAloneRandom(dataKey, binding, aad []byte, body reader) ([]byte, error) {
+	prk := expand(dataKey, 32, "sidekey/v1/random\x00", binding)
+	key, err := hkdf.Key(sha512.New, prk, body.take(12), "", 32)
+	if err != nil {
+		return nil, err
+	}
+	nonce := body.take(12)
+	plain, err := aloneGCM(key).Open(nil, nonce, body, aad)
+	if err != nil {
+		return nil, refuse("a random value")
+	}
+	return plain, nil
+}
+
+// openAloneSIV is [V7]: AES-SIV-512 with one component of associated data.
+func openAloneSIV(key, aad, body []byte) ([]byte, error) {
+	iv, plain := body[:16], slices.Clone(body[16:])
+	counter := slices.Clone(iv)
+	counter[8] &= 0x7f
+	counter[12] &= 0x7f
+	cipher.NewCTR(aesBlock(key[32:]), counter).XORKeyStream(plain, plain)
+	if !hmac.Equal(iv, s2v(key[:32], aad, plain)) {
+		return nil, refuse("an equality value")
+	}
+	return plain, nil
+}
+
+// s2v is S2V of RFC 5297, section 2.4, for one component and the plaintext.
+func s2v(key, aad, plain []byte) []byte {
+	d := cmac(key, make([]byte, 16))
+	d = xor(double(d), cmac(key, aad))
+	if len(plain) >= 16 {
+		n := len(plain) - 16
+		return cmac(key, slices.Concat(plain[:n], xor(plain[n:], d)))
+	}
+	return cmac(key, xor(double(d), pad(plain)))
+}
+
+// cmac is AES-CMAC of RFC 4493.
+func cmac(key, message []byte) []byte {
+	block := aesBlock(key)
+	sub := make([]byte, 16)
+	block.Encrypt(sub, sub)
+	sub = double(sub)
+	n := max(0, (len(message)-1)/16*16)
+	last := message[n:]
+	if len(last) < 16 {
+		sub, last = double(sub), pad(last)
+	}
+	sum := make([]byte, 16)
+	for i := 0; i < n; i += 16 {
+		block.Encrypt(sum, xor(sum, message[i:i+16]))
+	}
+	block.Encrypt(sum, xor(sum, xor(last, sub)))
+	return sum
+}
+
+// double multiplies by x in GF(2^128), most significant bit first.
+func double(b []byte) []byte {
+	out := make([]byte, 16)
+	for i := range out {
+		out[i] = b[i] << 1
+		if i < 15 {
+			out[i] |= b[i+1] >> 7
+		}
+	}
+	out[15] ^= 0x87 * (b[0] >> 7)
+	return out
+}
+
+func pad(b []byte) []byte {
+	out := make([]byte, 16)
+	out[copy(out, b)] = 0x80
+	return out
+}
+
+func xor(a, b []byte) []byte {
+	out := make([]byte, len(a))
+	for i := range out {
+		out[i] = a[i] ^ b[i]
+	}
+	return out
+}
+
+func aesBlock(key []byte) cipher.Block {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err)
+	}
+	return block
+}
