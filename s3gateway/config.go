@@ -45,7 +45,7 @@ type Config struct {
 	InstructionFiles bool `yaml:"instruction_files"`
 
 	// MaxRequests is how many requests are served at a time; more are answered
-	// with SlowDown at once, which clients try again. 0 means 256.
+	// with SlowDown at once, which clients try again. 0 means 128.
 	MaxRequests int `yaml:"max_requests"`
 
 	// Upstream is the store that receives the ciphertext.

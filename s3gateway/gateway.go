@@ -176,7 +176,7 @@ func (x *exchange) continueEmpty() {
 }
 
 func (x *exchange) serve() error {
-	if err := x.checkForm(); err != nil {
+	if err := x.checkHTTP(); err != nil {
 		return err
 	}
 	if x.r.Method == http.MethodOptions {

@@ -42,7 +42,7 @@ func (x *exchange) preflight() error {
 	req.Header.Set("User-Agent", "sidekey")
 	resp, err := x.g.upstream.transport.RoundTrip(req)
 	if err != nil {
-		return &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The store behind the gateway cannot be reached. Please try again.", cause: err}
+		return unreachable(err)
 	}
 	defer drain(resp.Body)
 	return x.answerPreflight(resp)

@@ -153,9 +153,6 @@ func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
 		return nil, fmt.Errorf("signing the upstream request: %w", err)
 	}
 	resp, err := u.transport.RoundTrip(req)
-	if err != nil && ctx.Err() != nil {
-		return nil, errClientGone // and the store is not to blame
-	}
 	if err != nil {
 		return nil, unreachable(err)
 	}

@@ -150,7 +150,7 @@ func (v *Verifier) checkTime(c *claim) error {
 	age := at.Sub(c.time)
 	switch {
 	case c.presigned && age < -skew:
-		return refuse(NotYetValid, "Request is not yet valid")
+		return refuse(NotYetValid, "Request is not yet valid").with(Facts{SignedAt: c.time, Now: at, Expires: c.expires})
 	case age < -skew:
 		return refuse(RequestTimeTooSkewed, "the request was signed for a time that is yet to come").with(Facts{SignedAt: c.time, Now: at, MaxSkew: skew})
 	case c.presigned && age > c.expires:
@@ -204,7 +204,7 @@ func (v *Verifier) signingKey(c *claim) (got [sha256.Size]byte, key signingKey, 
 		return got, key, refuse(InvalidAccessKeyID, "the access key ID is not known here").with(Facts{AccessKeyID: c.accessKeyID})
 	}
 	if got, ok = decodeSum(c.signature); !ok {
-		return got, key, refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex")
+		return got, key, refuse(SignatureDoesNotMatch, "the signature is not a SHA-256 HMAC in hex").with(Facts{AccessKeyID: c.accessKeyID, Signature: c.signature})
 	}
 	key.id = keyID{secret: secret, date: c.scopeDate, region: c.region}
 	if key.key, key.cached = v.keys.get(key.id); !key.cached {
