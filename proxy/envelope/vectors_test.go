@@ -64,6 +64,8 @@ type Vector struct {
 	Body              hexBytes          `json:"body,omitempty"`
 	CustomerKey       hexBytes          `json:"customer_key,omitempty"`
 	Footer            map[string]string `json:"footer,omitempty"`
+	// NotAsSealed says that the body is valid and has other bytes than a sealer writes.
+	NotAsSealed bool `json:"not_as_sealed,omitempty"`
 
 	// record: of the upload whose store's ID has that SHA-256
 	UploadID hexBytes `json:"upload_id,omitempty"`
@@ -225,7 +227,7 @@ func sealsTheSame(v Vector, h *envelope.Header, opened aloneOpened) error {
 	case envelope.MultipartSuite:
 		body, err = sealPartsAgain(o, v.Body, opened.content)
 	}
-	if err == nil && (h.String() != v.Header || !bytes.Equal(body, v.Body)) {
+	if err == nil && (h.String() != v.Header || bytes.Equal(body, v.Body) == v.NotAsSealed) {
 		err = errors.New("sealing gives other bytes")
 	}
 	return err
