@@ -30,27 +30,37 @@ func openWithPackage(o aloneObject) (aloneOpened, error) {
 		return aloneOpened{}, err
 	}
 	opened := aloneOpened{entries: entries}
-	stored := int64(len(o.body))
-	size, err := h.Suite.PlainSize(stored)
-	if err != nil {
-		return aloneOpened{}, err
-	}
-	if proven, ok := entries[envelope.SizeName]; ok && proven != fmt.Sprint(size) {
-		return aloneOpened{}, envelope.ErrOpen
-	}
 	if h.Suite == envelope.MultipartSuite {
 		opened.content, err = openTableWithPackage(object, o.body)
-		return opened, err
+	} else {
+		opened.content, opened.footer, err = openMessageWithPackage(h.Suite, object, entries, o.body)
 	}
-	plain, err := io.ReadAll(object.Open(bytes.NewReader(o.body)))
 	if err != nil {
 		return aloneOpened{}, err
 	}
-	opened.content = plain[:size]
-	if _, ok := entries[envelope.FooterName]; ok && h.Suite == envelope.WholeSuite {
-		opened.footer, err = envelope.ParseFooter(plain[size:])
+	if size, ok := entries[envelope.SizeName]; ok && size != fmt.Sprint(len(opened.content)) {
+		return aloneOpened{}, envelope.ErrOpen
 	}
-	return opened, err
+	return opened, nil
+}
+
+func openMessageWithPackage(suite envelope.Suite, object *envelope.Object, entries map[string]string, body []byte) ([]byte, map[string]string, error) {
+	plain, err := io.ReadAll(object.Open(bytes.NewReader(body)))
+	if err != nil {
+		return nil, nil, err
+	}
+	size := int64(len(plain)) - suite.FooterSize()
+	if size < 0 {
+		return nil, nil, envelope.ErrOpen
+	}
+	if want, err := suite.PlainSize(int64(len(body))); err != nil || want != size {
+		return nil, nil, fmt.Errorf("%d bytes of content in a body of %d, which say %d, %v", size, len(body), want, err)
+	}
+	var footer map[string]string
+	if _, ok := entries[envelope.FooterName]; ok && suite == envelope.WholeSuite {
+		footer, err = envelope.ParseFooter(plain[size:])
+	}
+	return plain[:size], footer, err
 }
 
 func openTableWithPackage(object *envelope.Object, body []byte) ([]byte, error) {
@@ -317,12 +327,12 @@ func TestStandAloneOpensValues(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := openAloneValue(key, 0xfffefdfc, alone, value)
+			got, err := openAloneValue(key, 0xfffefdfc, uint64(c.mode), alone, value)
 			if err != nil || !bytes.Equal(got, content(n)) {
 				t.Errorf("mode %d, %d bytes: %x, %v", c.mode, n, got, err)
 			}
 			for at := range len(value) {
-				if _, err := openAloneValue(key, 0xfffefdfc, alone, flipped(value, at)); err == nil {
+				if _, err := openAloneValue(key, 0xfffefdfc, uint64(c.mode), alone, flipped(value, at)); err == nil {
 					t.Errorf("mode %d, %d bytes: byte %d is not noticed", c.mode, n, at)
 				}
 			}

@@ -28,3 +28,6 @@ func ReparseRecord(b []byte) ([]byte, error) {
 	}
 	return r.append(nil), nil
 }
+
+// AppendRecord is the plaintext of a part record.
+func AppendRecord(r *PartRecord) []byte { return r.append(nil) }

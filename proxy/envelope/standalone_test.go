@@ -445,6 +445,7 @@ type aloneRecord struct {
 	size                      uint64
 	salt, etag, checksum, md5 []byte
 	name                      string
+	plain                     []byte
 }
 
 func openAloneRecord(input, uploadID []byte, number uint32, record string) (aloneRecord, error) {
@@ -458,7 +459,7 @@ func openAloneRecord(input, uploadID []byte, number uint32, record string) (alon
 		return aloneRecord{}, refuse("the record of part %d", number)
 	}
 	r := reader(plain)
-	p := aloneRecord{size: r.number(8), salt: r.take(24), etag: r.take(16)}
+	p := aloneRecord{plain: plain, size: r.number(8), salt: r.take(24), etag: r.take(16)}
 	p.name = string(r.lp(1))
 	p.checksum, p.md5 = r.lp(1), r.lp(1)
 	if r == nil || len(r) > 0 {

@@ -27,8 +27,9 @@ func (b aloneBinding) bytes() []byte {
 	return slices.Concat([]byte{1}, lp4(b.tenant), lp4(b.table), lp4(b.column), lp4(b.kind))
 }
 
-// openAloneValue opens a value that the data key with this ID sealed.
-func openAloneValue(dataKey []byte, keyID uint64, b aloneBinding, value []byte) ([]byte, error) {
+// openAloneValue opens a value of a column of that suite, which the data key with
+// this ID sealed.
+func openAloneValue(dataKey []byte, keyID, column uint64, b aloneBinding, value []byte) ([]byte, error) {
 	if len(dataKey) != 32 { // [K1]
 		return nil, refuse("a data key of %d bytes", len(dataKey))
 	}
@@ -37,8 +38,8 @@ func openAloneValue(dataKey []byte, keyID uint64, b aloneBinding, value []byte) 
 		return nil, refuse("magic")
 	}
 	suite, id := r.number(1), r.number(4)
-	if r == nil || id != keyID {
-		return nil, refuse("data key ID %d", id)
+	if r == nil || id != keyID || suite != column {
+		return nil, refuse("suite %d, data key ID %d", suite, id)
 	}
 	aad := slices.Concat(value[:7], b.bytes()) // [V5]
 	switch {

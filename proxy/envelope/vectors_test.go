@@ -6,16 +6,16 @@ import (
 	"bytes"
 	"compress/zlib"
 	"crypto/sha512"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/sidekey/sidekey/proxy/envelope"
 )
@@ -34,13 +34,13 @@ func (h *hexBytes) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// Vector is one case. Result is "valid", "refused" (ErrOpen) or "malformed"
-// (ErrFormat).
+// Vector is one case. Result is "valid", "refused" (ErrOpen or ErrCustomerKey) or
+// "malformed" (ErrFormat).
 type Vector struct {
 	Comment string   `json:"comment"`
 	Source  string   `json:"source,omitempty"`
 	Clauses []string `json:"clauses"`
-	Kind    string   `json:"kind"` // message, object or value
+	Kind    string   `json:"kind"` // message, object, record or value
 	Result  string   `json:"result"`
 
 	// message: sealed is zlib-compressed.
@@ -62,10 +62,15 @@ type Vector struct {
 	Checksums         map[string]string `json:"checksums,omitempty"`
 	Header            string            `json:"header,omitempty"`
 	Body              hexBytes          `json:"body,omitempty"`
+	CustomerKey       hexBytes          `json:"customer_key,omitempty"`
+	Footer            map[string]string `json:"footer,omitempty"`
+	// NotAsSealed says that the body is valid and has other bytes than a sealer writes.
+	NotAsSealed bool `json:"not_as_sealed,omitempty"`
 
-	// stored: a whole stored object, which both decryptors open or refuse
-	CustomerKey hexBytes `json:"customer_key,omitempty"`
-	BodyZlib    hexBytes `json:"body_zlib,omitempty"`
+	// record: of the upload whose store's ID has that SHA-256
+	UploadID hexBytes `json:"upload_id,omitempty"`
+	Part     int      `json:"part,omitempty"`
+	Record   string   `json:"record,omitempty"`
 
 	// value
 	Mode    int               `json:"mode,omitempty"`
@@ -106,8 +111,8 @@ func TestVectors(t *testing.T) {
 				err = checkMessage(v)
 			case "object":
 				err = checkObject(v)
-			case "stored":
-				err = checkStored(t, v)
+			case "record":
+				err = checkRecord(v)
 			case "value":
 				err = checkValue(v)
 			default:
@@ -115,6 +120,9 @@ func TestVectors(t *testing.T) {
 			}
 			if got := result(err); got != v.Result {
 				t.Errorf("%s: %s (%v), want %s", v.Comment, got, err, v.Result)
+			}
+			if err := checkAlone(v); err != nil {
+				t.Errorf("%s: %v", v.Comment, err)
 			}
 		})
 	}
@@ -124,7 +132,7 @@ func result(err error) string {
 	switch {
 	case err == nil:
 		return "valid"
-	case errors.Is(err, envelope.ErrOpen):
+	case errors.Is(err, envelope.ErrOpen), errors.Is(err, envelope.ErrCustomerKey):
 		return "refused"
 	case errors.Is(err, envelope.ErrFormat):
 		return "malformed"
@@ -132,40 +140,16 @@ func result(err error) string {
 	return "error"
 }
 
-func inflate(b []byte) ([]byte, error) {
-	z, err := zlib.NewReader(bytes.NewReader(b))
+func (v Vector) sealed() ([]byte, error) {
+	z, err := zlib.NewReader(bytes.NewReader(v.SealedZlib))
 	if err != nil {
 		return nil, err
 	}
 	return io.ReadAll(z)
 }
 
-// checkStored opens a stored object with the package, which the stand-alone decryptor
-// has to agree with.
-func checkStored(t *testing.T, v Vector) error {
-	body, err := inflate(v.BodyZlib)
-	if err != nil {
-		return err
-	}
-	a := aloneObject{dataKey: v.DataKey, bucket: v.Bucket, name: v.Key, header: v.Header, body: body}
-	if len(v.CustomerKey) > 0 {
-		a.customerKey = v.CustomerKey
-	}
-	got, err := compareOpeners(t, a)
-	if errors.Is(err, envelope.ErrCustomerKey) {
-		return envelope.ErrOpen
-	}
-	if err != nil {
-		return err
-	}
-	if sum := sha512.Sum512(got.content); len(got.content) != v.PlainLength || !bytes.Equal(sum[:], v.PlainSHA512) {
-		return fmt.Errorf("opened %d bytes with SHA-512 %x", len(got.content), sum)
-	}
-	return nil
-}
-
 func checkMessage(v Vector) error {
-	sealed, err := inflate(v.SealedZlib)
+	sealed, err := v.sealed()
 	if err != nil {
 		return err
 	}
@@ -187,40 +171,157 @@ func checkMessage(v Vector) error {
 	return err
 }
 
+// object is the vector's object; plain_length and plain_sha512 say what is in it
+// where plain would be long.
+func (v Vector) object() aloneObject {
+	return aloneObject{dataKey: v.DataKey, customerKey: v.CustomerKey, bucket: v.Bucket, name: v.Key, header: v.Header, body: v.Body}
+}
+
+func (v Vector) isPlain(b []byte) bool {
+	if len(v.PlainSHA512) == 0 {
+		return bytes.Equal(b, v.Plain)
+	}
+	sum := sha512.Sum512(b)
+	return len(b) == v.PlainLength && bytes.Equal(sum[:], v.PlainSHA512)
+}
+
 func checkObject(v Vector) error {
+	opened, err := openWithPackage(v.object())
+	if err != nil {
+		return err
+	}
 	h, err := envelope.ParseHeader(v.Header)
 	if err != nil {
 		return err
 	}
-	if h.String() != v.Header {
-		return errors.New("the header is written differently")
-	}
-	m, checksums, err := h.Open(v.DataKey, v.Bucket, v.Key)
-	if err != nil {
-		return err
-	}
-	plain, err := io.ReadAll(m.Open(bytes.NewReader(v.Body)))
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(plain, v.Plain) || h.KeyARN != v.KeyARN || !bytes.Equal(h.WrappedKey, v.WrappedKey) {
+	if !v.isPlain(opened.content) || h.KeyARN != v.KeyARN || !bytes.Equal(h.WrappedKey, v.WrappedKey) {
 		return errors.New("other contents")
 	}
-	if diff := cmp.Diff(v.Checksums, checksums); diff != "" && len(v.Checksums)+len(checksums) > 0 {
-		return errors.New(diff)
+	for _, pair := range [][2]map[string]string{{v.Checksums, opened.entries}, {v.Footer, opened.footer}, {v.EncryptionContext, h.Context}} {
+		if !maps.Equal(pair[0], pair[1]) {
+			return fmt.Errorf("%v, want %v", pair[1], pair[0])
+		}
 	}
-	if diff := cmp.Diff(v.EncryptionContext, h.Context); diff != "" {
-		return errors.New(diff)
-	}
-	// The same object ID and salt give the same header and body.
-	if m, err = h.Seal(v.DataKey, v.Bucket, v.Key, v.Checksums); err != nil {
+	return sealsTheSame(v, h, opened)
+}
+
+// sealsTheSame checks that the same IDs and salts give the same header and body.
+func sealsTheSame(v Vector, h *envelope.Header, opened aloneOpened) error {
+	h.CustomerKey = v.CustomerKey
+	if _, _, err := h.Open(v.DataKey, v.Bucket, v.Key); err != nil { // takes a carried key
 		return err
 	}
-	body, err := io.ReadAll(m.Seal(bytes.NewReader(plain)))
-	if err == nil && (h.String() != v.Header || !bytes.Equal(body, v.Body)) {
+	o, err := h.Seal(v.DataKey, v.Bucket, v.Key, opened.entries)
+	if err != nil {
+		return err
+	}
+	var body []byte
+	switch h.Suite {
+	case envelope.PlainSuite:
+		body, err = io.ReadAll(o.Seal(bytes.NewReader(opened.content)))
+	case envelope.WholeSuite:
+		var footer []byte
+		if footer, err = envelope.Footer(opened.footer); err == nil {
+			body, err = io.ReadAll(o.Seal(bytes.NewReader(append(bytes.Clone(opened.content), footer...))))
+		}
+	case envelope.MultipartSuite:
+		body, err = sealPartsAgain(o, v.Body, opened.content)
+	}
+	if err == nil && (h.String() != v.Header || bytes.Equal(body, v.Body) == v.NotAsSealed) {
 		err = errors.New("sealing gives other bytes")
 	}
 	return err
+}
+
+func sealPartsAgain(o *envelope.Object, body, content []byte) ([]byte, error) {
+	stored := int64(len(body))
+	table, err := o.OpenTable(body[stored-envelope.TableTail(stored):], stored)
+	if err != nil {
+		return nil, err
+	}
+	var again []byte
+	for _, part := range table.Parts {
+		m, err := o.Part(part.Number, part.Salt)
+		if err != nil {
+			return nil, err
+		}
+		sealed, err := io.ReadAll(m.Seal(bytes.NewReader(content[:part.Size])))
+		if err != nil {
+			return nil, err
+		}
+		again, content = append(again, sealed...), content[part.Size:]
+	}
+	length := binary.BigEndian.Uint32(body[stored-4:])
+	tail, err := o.SealTable(table, [24]byte(body[stored-8-int64(length):]))
+	return append(again, tail...), err
+}
+
+// checkRecord opens the record of a part of the vector's object.
+func checkRecord(v Vector) error {
+	h, err := envelope.ParseHeader(v.Header)
+	if err != nil {
+		return err
+	}
+	o, _, err := h.Open(v.DataKey, v.Bucket, v.Key)
+	if err != nil {
+		return err
+	}
+	r, err := o.OpenPartRecord([32]byte(v.UploadID), v.Part, v.Record)
+	if err != nil {
+		return err
+	}
+	if plain := envelope.AppendRecord(r); !bytes.Equal(plain, v.Plain) {
+		return fmt.Errorf("opened %x", plain)
+	}
+	return nil
+}
+
+// checkAlone opens a vector with the stand-alone opener.
+func checkAlone(v Vector) error {
+	switch v.Kind {
+	case "message":
+		sealed, err := v.sealed()
+		if err != nil {
+			return err
+		}
+		return aloneResult(v, func() ([]byte, error) { return openAlone(v.InputKey, v.Context, nil, sealed) })
+	case "object":
+		return aloneResult(v, func() ([]byte, error) {
+			opened, err := v.object().open()
+			return opened.content, err
+		})
+	case "record":
+		return aloneResult(v, func() ([]byte, error) {
+			h, err := parseAloneHeader(v.Header)
+			if err != nil {
+				return nil, err
+			}
+			k, err := h.open(v.object())
+			if err != nil {
+				return nil, err
+			}
+			r, err := openAloneRecord(k.input, v.UploadID, uint32(v.Part), v.Record)
+			return r.plain, err
+		})
+	}
+	return aloneResult(v, func() ([]byte, error) {
+		b := aloneBinding{v.Binding.Tenant, v.Binding.Table, v.Binding.Column, v.Binding.Domain, v.Binding.Type}
+		return openAloneValue(v.DataKey, uint64(v.KeyID), uint64(v.Mode), b, v.Value)
+	})
+}
+
+// aloneResult compares what the stand-alone opener says with the vector.
+func aloneResult(v Vector, open func() ([]byte, error)) error {
+	plain, err := open()
+	switch {
+	case err != nil && !errors.Is(err, errAlone):
+		return err
+	case (err == nil) != (v.Result == "valid"):
+		return fmt.Errorf("the stand-alone opener says %v", err)
+	case err == nil && !v.isPlain(plain):
+		return fmt.Errorf("the stand-alone opener opens %d bytes", len(plain))
+	}
+	return nil
 }
 
 func checkValue(v Vector) error {
