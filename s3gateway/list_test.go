@@ -3,11 +3,14 @@
 package s3gateway_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/sidekey/sidekey/s3gateway"
 )
 
 // TestListingBytes wants a listing unchanged but for the sizes of objects.
@@ -98,5 +101,23 @@ func TestStoreErrors(t *testing.T) {
 				t.Errorf("the answer tells of the store: %v %s", answer.Header, text)
 			}
 		})
+	}
+}
+
+// BenchmarkListing is the gateway's part of a page of 1000 objects.
+func BenchmarkListing(b *testing.B) {
+	var page strings.Builder
+	page.WriteString(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" + `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><KeyCount>1000</KeyCount>`)
+	for i := range 1000 {
+		fmt.Fprintf(&page, `<Contents><Key>some/name/of/an-object-%04d</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>`+
+			`<ETag>&#34;9b2cf535f27731c974343645a3985328&#34;</ETag><Size>%d</Size><Owner><ID>id</ID><DisplayName>minio</DisplayName></Owner>`+
+			`<StorageClass>STANDARD</StorageClass></Contents>`, i, 136+i)
+	}
+	page.WriteString(`</ListBucketResult>`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s3gateway.RewriteSizes(io.Discard, strings.NewReader(page.String())); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"html"
 	"io"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -156,16 +155,22 @@ func unescape(text []byte) string {
 	return html.UnescapeString(string(text))
 }
 
+// sections are what is between tags and is no text.
+var sections = [...]struct{ start, end string }{{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}}
+
 // markupEnd is where the tag, comment or section at from ends.
 func markupEnd(text []byte, from int) (int, error) {
 	rest := text[from:]
-	for start, end := range map[string]string{"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>"} {
-		if bytes.HasPrefix(rest, []byte(start)) {
-			i := bytes.Index(rest[len(start):], []byte(end))
+	if len(rest) > 1 && (rest[1] == '!' || rest[1] == '?') {
+		for _, s := range sections {
+			if !bytes.HasPrefix(rest, []byte(s.start)) {
+				continue
+			}
+			i := bytes.Index(rest[len(s.start):], []byte(s.end))
 			if i < 0 {
 				return 0, errListing
 			}
-			return from + len(start) + i + len(end), nil
+			return from + len(s.start) + i + len(s.end), nil
 		}
 	}
 	quote := byte(0)
@@ -193,18 +198,57 @@ func tagName(markup []byte) (name string, closing, self bool) {
 	if closing = inner[0] == '/'; closing {
 		inner = inner[1:]
 	}
-	self = bytes.HasSuffix(inner, []byte("/"))
-	if end := bytes.IndexAny(inner, " \t\r\n/"); end >= 0 {
-		inner = inner[:end]
+	self = len(inner) > 0 && inner[len(inner)-1] == '/'
+	from, to := 0, 0
+	for ; to < len(inner) && !endsName(inner[to]); to++ {
+		if inner[to] == ':' && from == 0 {
+			from = to + 1
+		}
 	}
-	if _, local, ok := bytes.Cut(inner, []byte(":")); ok {
-		inner = local
-	}
-	return string(inner), closing, self
+	return nameOf(inner[from:to]), closing, self
 }
 
-// multipartETag is what S3 makes of the ETags of parts.
-var multipartETag = regexp.MustCompile(`-[0-9]+"?$`)
+func endsName(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '/' }
+
+// nameOf is a name as a string, which costs nothing for those that a page has a
+// thousand times.
+func nameOf(name []byte) string {
+	switch string(name) {
+	case "Contents":
+		return "Contents"
+	case "Version":
+		return "Version"
+	case "Key":
+		return "Key"
+	case "LastModified":
+		return "LastModified"
+	case "ETag":
+		return "ETag"
+	case "Size":
+		return "Size"
+	case "StorageClass":
+		return "StorageClass"
+	case "Owner":
+		return "Owner"
+	case "ID":
+		return "ID"
+	case "DisplayName":
+		return "DisplayName"
+	case "VersionId":
+		return "VersionId"
+	case "IsLatest":
+		return "IsLatest"
+	}
+	return string(name)
+}
+
+// multipartETag says that an ETag is what S3 makes of those of parts: it ends in a dash
+// and their number.
+func multipartETag(etag string) bool {
+	etag = strings.TrimSuffix(etag, `"`)
+	prefix := strings.TrimRight(etag, "0123456789")
+	return len(prefix) < len(etag) && strings.HasSuffix(prefix, "-")
+}
 
 // plainSize sets the size of the plaintext. A size that no sealed object has stays:
 // the object is not ours.
@@ -213,7 +257,7 @@ func (i *listingItem) plainSize() {
 	if err != nil {
 		return
 	}
-	if plain, err := proxy.PlainSize(stored, multipartETag.MatchString(i.etag)); err == nil {
+	if plain, err := proxy.PlainSize(stored, multipartETag(i.etag)); err == nil {
 		i.newSize = strconv.FormatInt(plain, 10)
 	}
 }
@@ -276,14 +320,24 @@ func (p *listingPage) keyCount() string {
 	return strconv.Itoa(n - p.dropped)
 }
 
+// usualListing is room for a page of 1000 objects with names of some length.
+const usualListing = 384 << 10
+
 // readListing reads a page of at most maxListing bytes.
 func readListing(r io.Reader) (*listingPage, error) {
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(io.LimitReader(r, maxListing+1)); err != nil {
-		return nil, fmt.Errorf("reading the upstream's listing: %w", err)
+	text := make([]byte, 0, usualListing)
+	for len(text) <= maxListing {
+		if len(text) == cap(text) {
+			text = append(make([]byte, 0, 2*cap(text)), text...)
+		}
+		n, err := r.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		if err == io.EOF {
+			return parseListing(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the upstream's listing: %w", err)
+		}
 	}
-	if text.Len() > maxListing {
-		return nil, errListing
-	}
-	return parseListing(text.Bytes())
+	return nil, errListing
 }
