@@ -5,7 +5,6 @@ package envelope
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -36,32 +35,47 @@ func appendKeyRef(b []byte, arn string) []byte {
 
 // splitARN is the exact inverse of joinARN, or not ok.
 func splitARN(arn string) (region string, account [6]byte, id [16]byte, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(arn, arnPrefix), ":")
-	if len(parts) != 3 || len(parts[0]) > 64 || len(parts[1]) != 12 {
+	region, rest, _ := strings.Cut(strings.TrimPrefix(arn, arnPrefix), ":")
+	digits, key, _ := strings.Cut(rest, ":")
+	if len(region) > 64 || len(digits) != 12 {
 		return
 	}
-	n, err := strconv.ParseUint(parts[1], 10, 48)
+	n, err := strconv.ParseUint(digits, 10, 48)
 	if err != nil {
 		return
 	}
 	var wide [8]byte
 	binary.BigEndian.PutUint64(wide[:], n)
 	copy(account[:], wide[2:])
-	text := strings.ReplaceAll(strings.TrimPrefix(parts[2], "key/"), "-", "")
+	text := strings.ReplaceAll(strings.TrimPrefix(key, "key/"), "-", "")
 	if len(text) != 32 {
 		return
 	}
 	if _, err := hex.Decode(id[:], []byte(text)); err != nil {
 		return
 	}
-	region = parts[0]
 	return region, account, id, joinARN(region, account, id) == arn
 }
 
 func joinARN(region string, account [6]byte, id [16]byte) string {
-	n := binary.BigEndian.Uint64(append([]byte{0, 0}, account[:]...))
-	return fmt.Sprintf("%s%s:%012d:key/%x-%x-%x-%x-%x", arnPrefix, region, n,
-		id[0:4], id[4:6], id[6:8], id[8:10], id[10:16])
+	var wide [8]byte
+	copy(wide[2:], account[:])
+	n := strconv.FormatUint(binary.BigEndian.Uint64(wide[:]), 10)
+	b := append(make([]byte, 0, 128), arnPrefix...)
+	b = append(append(b, region...), ':')
+	for range 12 - len(n) {
+		b = append(b, '0')
+	}
+	b = append(append(b, n...), ":key/"...)
+	from := 0
+	for i, to := range [...]int{4, 6, 8, 10, 16} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, id[from:to])
+		from = to
+	}
+	return string(b)
 }
 
 func parseKeyRef(b []byte) (string, error) {
