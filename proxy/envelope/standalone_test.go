@@ -219,7 +219,7 @@ func (k aloneKeys) customerKey(customerKey, macKey []byte) ([]byte, error) {
 	switch {
 	case k.customer != ok:
 		return nil, refuse("bit 7 of the suite and the entry customer-key disagree")
-	case !k.customer && len(customerKey) > 0:
+	case !k.customer && customerKey != nil:
 		return nil, refuse("a customer key for an object without one")
 	case !k.customer:
 		return k.input, nil
@@ -401,11 +401,14 @@ func (k aloneKeys) openTableParts(table *aloneTable, stored []byte) ([]byte, err
 			return nil, refuse("part %d is cut short", part.number)
 		}
 		keys := aloneMessageKeys(k.content, part.salt, k.context(uint32(part.number)))
-		plain, err := openChunks(keys, stored[56:n])
-		if err != nil || uint64(len(plain)) != part.size {
-			return nil, refuse("part %d, %v", part.number, err)
+		if part.size > 0 {
+			plain, err := openChunks(keys, stored[56:n])
+			if err != nil || uint64(len(plain)) != part.size {
+				return nil, refuse("part %d, %v", part.number, err)
+			}
+			content = append(content, plain...)
 		}
-		content, stored = append(content, plain...), stored[n:]
+		stored = stored[n:]
 	}
 	return content, nil
 }
