@@ -26,6 +26,9 @@ func (o *ObjectOpener) Part(number int) (*PartSealer, error) {
 	if !o.Multipart() {
 		return nil, errors.New("a part of an object that has none")
 	}
+	if o.object.Carried() {
+		return nil, ErrOpen // no upload begins with the header of a copy
+	}
 	s := &PartSealer{}
 	rand.Read(s.Salt[:])
 	var err error

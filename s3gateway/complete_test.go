@@ -219,6 +219,31 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// TestHeaderOfACopy has the store give a running upload the header of a copy, of which
+// somebody else may have the input key: no part is sealed under it.
+func TestHeaderOfACopy(t *testing.T) {
+	s := newMinIOStack(t)
+	s.multipart(t, "source", 10)
+	s.copied(t, "source", "k")
+	header := s.stored(t, "k").metadata
+	id := s.begin(t, "k")
+	var record string
+	for _, key := range s.hiddenKeys(t) {
+		if strings.HasSuffix(key, "/upload") {
+			record = key
+		}
+	}
+	s.overwrite(t, record, stored{metadata: header})
+	before := len(s.hiddenKeys(t))
+	_, err := s.replica(t).app.UploadPart(t.Context(), &s3.UploadPartInput{
+		Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: id, PartNumber: aws.Int32(1), Body: strings.NewReader("secret"),
+	})
+	wantError(t, "a part", err, "InternalError")
+	if after := len(s.hiddenKeys(t)); after != before {
+		t.Errorf("%d hidden objects, then %d", before, after)
+	}
+}
+
 func crcOf(algorithm types.ChecksumAlgorithm, b []byte) string {
 	switch algorithm {
 	case types.ChecksumAlgorithmCrc32:

@@ -337,6 +337,26 @@ func TestPartRecords(t *testing.T) {
 	}
 }
 
+// [U3]: a header that carries an input key says so, after it was opened, too.
+func TestCopiesAreKnown(t *testing.T) {
+	dataKey := random(32)
+	source := newHeader(envelope.MultipartSuite)
+	o := sealHeader(t, source, random(32))
+	if o.Carried() {
+		t.Error("a new header carries an input key")
+	}
+	copied := newHeader(envelope.MultipartSuite)
+	if err := copied.Carry(o); err != nil {
+		t.Fatal(err)
+	}
+	if !sealHeader(t, copied, dataKey).Carried() {
+		t.Error("a sealed copy is not known")
+	}
+	if opened, _, err := reopen(t, copied, dataKey, nil); err != nil || !opened.Carried() {
+		t.Errorf("an opened copy is not known, %v", err)
+	}
+}
+
 // [H12]: the type of an upload's checksums is an entry of the header.
 func TestUploadType(t *testing.T) {
 	dataKey, h := random(32), newHeader(envelope.MultipartSuite)

@@ -52,6 +52,7 @@ type Object struct {
 	customer []byte // input key of the content with a customer key, else nil
 
 	tablesOnly bool // the customer key is not there
+	carried    bool // the input key is another data key's, too
 }
 
 // object derives the keys of the header's object.
@@ -63,7 +64,7 @@ type Object struct {
 // Each input key then seals one message for part 0, and one message per random
 // salt for a part ([O1]).
 func (h *Header) object(dataKey []byte) (o *Object, err error) {
-	o = &Object{suite: h.Suite, id: h.ObjectID, inputKey: h.carried, tablesOnly: h.HasCustomerKey && h.CustomerKey == nil}
+	o = &Object{suite: h.Suite, id: h.ObjectID, inputKey: h.carried, carried: h.carried != nil, tablesOnly: h.HasCustomerKey && h.CustomerKey == nil}
 	if o.inputKey == nil {
 		if o.inputKey, err = expand(dataKey, labelObject+string(h.ObjectID[:]), DataKeySize); err != nil {
 			return nil, err
@@ -95,6 +96,10 @@ func withCustomerKey(inputKey, customerKey []byte, id [24]byte) ([]byte, error) 
 	}
 	return key, nil
 }
+
+// Carried says that the header is one of a copy: who has the data key of its source
+// has the input key, too, so nothing new is sealed under it ([U3]).
+func (o *Object) Carried() bool { return o.carried }
 
 func (o *Object) contentKey() []byte {
 	if o.customer != nil {
