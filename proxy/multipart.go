@@ -49,9 +49,6 @@ func (s *PartSealer) Reader(content io.Reader) io.Reader {
 // PartSize is the stored length of a part of plain bytes.
 func PartSize(plain int64) int64 { return envelope.SealedSize(plain) }
 
-// PartPlainSize is the length of the plaintext of a stored part.
-func PartPlainSize(stored int64) (int64, error) { return envelope.PlainSize(stored) }
-
 // SealTable is what is stored after the last part of an object.
 func (o *ObjectOpener) SealTable(t *envelope.Table) ([]byte, error) {
 	var salt [24]byte

@@ -62,7 +62,7 @@ func (s copySource) header() string {
 }
 
 // openSource looks at the source, checks the client's conditions, and opens its header.
-func (x *exchange) openSource(ctx context.Context, method, byteRange string) (copySource, *found, error) {
+func (x *exchange) openSource(ctx context.Context) (copySource, *found, error) {
 	s, err := x.copySource()
 	if err != nil {
 		return s, nil, err
@@ -71,19 +71,16 @@ func (x *exchange) openSource(ctx context.Context, method, byteRange string) (co
 	if err != nil {
 		return s, nil, err
 	}
-	c := call{method: method, bucket: s.bucket, key: s.key, header: http.Header{}, query: url.Values{}}
+	c := call{method: http.MethodHead, bucket: s.bucket, key: s.key, header: http.Header{}, query: url.Values{}}
 	if s.version != "" {
 		c.query.Set("versionId", s.version)
-	}
-	if byteRange != "" {
-		c.header.Set("Range", byteRange)
 	}
 	copyHeaders(c.header, x.header, []string{"X-Amz-Request-Payer"})
 	if owner := x.header.Get("X-Amz-Source-Expected-Bucket-Owner"); owner != "" {
 		c.header.Set("X-Amz-Expected-Bucket-Owner", owner)
 	}
 	f, err := x.fetch(ctx, c, customer)
-	if isNotFound(err) && method == http.MethodHead {
+	if isNotFound(err) {
 		return s, nil, x.sourceMissing(ctx, c)
 	}
 	if err != nil {
@@ -161,7 +158,7 @@ func copyObject(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	source, f, err := x.openSource(ctx, http.MethodHead, "")
+	source, f, err := x.openSource(ctx)
 	if err != nil {
 		return err
 	}
@@ -503,7 +500,7 @@ func (x *exchange) readSource(ctx context.Context, f *found, off, n int64) (*sou
 		src.body, err = verified.Open(ctx, piece, off, n)
 		return src, err
 	case f.foreign != nil:
-		again, err := x.again(ctx, f, fmt.Sprintf("bytes=%d-%d", off, off+n-1), nil)
+		again, err := x.refetch(ctx, f, fmt.Sprintf("bytes=%d-%d", off, off+n-1), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -517,11 +514,6 @@ func (x *exchange) readSource(ctx context.Context, f *found, off, n int64) (*sou
 	f.at.start, f.at.end = 0, 0 // it was a HEAD: nothing is being sent
 	src.body, err = x.rangeOf(ctx, f, customer, off, n)
 	return src, err
-}
-
-// again is refetch for what is not the request's own object.
-func (x *exchange) again(ctx context.Context, f *found, byteRange string, customer *customerKey) (*found, error) {
-	return x.refetch(ctx, f, byteRange, customer)
 }
 
 // exactly is a body that fails if it ends before n bytes.
@@ -561,7 +553,7 @@ func uploadPartCopy(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	source, f, err := x.openSource(ctx, http.MethodHead, "")
+	source, f, err := x.openSource(ctx)
 	if err != nil {
 		return err
 	}

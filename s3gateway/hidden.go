@@ -58,9 +58,8 @@ func (g *Gateway) putHidden(ctx context.Context, bucket, key string, header http
 
 // entry is an object in a listing of hidden objects.
 type entry struct {
-	Key, ETag, VersionID string
-	Size                 int64
-	LastModified         string
+	Key, ETag, LastModified string
+	Size                    int64
 }
 
 // versionsPage is a page of ListObjectVersions.

@@ -136,7 +136,7 @@ type part struct {
 func (u *upload) heldKey(name []byte) string { return u.prefix() + "held-" + hex.EncodeToString(name) }
 
 // parts reads the records of an upload. A part that was sent more than once has
-// several, in the order of their times.
+// several, in no order.
 func (x *exchange) parts(ctx context.Context, u *upload) (map[int][]part, error) {
 	entries, err := x.g.listHidden(ctx, x.bucket, u.prefix())
 	if err != nil {
@@ -212,7 +212,7 @@ func (x *exchange) openHeld(ctx context.Context, u *upload, p *part) (io.ReadClo
 	return resp.Body, nil
 }
 
-// uploadQuery is the query of a call of the store's upload.
+// query is the query of a call of the store's upload.
 func (u *upload) query(number int) url.Values {
 	q := url.Values{"uploadId": {u.id}}
 	if number > 0 {
