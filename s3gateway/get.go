@@ -339,6 +339,20 @@ func copyOverrides(dst, src url.Values) {
 // piece reads a piece of the stored object that f found, of at most a few MiB,
 // without touching what the upstream is sending.
 func (x *exchange) piece(ctx context.Context, f *found, off, n int64) ([]byte, error) {
+	body, err := x.openPiece(ctx, f, off, n)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	b := make([]byte, n)
+	if _, err := io.ReadFull(body, b); err != nil {
+		return nil, fmt.Errorf("reading a piece of an object: %w", err)
+	}
+	return b, nil
+}
+
+// openPiece begins to read a piece of the stored object that f found.
+func (x *exchange) openPiece(ctx context.Context, f *found, off, n int64) (io.ReadCloser, error) {
 	resp, err := x.g.upstream.do(ctx, f.again(fmt.Sprintf("bytes=%d-%d", off, off+n-1)))
 	if isPreconditionFailed(err) {
 		return nil, errOverwritten
@@ -346,19 +360,15 @@ func (x *exchange) piece(ctx context.Context, f *found, off, n int64) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
 	at, err := extentOf(resp)
+	if err == nil && (at.start != off || at.end != off+n || at.total != f.at.total) {
+		err = errors.New("the upstream does not serve the range asked for")
+	}
 	if err != nil {
+		resp.Body.Close()
 		return nil, err
 	}
-	if at.start != off || at.end != off+n || at.total != f.at.total {
-		return nil, errors.New("the upstream does not serve the range asked for")
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(resp.Body, b); err != nil {
-		return nil, fmt.Errorf("reading a piece of an object: %w", err)
-	}
-	return b, nil
+	return resp.Body, nil
 }
 
 // ifRange evaluates If-Range (RFC 9110) on what the upstream sent, since not

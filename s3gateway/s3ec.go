@@ -91,29 +91,9 @@ func (x *exchange) verifyClient(ctx context.Context, f *found) (*s3ec.Verified, 
 		return nil, nil, clientError(err)
 	}
 	x.op.Set(audit.KeyARN.String(keyARN))
-	source := func(ctx context.Context, off, n int64) (io.ReadCloser, error) { return x.pieceOf(ctx, f, off, n) }
+	source := func(ctx context.Context, off, n int64) (io.ReadCloser, error) { return x.openPiece(ctx, f, off, n) }
 	verified, err := opener.Verify(ctx, source)
 	return verified, source, err
-}
-
-// pieceOf begins to read a piece of the stored object that f found.
-func (x *exchange) pieceOf(ctx context.Context, f *found, off, n int64) (io.ReadCloser, error) {
-	resp, err := x.g.upstream.do(ctx, f.again(fmt.Sprintf("bytes=%d-%d", off, off+n-1)))
-	if isPreconditionFailed(err) {
-		return nil, errOverwritten
-	}
-	if err != nil {
-		return nil, err
-	}
-	at, err := extentOf(resp)
-	if err == nil && (at.start != off || at.end != off+n || at.total != f.at.total) {
-		err = errors.New("the upstream does not serve the range asked for")
-	}
-	if err != nil {
-		resp.Body.Close()
-		return nil, err
-	}
-	return resp.Body, nil
 }
 
 // sendClient answers with a range of an object of the client.
