@@ -5,7 +5,6 @@ package s3gateway
 import (
 	"context"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -434,8 +433,7 @@ func (x *exchange) copyTags(ctx context.Context, source copySource, header http.
 		query.Set("versionId", source.version)
 	}
 	err := x.g.ask(ctx, call{method: http.MethodGet, bucket: source.bucket, key: source.key, query: query}, &tagging)
-	var e *s3Error
-	if errors.As(err, &e) && (e.status == http.StatusNotFound || e.status == http.StatusNotImplemented) {
+	if hasStatus(err, http.StatusNotFound, http.StatusNotImplemented) {
 		return nil // a store without tags, or an object without any
 	}
 	if err != nil {

@@ -92,8 +92,7 @@ const maxDefault = 8 << 10
 
 func (g *Gateway) readDefault(ctx context.Context, bucket string) (bucketDefault, error) {
 	resp, err := g.upstream.do(ctx, call{method: http.MethodGet, bucket: bucket, key: defaultsKey})
-	var e *s3Error
-	if errors.As(err, &e) && (e.status == http.StatusNotFound || e.status == http.StatusForbidden) {
+	if hasStatus(err, http.StatusNotFound, http.StatusForbidden) {
 		// S3 says Forbidden of what is not there to who may not list the bucket.
 		return bucketDefault{}, nil
 	}
@@ -214,8 +213,7 @@ func (x *exchange) tryKey(ctx context.Context, keyID string) error {
 func (x *exchange) bucketExists(ctx context.Context) error {
 	resp, err := x.g.upstream.do(ctx, call{method: http.MethodHead, bucket: x.bucket})
 	if err != nil {
-		var e *s3Error
-		if errors.As(err, &e) && e.status == http.StatusNotFound {
+		if isNotFound(err) {
 			return &s3Error{code: "NoSuchBucket", status: http.StatusNotFound, message: "The specified bucket does not exist"}
 		}
 		return err

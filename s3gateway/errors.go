@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,12 @@ func (e *s3Error) Error() string {
 }
 
 func (e *s3Error) Unwrap() error { return e.cause }
+
+// hasStatus says that err is an answer with one of these statuses.
+func hasStatus(err error, statuses ...int) bool {
+	var e *s3Error
+	return errors.As(err, &e) && slices.Contains(statuses, e.status)
+}
 
 // errAbort tells ServeHTTP to cut the connection.
 var errAbort = errors.New("connection aborted")

@@ -262,15 +262,9 @@ func contentRange(off, n, size int64) string {
 	return fmt.Sprintf("bytes %d-%d/%d", off, off+n-1, size)
 }
 
-func isInvalidRange(err error) bool {
-	var e *s3Error
-	return errors.As(err, &e) && e.status == http.StatusRequestedRangeNotSatisfiable
-}
+func isInvalidRange(err error) bool { return hasStatus(err, http.StatusRequestedRangeNotSatisfiable) }
 
-func isPreconditionFailed(err error) bool {
-	var e *s3Error
-	return errors.As(err, &e) && e.status == http.StatusPreconditionFailed
-}
+func isPreconditionFailed(err error) bool { return hasStatus(err, http.StatusPreconditionFailed) }
 
 // errOverwritten is not the client's own condition: it may have given none.
 var errOverwritten = &s3Error{code: "ServiceUnavailable", status: http.StatusServiceUnavailable, message: "The object changed while it was read. Please try again."}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -171,8 +170,7 @@ func (g *Gateway) deleteHidden(ctx context.Context, bucket, prefix string) error
 }
 
 func isNotImplemented(err error) bool {
-	var e *s3Error
-	return errors.As(err, &e) && (e.status == http.StatusNotImplemented || e.status == http.StatusMethodNotAllowed)
+	return hasStatus(err, http.StatusNotImplemented, http.StatusMethodNotAllowed)
 }
 
 // deleteUnversioned is for stores that have no ListObjectVersions.

@@ -55,10 +55,7 @@ var errNoSuchUpload = &s3Error{
 	message: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
 }
 
-func isNotFound(err error) bool {
-	var e *s3Error
-	return errors.As(err, &e) && e.status == http.StatusNotFound
-}
+func isNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
 
 // upload finds a running upload of the object that the request names, to seal parts
 // of it.
