@@ -28,6 +28,15 @@ var algorithms = map[string]func() hash.Hash{
 
 const checksumPrefix = "X-Amz-Checksum-"
 
+// namedAlgorithm is x-amz-checksum-algorithm in upper case, "" if it is not there.
+func namedAlgorithm(header http.Header) (string, error) {
+	algorithm := header.Get("X-Amz-Checksum-Algorithm")
+	if algorithm != "" && algorithms[strings.ToLower(algorithm)] == nil {
+		return "", invalidRequest("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+	}
+	return strings.ToUpper(algorithm), nil
+}
+
 // notChecksums have the prefix and are no values.
 var notChecksums = []string{"Mode", "Type", "Algorithm"}
 

@@ -195,7 +195,8 @@ func tableNumber(last *part, records map[int][]part) int {
 // checkPart compares the checksums that the client lists for a part with what was
 // verified when it came.
 func checkPart(u *upload, wanted *completePart, p *part) error {
-	for _, algorithm := range []string{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"} {
+	for name := range algorithms {
+		algorithm := strings.ToUpper(name)
 		value := *wanted.of(algorithm)
 		if value == "" || u.algorithm == "" {
 			continue

@@ -172,14 +172,18 @@ func copyObject(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	whole, err := x.copiesAsItIs(ctx, f, sse)
+	algorithm, err := namedAlgorithm(x.header)
+	if err != nil {
+		return err
+	}
+	whole, err := x.copiesAsItIs(ctx, f, sse, algorithm)
 	if err != nil {
 		return err
 	}
 	x.op.Set(audit.Bytes.Int64(f.size))
 	switch {
 	case !whole:
-		return x.copyAnew(ctx, source, f, sse, header)
+		return x.copyAnew(ctx, source, f, sse, header, algorithm)
 	case f.opener.Multipart():
 		return x.copyParts(ctx, source, f, sse, header)
 	}
@@ -245,16 +249,12 @@ var destinationHeaders = []string{
 
 // copiesAsItIs says that the body can serve the copy: it is sealed, by no customer's
 // key, and has the checksum that is asked for.
-func (x *exchange) copiesAsItIs(ctx context.Context, f *found, sse encryption) (bool, error) {
+func (x *exchange) copiesAsItIs(ctx context.Context, f *found, sse encryption, algorithm string) (bool, error) {
 	if f.opener == nil || sse.customer != nil || x.header.Get(copyCustomerPrefix+"Algorithm") != "" {
 		return false, nil
 	}
-	algorithm := strings.ToUpper(x.header.Get("X-Amz-Checksum-Algorithm"))
 	if algorithm == "" {
 		return true, nil
-	}
-	if algorithms[strings.ToLower(algorithm)] == nil {
-		return false, invalidRequest("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
 	}
 	sums, err := x.checksumsOf(ctx, f)
 	return sums.kind == fullObject && sums.values[algorithm] != "", err
@@ -271,6 +271,9 @@ func pin(header http.Header, source copySource, f *found) {
 		header.Set("X-Amz-Copy-Source-If-Match", quoted(etag))
 	}
 }
+
+// modifiedNow is the time of a copy, as S3's documents have it.
+func modifiedNow() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // copyResult is the store's answer to a copy, and the gateway's.
 type copyResult struct {
@@ -388,7 +391,7 @@ func (x *exchange) copyParts(ctx context.Context, source copySource, f *found, s
 		return err
 	}
 	x.copyAnswer(done.header)
-	return x.answerCopy(ctx, f, sealer.KeyARN(), &copyResult{ETag: done.ETag, LastModified: time.Now().UTC().Format("2006-01-02T15:04:05.000Z")})
+	return x.answerCopy(ctx, f, sealer.KeyARN(), &copyResult{ETag: done.ETag, LastModified: modifiedNow()})
 }
 
 // copyPiece is how much of an object one UploadPartCopy takes; all but the last of
@@ -450,7 +453,7 @@ func (x *exchange) copyTags(ctx context.Context, source copySource, header http.
 }
 
 // copyAnew reads the source and seals what it holds as a new object.
-func (x *exchange) copyAnew(ctx context.Context, source copySource, f *found, sse encryption, header http.Header) error {
+func (x *exchange) copyAnew(ctx context.Context, source copySource, f *found, sse encryption, header http.Header, algorithm string) error {
 	if err := x.copyTags(ctx, source, header); err != nil {
 		return err
 	}
@@ -459,10 +462,7 @@ func (x *exchange) copyAnew(ctx context.Context, source copySource, f *found, ss
 		return err
 	}
 	defer f.close()
-	if algorithm := x.header.Get("X-Amz-Checksum-Algorithm"); algorithm != "" {
-		if algorithms[strings.ToLower(algorithm)] == nil {
-			return invalidRequest("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
-		}
+	if algorithm != "" {
 		src.digests.compute(algorithm)
 	}
 	resp, keyARN, err := x.store(ctx, src, sse, header)
@@ -472,7 +472,7 @@ func (x *exchange) copyAnew(ctx context.Context, source copySource, f *found, ss
 	drain(resp.Body)
 	x.copyAnswer(resp.Header)
 	x.w.Header().Del("Etag")
-	answer := copyResult{LastModified: time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), ETag: x.putETag(src, resp.Header.Get("Etag"))}
+	answer := copyResult{LastModified: modifiedNow(), ETag: x.putETag(src, resp.Header.Get("Etag"))}
 	for algorithm, value := range src.digests.known() {
 		*answer.of(algorithm), answer.ChecksumType = value, fullObject
 	}
@@ -575,7 +575,7 @@ func uploadPartCopy(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	answer := copyResult{LastModified: time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), ETag: etag}
+	answer := copyResult{LastModified: modifiedNow(), ETag: etag}
 	for algorithm, value := range src.digests.known() {
 		*answer.of(algorithm) = value
 	}

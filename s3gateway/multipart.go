@@ -69,16 +69,15 @@ func s3XML(root string, v any) ([]byte, error) {
 // uploadChecksum reads what the parts will have. S3 has the CRCs of whole objects
 // by default for CRC64NVME only, and the SHAs of parts.
 func uploadChecksum(header http.Header) (algorithm, kind string, err error) {
-	algorithm = strings.ToUpper(header.Get("X-Amz-Checksum-Algorithm"))
+	if algorithm, err = namedAlgorithm(header); err != nil {
+		return "", "", err
+	}
 	kind = strings.ToUpper(header.Get("X-Amz-Checksum-Type"))
 	if algorithm == "" {
 		if kind != "" {
 			return "", "", invalidRequest("The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
 		}
 		return "", "", nil
-	}
-	if algorithms[strings.ToLower(algorithm)] == nil {
-		return "", "", invalidRequest("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
 	}
 	sha := strings.HasPrefix(algorithm, "SHA")
 	switch {
