@@ -143,13 +143,15 @@ func deleteObjects(ctx context.Context, x *exchange) error {
 type deleteList struct {
 	XMLName xml.Name `xml:"Delete"`
 	Quiet   bool     `xml:",omitempty"`
-	Object  []struct {
-		Key              string
-		VersionID        string `xml:"VersionId,omitempty"`
-		ETag             string `xml:",omitempty"`
-		LastModifiedTime string `xml:",omitempty"`
-		Size             string `xml:",omitempty"`
-	}
+	Object  []deleteObject
+}
+
+type deleteObject struct {
+	Key              string
+	VersionID        string `xml:"VersionId,omitempty"`
+	ETag             string `xml:",omitempty"`
+	LastModifiedTime string `xml:",omitempty"`
+	Size             string `xml:",omitempty"`
 }
 
 // deleteBucket removes the gateway's own objects if nothing else is left.

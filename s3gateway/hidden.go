@@ -196,27 +196,21 @@ func (g *Gateway) deleteAll(ctx context.Context, bucket string, all []objectVers
 	if len(all) == 0 {
 		return nil
 	}
-	var b bytes.Buffer
-	b.WriteString(`<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>`)
+	list := deleteList{Quiet: true}
 	for _, v := range all {
 		if !hidden(v.Key) {
 			return fmt.Errorf("refusing to delete %q, which is not the gateway's", v.Key)
 		}
-		b.WriteString("<Object><Key>")
-		xml.EscapeText(&b, []byte(v.Key))
-		b.WriteString("</Key>")
-		if v.VersionID != "" {
-			b.WriteString("<VersionId>")
-			xml.EscapeText(&b, []byte(v.VersionID))
-			b.WriteString("</VersionId>")
-		}
-		b.WriteString("</Object>")
+		list.Object = append(list.Object, deleteObject{Key: v.Key, VersionID: v.VersionID})
 	}
-	b.WriteString("</Delete>")
+	text, err := s3XML("Delete", list)
+	if err != nil {
+		return err
+	}
 	c := call{method: http.MethodPost, bucket: bucket, query: url.Values{"delete": {""}}, header: http.Header{
 		"Content-Type": {"application/xml"},
 	}}
-	c.withDocument(b.Bytes())
+	c.withDocument(text)
 	var answer struct {
 		Error []struct{ Key, Code, Message string }
 	}
