@@ -262,14 +262,7 @@ func bucketLocation(ctx context.Context, x *exchange) error {
 		region = "" // S3's own spelling
 	}
 	text := append([]byte(xml.Header), location("LocationConstraint", "", region, "")...)
-	x.w.Header().Set("Content-Type", "application/xml")
-	x.w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	if err := x.done(http.StatusOK); err != nil {
-		return err
-	}
-	x.writeHeader(http.StatusOK)
-	_, err = x.Write(text)
-	return err
+	return x.sendDocument(text)
 }
 
 func headBucket(ctx context.Context, x *exchange) error {

@@ -274,7 +274,7 @@ func (x *exchange) completeUpstream(ctx context.Context, query url.Values, list 
 		header: http.Header{"Content-Type": {"application/xml"}},
 		body:   bytes.NewReader(text), length: int64(len(text)),
 	}
-	copyHeaders(c.header, x.header, []string{"If-Match", "If-None-Match"}, ownerHeaders)
+	copyHeaders(c.header, x.header, writeConditions, ownerHeaders)
 	resp, err := x.g.upstream.do(ctx, c)
 	if err != nil {
 		return nil, err

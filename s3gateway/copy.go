@@ -227,13 +227,13 @@ func (x *exchange) copiedHeader(f *found, replace bool) (http.Header, error) {
 		return x.storedHeader()
 	}
 	header := http.Header{}
-	copyHeaders(header, x.header, destinationHeaders, ownerHeaders, []string{"If-Match", "If-None-Match"})
+	copyHeaders(header, x.header, destinationHeaders, ownerHeaders, writeConditions)
 	copyHeaders(header, f.resp.Header, []string{"Content-Type", "Content-Disposition", "Content-Language", "Cache-Control", "Expires"})
 	if encoding := contentEncoding(f.resp.Header["Content-Encoding"]); encoding != "" {
 		header.Set("Content-Encoding", encoding)
 	}
 	for name, values := range f.resp.Header {
-		if strings.HasPrefix(name, metaPrefix) && name != sealedHeader && !strings.HasPrefix(name, clientPrefix) {
+		if isUserMetadata(name) {
 			header[name] = values
 		}
 	}

@@ -71,10 +71,7 @@ func (x *exchange) sendForeign(ctx context.Context, f *found, want wanted) error
 		return fmt.Errorf("skipping to the range: %w", err)
 	}
 	x.copyAnswer(f.resp.Header)
-	if x.w.Header().Get("Content-Type") == "" {
-		x.w.Header().Set("Content-Type", "binary/octet-stream")
-	}
-	x.w.Header().Set("Accept-Ranges", "bytes")
+	x.setContent()
 	if status == http.StatusPartialContent {
 		x.w.Header().Set("Content-Range", contentRange(off, n, f.size))
 	}

@@ -20,6 +20,7 @@ const metaPrefix = "X-Amz-Meta-"
 
 // Headers of requests that go upstream, besides x-amz-meta-*.
 var (
+	writeConditions  = []string{"If-Match", "If-None-Match"}
 	conditionHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
 	// The origin is for the store to judge, which has the bucket's CORS rules.
 	ownerHeaders  = []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Request-Payer", "Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"}
@@ -76,11 +77,16 @@ func (x *exchange) copyAnswer(from http.Header) {
 		header.Set("Content-Encoding", encoding)
 	}
 	for name, values := range from {
-		if strings.HasPrefix(name, metaPrefix) && name != sealedHeader && !strings.HasPrefix(name, clientPrefix) {
+		if isUserMetadata(name) {
 			// In lower case, as S3 sends them: some clients show the name as it came.
 			header[strings.ToLower(name)] = values
 		}
 	}
+}
+
+// isUserMetadata says that a header of a stored object is the client's own metadata.
+func isUserMetadata(name string) bool {
+	return strings.HasPrefix(name, metaPrefix) && name != sealedHeader && !strings.HasPrefix(name, clientPrefix)
 }
 
 func quoted(etag string) string {
@@ -107,6 +113,11 @@ func (x *exchange) setEncryption(keyARN string, customer *customerKey) {
 // HTTP server would guess one from the plaintext.
 func (x *exchange) setObject(keyARN string, customer *customerKey) {
 	x.setEncryption(keyARN, customer)
+	x.setContent()
+}
+
+// setContent says what holds for all content, sealed or not.
+func (x *exchange) setContent() {
 	x.w.Header().Set("Accept-Ranges", "bytes")
 	if x.w.Header().Get("Content-Type") == "" {
 		x.w.Header().Set("Content-Type", "binary/octet-stream")

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/sidekey/sidekey/proxy"
 )
 
 // list passes a page of a listing on, with the sizes of the plaintext and without
@@ -80,8 +82,8 @@ func (x *exchange) sizePage(ctx context.Context, page *listingPage) error {
 
 // mixed says that the rule of an object allows for objects that are not sealed.
 func (x *exchange) mixed(item *listingItem) bool {
-	rule, err := x.g.cipher.ObjectRule(x.bucket, item.key)
-	return err == nil && rule.ForeignMode() != "" && rule.ForeignMode() != "refuse"
+	mode, err := x.foreignMode(x.bucket, item.key)
+	return err == nil && mode != proxy.ForeignRefuse
 }
 
 // hidePrefixes hides common prefixes that are the beginning of the hidden one, if nothing

@@ -108,10 +108,7 @@ func (x *exchange) sendClient(ctx context.Context, f *found, off, n int64, statu
 	}
 	defer plain.Close()
 	x.copyAnswer(f.resp.Header)
-	x.w.Header().Set("Accept-Ranges", "bytes")
-	if x.w.Header().Get("Content-Type") == "" {
-		x.w.Header().Set("Content-Type", "binary/octet-stream")
-	}
+	x.setContent()
 	if status == http.StatusPartialContent {
 		x.w.Header().Set("Content-Range", contentRange(off, n, f.size))
 	}
