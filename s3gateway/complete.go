@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -275,14 +274,9 @@ func (x *exchange) completeUpstream(ctx context.Context, query url.Values, list 
 		body:   bytes.NewReader(text), length: int64(len(text)),
 	}
 	copyHeaders(c.header, x.header, writeConditions, ownerHeaders)
-	resp, err := x.g.upstream.do(ctx, c)
-	if err != nil {
+	done := &completed{}
+	if done.header, err = x.g.askFor(ctx, c, maxAnswer, done); err != nil {
 		return nil, err
-	}
-	defer drain(resp.Body)
-	done := &completed{header: resp.Header}
-	if err := xml.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(done); err != nil {
-		return nil, fmt.Errorf("reading the upstream's answer: %w", err)
 	}
 	if done.XMLName.Local == "Error" {
 		// An error that the store found once its answer had begun.

@@ -308,21 +308,17 @@ func (x *exchange) copyWhole(ctx context.Context, source copySource, f *found, s
 // askCopy sends a call that copies. The store may find an error after its answer has
 // begun as a success.
 func (x *exchange) askCopy(ctx context.Context, c call, result *copyResult) (http.Header, error) {
-	resp, err := x.g.upstream.do(ctx, c)
+	header, err := x.g.askFor(ctx, c, maxAnswer, result)
 	if isPreconditionFailed(err) && x.header.Get("If-Match") == "" && x.header.Get("If-None-Match") == "" {
 		return nil, errOverwritten
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer drain(resp.Body)
-	if err := xml.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(result); err != nil {
-		return nil, fmt.Errorf("reading the upstream's answer: %w", err)
-	}
 	if result.XMLName.Local == "Error" {
 		return nil, asUpstreamError(result.Code, result.Message)
 	}
-	return resp.Header, nil
+	return header, nil
 }
 
 func (x *exchange) answerCopy(ctx context.Context, f *found, keyARN string, result *copyResult) error {

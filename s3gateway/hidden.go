@@ -132,17 +132,27 @@ func (x *exchange) onlyHidden(ctx context.Context, prefix string, versions bool)
 // names of up to 1024 characters, each of which can be an entity of some bytes.
 const maxListing = 8 << 20
 
-// ask sends a call whose answer is XML.
+// maxAnswer bounds what is read of XML that lists nothing.
+const maxAnswer = 1 << 20
+
+// ask sends a call whose answer is a listing or another document of XML.
 func (g *Gateway) ask(ctx context.Context, c call, answer any) error {
+	_, err := g.askFor(ctx, c, maxListing, answer)
+	return err
+}
+
+// askFor sends a call whose answer is XML of at most limit bytes, and returns its
+// headers.
+func (g *Gateway) askFor(ctx context.Context, c call, limit int64, answer any) (http.Header, error) {
 	resp, err := g.upstream.do(ctx, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer drain(resp.Body)
-	if err := xml.NewDecoder(io.LimitReader(resp.Body, maxListing)).Decode(answer); err != nil {
-		return fmt.Errorf("reading the upstream's answer: %w", err)
+	if err := xml.NewDecoder(io.LimitReader(resp.Body, limit)).Decode(answer); err != nil {
+		return nil, fmt.Errorf("reading the upstream's answer: %w", err)
 	}
-	return nil
+	return resp.Header, nil
 }
 
 // deleteHidden removes everything under a hidden prefix, all versions of it.

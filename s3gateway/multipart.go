@@ -123,19 +123,16 @@ func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.
 // createUpstream begins an upload of an object with that sidekey header.
 func (x *exchange) createUpstream(ctx context.Context, sidekeyHeader string, header http.Header) (string, http.Header, error) {
 	header[sealedHeader] = []string{sidekeyHeader}
-	resp, err := x.g.upstream.do(ctx, call{method: http.MethodPost, bucket: x.bucket, key: x.key, header: header, query: url.Values{"uploads": {""}}})
+	var answer initiated
+	c := call{method: http.MethodPost, bucket: x.bucket, key: x.key, header: header, query: url.Values{"uploads": {""}}}
+	answered, err := x.g.askFor(ctx, c, maxAnswer, &answer)
 	if err != nil {
 		return "", nil, err
-	}
-	defer drain(resp.Body)
-	var answer initiated
-	if err := xml.NewDecoder(io.LimitReader(resp.Body, maxListing)).Decode(&answer); err != nil {
-		return "", nil, fmt.Errorf("reading the upstream's answer: %w", err)
 	}
 	if answer.UploadID == "" {
 		return "", nil, errors.New("the upstream began an upload without an ID")
 	}
-	return answer.UploadID, resp.Header, nil
+	return answer.UploadID, answered, nil
 }
 
 // uploadPart seals one part.
