@@ -15,9 +15,6 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/sidekey/sidekey/keysvc/audit"
-	"github.com/sidekey/sidekey/proxy"
-	"github.com/sidekey/sidekey/proxy/datakey"
 	"github.com/sidekey/sidekey/s3gateway"
 )
 
@@ -92,21 +89,12 @@ func (m *migration) run(ctx context.Context, cfg *ProxyConfig) error {
 		records.Dir = m.auditDir
 	}
 	log := newLogger()
-	al, err := audit.Open(records, audit.ServiceProxy, log)
-	if err != nil {
-		return fmt.Errorf("opening the audit log %s: %w", records.Dir, err)
-	}
-	defer al.Close()
-	client, err := proxy.NewKMS(cfg.KMS)
+	cipher, al, closeCipher, err := openCipher(cfg, records, log)
 	if err != nil {
 		return err
 	}
-	cache, err := datakey.NewCache(cfg.Cache, client, log)
-	if err != nil {
-		return fmt.Errorf("making the data key cache: %w", err)
-	}
-	defer cache.Close()
-	migrator, err := s3gateway.NewMigrator(*cfg.S3, m.options, proxy.NewCipher(cfg.Rules, cache, al), al, log)
+	defer closeCipher()
+	migrator, err := s3gateway.NewMigrator(*cfg.S3, m.options, cipher, al, log)
 	if err != nil {
 		return err
 	}

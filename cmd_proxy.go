@@ -109,27 +109,36 @@ func proxyCommand() *cobra.Command {
 	return command
 }
 
+// openCipher opens what the sidecar encrypts with, and the audit log that takes its
+// uses. close ends both.
+func openCipher(cfg *ProxyConfig, auditLog audit.Config, log *slog.Logger) (cipher *proxy.Cipher, records *audit.Log, close func(), err error) {
+	if records, err = audit.Open(auditLog, audit.ServiceProxy, log); err != nil {
+		return nil, nil, nil, fmt.Errorf("opening the audit log %s: %w", auditLog.Dir, err)
+	}
+	client, err := proxy.NewKMS(cfg.KMS)
+	if err != nil {
+		records.Close()
+		return nil, nil, nil, err
+	}
+	cache, err := datakey.NewCache(cfg.Cache, client, log)
+	if err != nil {
+		records.Close()
+		return nil, nil, nil, fmt.Errorf("making the data key cache: %w", err)
+	}
+	return proxy.NewCipher(cfg.Rules, cache, records), records, func() { cache.Close(); records.Close() }, nil
+}
+
 // runProxy serves until ctx ends, then drains. ready, if not nil, is called
 // once every gateway listens.
 func runProxy(ctx context.Context, cfg *ProxyConfig, log *slog.Logger, ready func()) error {
 	for _, warning := range cfg.Rules.Warnings() {
 		log.Warn("rules", "warning", warning)
 	}
-	records, err := audit.Open(cfg.Audit, "sidekey-proxy", log)
-	if err != nil {
-		return fmt.Errorf("opening the audit log %s: %w", cfg.Audit.Dir, err)
-	}
-	defer records.Close()
-	client, err := proxy.NewKMS(cfg.KMS)
+	cipher, records, closeCipher, err := openCipher(cfg, cfg.Audit, log)
 	if err != nil {
 		return err
 	}
-	cache, err := datakey.NewCache(cfg.Cache, client, log)
-	if err != nil {
-		return fmt.Errorf("making the data key cache: %w", err)
-	}
-	defer cache.Close()
-	cipher := proxy.NewCipher(cfg.Rules, cache, records)
+	defer closeCipher()
 	held := make([]byte, ballast)
 	defer runtime.KeepAlive(held)
 
