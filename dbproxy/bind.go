@@ -13,7 +13,7 @@ import (
 
 // seal makes the stored form of a canonical value.
 func (s *session) seal(ctx context.Context, r *plan.Rule, plain []byte) ([]byte, error) {
-	col, err := s.db.column(ctx, r)
+	col, err := s.db.column(ctx, r, s.tenant.name)
 	if err != nil {
 		return nil, err
 	}

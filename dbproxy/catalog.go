@@ -12,7 +12,7 @@ import (
 )
 
 // planRules turns configured rules into those of package plan.
-func planRules(columns []proxy.ColumnRule) ([]*plan.Rule, error) {
+func planRules(columns []proxy.ColumnRule, tenantSetting string) ([]*plan.Rule, error) {
 	rules := make([]*plan.Rule, 0, len(columns))
 	for i, c := range columns {
 		t, err := plan.ParseType(c.Type)
@@ -24,6 +24,9 @@ func planRules(columns []proxy.ColumnRule) ([]*plan.Rule, error) {
 			Prefix: proxy.CheckPrefix(c), MinLen: proxy.MinSealed(c), Index: i}
 		if r.Binding = "column:" + r.Name(); c.Domain != "" {
 			r.Binding = "domain:" + c.Domain
+		}
+		if c.PerTenant {
+			r.TenantSetting = tenantSetting
 		}
 		if why := t.Comparable(); r.Equality && why != "" {
 			return nil, fmt.Errorf("columns[%d].mode: equality is not possible: %s", i, why)

@@ -72,8 +72,15 @@ func (s *session) prepare(sql string) (*statement, error) {
 		if err := s.settingsKnown(); err != nil {
 			return nil, err
 		}
+		if err := s.knowTenant(st.plan); err != nil {
+			return nil, err
+		}
+		st.tenant = s.tenant.name
 	}
-	return st, s.permit(st, s.current())
+	if err := s.permit(st, s.current()); err != nil {
+		return nil, err
+	}
+	return st, nil
 }
 
 // outer is a character position in the text with the comment before it.
@@ -149,6 +156,9 @@ func (s *session) permit(st *statement, set settings) error {
 		return &pgError{Code: codeNotSupported, Message: "protected columns need client_encoding UTF8", Hint: "SET client_encoding TO 'UTF8'."}
 	case !set.conforming && len(st.plan.Literals)+len(st.plan.Edits) > 0:
 		return &pgError{Code: codeNotSupported, Message: "protected columns need standard_conforming_strings", Hint: "SET standard_conforming_strings TO on."}
+	}
+	if err := s.permitValues(st); err != nil {
+		return err
 	}
 	return permitDates(st, set)
 }

@@ -62,11 +62,16 @@ func (s *session) openValue(r *plan.Rule, op *operation, format int16, stored []
 			return proxy.ErrFormat
 		}
 	}
+	var null bool
 	var err error
-	if s.value, err = s.open(r, op, stored); err != nil {
+	if s.value, null, err = s.reveal(r, op, stored); err != nil {
 		return err
 	}
 	at := len(s.down.buf)
+	if null {
+		s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff)
+		return nil
+	}
 	s.down.buf = append(s.down.buf, 0, 0, 0, 0)
 	if s.down.buf, err = encodeInto(s.down.buf, r.Type, format, s.value, zone); err != nil {
 		return err
@@ -88,12 +93,12 @@ func encodeInto(dst []byte, t plan.Type, format int16, value []byte, zone *time.
 // open gives the canonical form of a stored value. A value that names a data
 // key which is not known has the keys read anew, once.
 func (s *session) open(r *plan.Rule, op *operation, stored []byte) ([]byte, error) {
-	ctx := s.ctx
+	ctx, tenant := s.ctx, ""
 	if op != nil {
-		ctx = op.ctx
+		ctx, tenant = op.ctx, op.tenant
 	}
 	for again := false; ; again = true {
-		col, err := s.db.column(ctx, r)
+		col, err := s.db.column(ctx, r, tenant)
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +111,7 @@ func (s *session) open(r *plan.Rule, op *operation, stored []byte) ([]byte, erro
 		if err == nil || again || !errors.Is(err, proxy.ErrColumnKey) {
 			return plain, err
 		}
-		s.db.forget(r)
+		s.db.forget(r, tenant)
 	}
 }
 

@@ -242,6 +242,9 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	p.starting.Add(-1)
 	defer p.starting.Add(1) // serveConn takes it off again
 	s.db = p.database(name)
+	if s.masks, err = p.masksFor(s.user); err != nil {
+		return err
+	}
 	conn.SetDeadline(time.Time{})
 	server.SetDeadline(time.Time{})
 	return s.run(ctx)

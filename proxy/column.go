@@ -28,10 +28,14 @@ type ColumnKey struct {
 
 // columnContext is the encryption context of a column's data keys.
 func columnContext(rule ColumnRule) map[string]string {
+	context := map[string]string{"sidekey:table": rule.QualifiedTable(), "sidekey:column": rule.Column}
 	if rule.Domain != "" {
-		return map[string]string{"sidekey:domain": rule.Domain}
+		context = map[string]string{"sidekey:domain": rule.Domain}
 	}
-	return map[string]string{"sidekey:table": rule.QualifiedTable(), "sidekey:column": rule.Column}
+	if rule.tenant != "" {
+		context["sidekey:tenant"] = rule.tenant
+	}
+	return context
 }
 
 func binding(rule ColumnRule) (envelope.Binding, error) {
@@ -40,9 +44,9 @@ func binding(rule ColumnRule) (envelope.Binding, error) {
 		return envelope.Binding{}, fmt.Errorf("type: %w", err)
 	}
 	if rule.Domain != "" {
-		return envelope.Binding{Domain: rule.Domain, Type: t.bound()}, nil
+		return envelope.Binding{Tenant: rule.tenant, Domain: rule.Domain, Type: t.bound()}, nil
 	}
-	return envelope.Binding{Table: rule.QualifiedTable(), Column: rule.Column, Type: t.bound()}, nil
+	return envelope.Binding{Tenant: rule.tenant, Table: rule.QualifiedTable(), Column: rule.Column, Type: t.bound()}, nil
 }
 
 func envelopeMode(rule ColumnRule) envelope.Mode {

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -80,6 +81,18 @@ type ColumnRule struct {
 	// Domain lets equality columns that name the same one compare and join with
 	// each other. They must have the same type and key.
 	Domain string `yaml:"domain"`
+
+	// PerTenant binds values to a tenant, which the client's session names in the
+	// setting postgres.tenant_setting, and seals them under data keys of its own.
+	// Values of another tenant do not open, nor compare as equal. The key ID may
+	// hold {tenant}, as in alias/customers-{tenant}.
+	PerTenant bool `yaml:"per_tenant"`
+
+	// Masks say what roles get in place of values. The first that names a role
+	// counts; a role that none names gets the value.
+	Masks []Mask `yaml:"masks"`
+
+	tenant string // of ForTenant
 }
 
 // Modes of columns.
@@ -125,6 +138,9 @@ func sameDomain(a, b *ColumnRule) error {
 	if ta.bound() != tb.bound() {
 		return fmt.Errorf("type: %s does not compare with %s, the type of domain %q", tb, ta, b.Domain)
 	}
+	if a.PerTenant != b.PerTenant {
+		return fmt.Errorf("per_tenant: differs from that of domain %q", b.Domain)
+	}
 	if a.KeyID != b.KeyID {
 		return fmt.Errorf("key_id: differs from that of domain %q", b.Domain)
 	}
@@ -165,6 +181,9 @@ func (r *ColumnRule) validate() error {
 	t, err := ParseType(r.Type)
 	if err != nil {
 		return fmt.Errorf("type: %w", err)
+	}
+	if err := errors.Join(r.validateTenant(), r.validateMasks()); err != nil {
+		return err
 	}
 	if r.Domain != "" && r.mode() != ModeEquality {
 		return fmt.Errorf("domain: only mode %s compares columns; this one is %s", ModeEquality, r.mode())

@@ -20,6 +20,9 @@ type Rule struct {
 	// Ordered says that ciphertexts compare as bytes as the values do, which
 	// also makes those of equal values equal: Equality is set, too.
 	Ordered bool
+	// TenantSetting is the setting that names the tenant whose the values are;
+	// "" if they are nobody's in particular.
+	TenantSetting string
 	// Binding names what the ciphertext is bound to: the column, or a domain
 	// shared by several columns. Values move only between equal bindings.
 	Binding string
@@ -119,6 +122,8 @@ type Catalog struct {
 	rules  map[string]map[string][]*Rule // table name → schema → its rules
 	byName map[string][]*Relation
 	byAttr map[Attr]*Rule
+	// tenantSetting is that of the rules which have one.
+	tenantSetting string
 }
 
 // Attr is what RowDescription says about the origin of a result column.
@@ -139,6 +144,9 @@ func NewCatalog(rules []*Rule, relations []*Relation) *Catalog {
 			c.rules[r.Table] = make(map[string][]*Rule)
 		}
 		c.rules[r.Table][r.Schema] = append(c.rules[r.Table][r.Schema], r)
+		if r.TenantSetting != "" {
+			c.tenantSetting = r.TenantSetting
+		}
 	}
 	for _, rel := range relations {
 		c.add(rel)
@@ -157,7 +165,7 @@ func (c *Catalog) add(rel *Relation) {
 
 // with gives a copy that has rel too, instead of a relation of the same name.
 func (c *Catalog) with(rel *Relation) *Catalog {
-	n := &Catalog{rules: c.rules, byAttr: c.byAttr, byName: make(map[string][]*Relation, len(c.byName)+1)}
+	n := &Catalog{rules: c.rules, byAttr: c.byAttr, tenantSetting: c.tenantSetting, byName: make(map[string][]*Relation, len(c.byName)+1)}
 	for name, rels := range c.byName {
 		n.byName[name] = rels
 	}

@@ -89,6 +89,8 @@ type Statement struct {
 	// Settings says that settings which values depend on may differ afterwards:
 	// TimeZone, DateStyle, client_encoding, standard_conforming_strings.
 	Settings bool
+	// Tenant says that the tenant may be another afterwards.
+	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
 	// Hidden says that it may do anything, in a text that is not seen.
@@ -204,7 +206,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(syntaxError(sql, err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
-	settings := false
+	settings, tenant := false, false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.classify(raw.Stmt)
@@ -216,6 +218,10 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
 			}
 		}
+		if tenant && ofTenant(a.stmt.Touched) != nil {
+			a.refuse(-1, "the tenant of protected column "+ofTenant(a.stmt.Touched).Name()+" may change within this text", "Send the statement that sets it on its own.")
+		}
+		tenant = tenant || a.stmt.Tenant
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
 		settings = settings || a.stmt.Settings
 	}

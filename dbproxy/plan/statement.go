@@ -17,6 +17,7 @@ func (a *analyzer) classify(n *pg.Node) {
 	}
 	name := strings.TrimSuffix(string(m.Descriptor().Name()), "Stmt")
 	a.stmt.Command = strings.ToUpper(name)
+	a.tenant(n)
 	switch x := n.Node.(type) {
 	case *pg.Node_VariableSetStmt:
 		a.stmt.Path, a.stmt.Settings = true, changesValues(x.VariableSetStmt)
