@@ -198,7 +198,7 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 		return "", err
 	}
 	drain(resp.Body)
-	r.ETag, etag = etagSum(resp.Header.Get("Etag")), x.putETag(src, resp.Header.Get("Etag"))
+	r.ETag = etagSum(resp.Header.Get("Etag"))
 	if x.g.md5 {
 		r.MD5 = src.digests.md5Sum()
 	}
@@ -207,7 +207,7 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 			return "", fmt.Errorf("reading a part's checksum: %w", err)
 		}
 	}
-	return etag, x.record(ctx, u, number, r)
+	return x.partETag(r), x.record(ctx, u, number, r)
 }
 
 // stillRuns looks whether an upload that is remembered has ended elsewhere. Of a part
@@ -386,11 +386,10 @@ func (x *exchange) currentParts(ctx context.Context, u *upload, answer *listedPa
 	var parts []listedPart
 	for number, sent := range records {
 		if p, ok := currentPart(sent, stored[number]); ok {
-			listed := listedPart{PartNumber: number, Size: p.Size, ETag: quoted(strings.Trim(stored[number].ETag, `"`)), LastModified: stored[number].LastModified}
+			listed := listedPart{PartNumber: number, Size: p.Size, ETag: x.partETag(&p.PartRecord), LastModified: stored[number].LastModified}
 			if len(p.Held) > 0 {
-				listed.ETag, listed.LastModified = quoted(strings.Trim(p.heldETag, `"`)), p.heldModified
+				listed.LastModified = p.heldModified
 			}
-			listed.ETag = x.partETag(p.MD5, listed.ETag)
 			listed.set(u.algorithm, p.Checksum)
 			parts = append(parts, listed)
 		}

@@ -125,8 +125,7 @@ type part struct {
 	number       int
 	recorded     string // when, as the store says
 	storedETag   string // at the store, of a part that was chosen to be completed
-	heldETag     string // of a part that is held back
-	heldModified string
+	heldModified string // of a part that is held back
 }
 
 // heldKey names the object that holds the part.
@@ -162,14 +161,14 @@ func (x *exchange) parts(ctx context.Context, u *upload) (map[int][]part, error)
 			if !ok {
 				continue // removed since
 			}
-			p.heldETag, p.heldModified = object.ETag, object.LastModified
+			p.heldModified = object.LastModified
 		}
 		all[n] = append(all[n], p)
 	}
 	return all, nil
 }
 
-// etagSum is how a record names the ETag of its part.
+// etagSum is how a record names the store's ETag of its part.
 func etagSum(etag string) [16]byte {
 	sum := sha256.Sum256([]byte(strings.Trim(etag, `"`)))
 	return [16]byte(sum[:16])

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 )
 
@@ -20,6 +21,12 @@ type PartRecord struct {
 	Checksum []byte
 	MD5      []byte
 }
+
+// PartETag is the ETag, without quotation marks, by which a client that was given no
+// MD5 names a sealed part. FORMAT.md [U4].
+//
+// Of 2^32 parts of one upload two share it with a chance below 2^-64.
+func PartETag(salt [24]byte) string { return hex.EncodeToString(salt[:16]) }
 
 // records is the cipher of the part records of one upload.
 func (o *Object) records(uploadID [32]byte) (cipher.AEAD, error) {
