@@ -408,7 +408,7 @@ func (x *exchange) completedBefore(ctx context.Context, list *completeList, fail
 	same := func(a envelope.TablePart, b completePart) bool {
 		return a.Number == b.PartNumber && namesPart(b.ETag, a.Salt, a.MD5)
 	}
-	if table.UploadID != sumOf(x.query.Get("uploadId")) || !slices.EqualFunc(table.Parts, list.Part, same) {
+	if table.UploadID != sumOf(storeID(x.query.Get("uploadId"))) || !slices.EqualFunc(table.Parts, list.Part, same) {
 		return failed
 	}
 	return x.answerComplete(&completed{ETag: f.resp.Header.Get("Etag"), header: f.resp.Header}, table, f.opener.KeyARN(), f.header)

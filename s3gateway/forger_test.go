@@ -373,7 +373,7 @@ func TestForgedUploads(t *testing.T) {
 				t.Fatal(err)
 			}
 			body := f.stored(t, b.key).body[:envelope.SealedSize(5*mib)]
-			in := &s3.UploadPartInput{Bucket: aws.String(bucket), Key: &a.key, UploadId: a.id, PartNumber: aws.Int32(1), Body: bytes.NewReader(body)}
+			in := &s3.UploadPartInput{Bucket: aws.String(bucket), Key: &a.key, UploadId: atStore(a.id), PartNumber: aws.Int32(1), Body: bytes.NewReader(body)}
 			if _, err := f.store.UploadPart(t.Context(), in); err != nil {
 				t.Fatal(err)
 			}
@@ -463,6 +463,48 @@ func setBody(resp *http.Response, b []byte) {
 	resp.Header.Set("Content-Length", fmt.Sprint(len(b)))
 }
 
+// An upload does not go on under the header of an earlier one of the same name.
+func TestForgedUploadHeader(t *testing.T) {
+	f := newForger(t)
+	key := "k"
+	earlier := f.begin(t, key)
+	f.part(t, key, earlier, 1, content(100))
+	id := f.begin(t, key)
+	part := f.part(t, key, id, 1, content(100))
+	header := keptOf(*id) + "upload"
+	honest := f.stored(t, header).metadata
+	f.place(t, header, f.stored(t, keptOf(*earlier)+"upload").metadata)
+	calls := map[string]func(app *s3.Client, id *string) error{
+		"UploadPart": func(app *s3.Client, id *string) error {
+			_, err := app.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: aws.String(bucket), Key: &key, UploadId: id, PartNumber: aws.Int32(1), Body: strings.NewReader("secret")})
+			return err
+		},
+		"ListParts": func(app *s3.Client, id *string) error {
+			_, err := app.ListParts(t.Context(), &s3.ListPartsInput{Bucket: aws.String(bucket), Key: &key, UploadId: id})
+			return err
+		},
+		"CompleteMultipartUpload": func(app *s3.Client, id *string) error {
+			_, err := app.CompleteMultipartUpload(t.Context(), completion(key, id, part))
+			return err
+		},
+	}
+	wrong := aws.String((*id)[:len(*id)-1] + "!")
+	for name, call := range calls {
+		for what, id := range map[string]*string{"the client's ID": id, "the store's ID": atStore(id), "another mark": wrong} {
+			fresh := f.replica(t)
+			if err := call(fresh.app, id); code(err) != "NoSuchUpload" || !slices.Equal(fresh.lastCodes(t), []string{"NoSuchUpload"}) {
+				t.Errorf("%s by %s: %v, on record %v", name, what, err, fresh.lastCodes(t))
+			}
+		}
+	}
+	// Nothing but the header stood in the way.
+	f.place(t, header, honest)
+	fresh := f.replica(t)
+	if err := calls["CompleteMultipartUpload"](fresh.app, id); err != nil {
+		t.Errorf("completing under the header of its own: %v", err)
+	}
+}
+
 // running is an upload of three parts, the last of which is held back.
 type running struct {
 	key, prefix string
@@ -495,7 +537,9 @@ func (f *forger) run(t *testing.T, key string) *running {
 }
 
 // keptOf is the prefix of what is kept of an upload.
-func keptOf(id string) string { return fmt.Sprintf("~sidekey/uploads/%.32s/", sum([]byte(id))) }
+func keptOf(id string) string {
+	return fmt.Sprintf("~sidekey/uploads/%.32s/", sum([]byte(*atStore(&id))))
+}
 
 // names lists what the store has under a prefix.
 func (f *forger) names(t *testing.T, prefix string) []string {

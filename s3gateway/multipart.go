@@ -32,7 +32,7 @@ func createMultipartUpload(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	id, keyARN, err := x.beginUpload(ctx, sse, header, algorithm, kind)
+	u, keyARN, err := x.beginUpload(ctx, sse, header, algorithm, kind)
 	if err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func createMultipartUpload(ctx context.Context, x *exchange) error {
 		x.w.Header().Set("X-Amz-Checksum-Algorithm", algorithm)
 		x.w.Header().Set("X-Amz-Checksum-Type", kind)
 	}
-	x.op.Set(audit.S3UploadID.String(id), audit.KeyARN.String(keyARN))
-	text, err := s3XML("InitiateMultipartUploadResult", initiated{Bucket: x.bucket, Key: x.key, UploadID: id})
+	x.op.Set(audit.S3UploadID.String(u.id), audit.KeyARN.String(keyARN))
+	text, err := s3XML("InitiateMultipartUploadResult", initiated{Bucket: x.bucket, Key: x.key, UploadID: u.clientID()})
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func uploadChecksum(header http.Header) (algorithm, kind string, err error) {
 }
 
 // beginUpload begins an upload at the store.
-func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.Header, algorithm, kind string) (id, keyARN string, err error) {
+func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.Header, algorithm, kind string) (u *upload, keyARN string, err error) {
 	object := proxy.Object{
 		Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, EncryptionContext: sse.context, CustomerKey: sse.customer.bytes(), Multipart: true,
 	}
@@ -103,21 +103,22 @@ func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.
 	}
 	sealer, err := x.g.cipher.SealObject(ctx, object)
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	id, answer, err := x.createUpstream(ctx, sealer.Header(), header)
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	copyHeaders(x.w.Header(), answer, []string{"X-Amz-Abort-Date", "X-Amz-Abort-Rule-Id", "X-Amz-Request-Charged"})
-	u := &upload{id: id, sum: sumOf(id), header: sealer.Header()}
+	u = uploadOf(id)
+	u.header = sealer.Header()
 	if err := x.g.putHidden(ctx, x.bucket, u.prefix()+"upload", http.Header{sealedHeader: {u.header}}, []byte(id+"\n"+x.key)); err != nil {
 		x.abortUpstream(context.WithoutCancel(ctx), id)
-		return "", "", err
+		return nil, "", err
 	}
 	x.g.sweepLater(ctx, x.bucket)
 	x.g.uploads.Add(x.bucket+"/"+id, u.header)
-	return id, sealer.KeyARN(), nil
+	return u, sealer.KeyARN(), nil
 }
 
 // createUpstream begins an upload of an object with that sidekey header.
@@ -240,12 +241,11 @@ func (u *upload) declare(d *digests) error {
 
 // abortMultipartUpload ends an upload without an object.
 func abortMultipartUpload(ctx context.Context, x *exchange) error {
-	id := x.query.Get("uploadId")
-	if id == "" {
+	u := uploadOf(storeID(x.query.Get("uploadId")))
+	if u.id == "" {
 		return errNoSuchUpload // some stores would delete the object
 	}
-	x.op.Set(audit.S3UploadID.String(id))
-	u := &upload{id: id, sum: sumOf(id)}
+	x.op.Set(audit.S3UploadID.String(u.id))
 	c := call{method: http.MethodDelete, bucket: x.bucket, key: x.key, query: u.query(0), header: http.Header{}}
 	copyHeaders(c.header, x.header, ownerHeaders)
 	resp, err := x.g.upstream.do(ctx, c)
@@ -328,7 +328,7 @@ func listParts(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	answer := listedParts{Bucket: x.bucket, Key: x.key, UploadID: u.id, StorageClass: "STANDARD", MaxParts: 1000, ChecksumAlgorithm: u.algorithm, ChecksumType: u.kind}
+	answer := listedParts{Bucket: x.bucket, Key: x.key, UploadID: u.clientID(), StorageClass: "STANDARD", MaxParts: 1000, ChecksumAlgorithm: u.algorithm, ChecksumType: u.kind}
 	if answer.PartNumberMarker, err = x.queryNumber("part-number-marker", 0); err != nil {
 		return err
 	}

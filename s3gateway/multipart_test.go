@@ -82,6 +82,12 @@ func TestPartETags(t *testing.T) {
 	}
 }
 
+// atStore is the store's ID of an upload.
+func atStore(id *string) *string {
+	at, _, _ := strings.Cut(*id, "~")
+	return &at
+}
+
 func completion(key string, id *string, parts ...types.CompletedPart) *s3.CompleteMultipartUploadInput {
 	return &s3.CompleteMultipartUploadInput{
 		Bucket: aws.String(bucket), Key: &key, UploadId: id, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},

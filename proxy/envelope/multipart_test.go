@@ -345,6 +345,13 @@ func TestPartETag(t *testing.T) {
 	}
 }
 
+// [U5]: a header has the mark of its text.
+func TestUploadMark(t *testing.T) {
+	if got, want := envelope.UploadMark("abc"), "ungWv48Bz-pBQUDeXa4iIw"; got != want {
+		t.Errorf("mark %s, want %s", got, want)
+	}
+}
+
 // [U3]: a header that carries an input key says so, after it was opened, too.
 func TestCopiesAreKnown(t *testing.T) {
 	dataKey := random(32)

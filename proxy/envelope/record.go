@@ -5,6 +5,7 @@ package envelope
 import (
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -27,6 +28,13 @@ type PartRecord struct {
 //
 // Of 2^32 parts of one upload two share it with a chance below 2^-64.
 func PartETag(salt [24]byte) string { return hex.EncodeToString(salt[:16]) }
+
+// UploadMark is what an upload ID for clients has of the header of the upload.
+// FORMAT.md [U5].
+func UploadMark(header string) string {
+	sum := sha256.Sum256([]byte(header))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
 
 // records is the cipher of the part records of one upload.
 func (o *Object) records(uploadID [32]byte) (cipher.AEAD, error) {
