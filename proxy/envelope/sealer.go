@@ -23,20 +23,21 @@ var errTooLong = errors.New("envelope: a message of more than 2^38 chunks")
 // Sealer reads the sealed form of a plaintext. Buffers of SealedChunkSize and
 // more are filled without a copy. It is for one goroutine.
 type Sealer struct {
-	m     *Message
-	src   io.Reader
-	chunk uint64
-	nonce [nonceSize]byte
-	err   error // what Read returns once out is empty
-	out   []byte
-	buf   *[SealedChunkSize]byte // behind out; nil while a caller's buffer served
+	m      *Message
+	src    io.Reader
+	peeker Peeker // src, if it is one
+	chunk  uint64
+	nonce  [nonceSize]byte
+	err    error // what Read returns once out is empty
+	out    []byte
+	buf    *[SealedChunkSize]byte // behind out; nil while a caller's buffer served
 }
 
 // Seal returns the sealed form of src: prefix and chunks. io.EOF from src ends
 // the message. With any other error of src the final chunk is never produced,
 // so that what was read so far opens nowhere as a whole ([O8]).
 func (m *Message) Seal(src io.Reader) *Sealer {
-	s := &Sealer{m: m, src: src}
+	s := &Sealer{m: m, src: src, peeker: peekerOf(src)}
 	s.out = append(s.out, m.prefix[:]...)
 	return s
 }
@@ -93,23 +94,47 @@ func (s *Sealer) next(buf []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	n, err := readFull(s.src, buf[:ChunkSize])
-	if err != nil && err != io.EOF {
-		clear(buf[:n]) // plaintext must not stay in a buffer meant for ciphertext
+	plain, err := s.plain(buf[:ChunkSize])
+	if err == nil && s.chunk >= maxChunks {
+		err = errTooLong
+	}
+	if err != nil {
+		clear(buf[:ChunkSize]) // plaintext must not stay in a buffer meant for ciphertext
 		s.err = err
 		return 0, err
 	}
-	if s.chunk >= maxChunks {
-		clear(buf[:n])
-		s.err = errTooLong
-		return 0, s.err
-	}
 	s.m.nonce(&s.nonce, s.chunk)
 	s.chunk++
-	if n < ChunkSize {
+	if len(plain) < ChunkSize {
 		s.err = io.EOF
 	}
-	return len(s.m.aead.Seal(buf[:0], s.nonce[:], buf[:n], nil)), nil
+	sealed := s.m.aead.Seal(buf[:0], s.nonce[:], plain, nil)
+	if s.peeker != nil {
+		if _, err := s.peeker.Discard(len(plain)); err != nil {
+			s.err = err
+			return 0, err
+		}
+	}
+	return len(sealed), nil
+}
+
+// plain is the next chunk of the plaintext: in buf, or where a Peeker has it. It is
+// shorter than buf only at the end.
+func (s *Sealer) plain(buf []byte) ([]byte, error) {
+	if s.peeker != nil {
+		p, err := s.peeker.Peek(len(buf))
+		if err == io.EOF {
+			err = nil
+		} else if err == nil && len(p) < len(buf) {
+			err = io.ErrNoProgress
+		}
+		return p, err
+	}
+	n, err := readFull(s.src, buf)
+	if err == io.EOF {
+		err = nil
+	}
+	return buf[:n], err
 }
 
 // WriteTo implements io.WriterTo.
