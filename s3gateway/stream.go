@@ -97,7 +97,10 @@ func (x *exchange) Write(p []byte) (int, error) {
 // extend gives the client time to take what is sent next. A handler without a
 // connection below it has no deadlines.
 func (x *exchange) extend() {
-	http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(stall))
+	if now := time.Now(); now.Sub(x.extended) > renew {
+		x.extended = now
+		http.NewResponseController(x.w).SetWriteDeadline(now.Add(stall))
+	}
 }
 
 // fill reads whole chunks as long as another fits.
