@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/envelope"
 )
 
@@ -67,6 +68,9 @@ func (x *exchange) stream(ctx context.Context, status int, plain io.Reader, n in
 	}
 	if err := x.op.End("", audit.HTTPStatus.Int(status)); err != nil {
 		return err
+	}
+	if sent == 0 {
+		proxy.Cork(x.r.Context())
 	}
 	return x.send(status, n, held[:filled])
 }
