@@ -49,11 +49,10 @@ func (s *Sealer) Read(p []byte) (int, error) {
 	}
 	if len(s.out) == 0 && s.err == nil {
 		if len(p) >= SealedChunkSize {
-			n, err := s.next(p[:SealedChunkSize])
-			if n > 0 {
+			if n := s.fill(p); n > 0 {
 				return n, nil
 			}
-			return 0, err
+			return 0, s.err
 		}
 		s.refill()
 	}
@@ -66,6 +65,17 @@ func (s *Sealer) Read(p []byte) (int, error) {
 		s.recycle()
 	}
 	return n, nil
+}
+
+// fill seals as many chunks into p as it has room for. What ends the stream after some
+// is told by the next call.
+func (s *Sealer) fill(p []byte) int {
+	n := 0
+	for len(p)-n >= SealedChunkSize && s.err == nil {
+		m, _ := s.next(p[n : n+SealedChunkSize])
+		n += m
+	}
+	return n
 }
 
 func (s *Sealer) refill() {
@@ -151,11 +161,7 @@ func (s *Sealer) WriteTo(w io.Writer) (int64, error) {
 		}
 	}
 	for s.err == nil {
-		filled := 0
-		for filled < len(buf) && s.err == nil {
-			n, _ := s.next(buf[filled : filled+SealedChunkSize])
-			filled += n
-		}
+		filled := s.fill(buf[:])
 		if filled == 0 {
 			break
 		}
