@@ -91,6 +91,9 @@ func newDigests(header http.Header) (*digests, error) {
 	return d, d.checkName(header)
 }
 
+// defaultChecksum is what S3 computes where the client names no checksum.
+const defaultChecksum = "CRC64NVME"
+
 func (d *digests) use(algorithm, want string) error {
 	algorithm = strings.ToLower(algorithm)
 	if d.algorithm != "" {

@@ -141,6 +141,9 @@ func (x *exchange) store(ctx context.Context, src *source, sse encryption, heade
 	if x.g.md5 {
 		src.digests.computeMD5()
 	}
+	if src.digests.algorithm == "" {
+		src.digests.compute(defaultChecksum)
+	}
 	object := proxy.Object{
 		Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, EncryptionContext: sse.context, Size: size, CustomerKey: sse.customer.bytes(),
 	}
