@@ -136,7 +136,7 @@ func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) 
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{table: &envelope.Table{UploadID: u.sum, Algorithm: u.algorithm, Composite: u.kind == composite}}
+	a := &assembly{table: &envelope.Table{UploadID: u.sum, Algorithm: u.checksum(), Composite: u.kind == composite}}
 	for i, wanted := range list.Part {
 		if i > 0 && wanted.PartNumber <= list.Part[i-1].PartNumber {
 			return nil, &s3Error{
@@ -196,10 +196,10 @@ func checkPart(u *upload, wanted *completePart, p *part) error {
 	for name := range algorithms {
 		algorithm := strings.ToUpper(name)
 		value := *wanted.of(algorithm)
-		if value == "" || u.algorithm == "" {
+		if value == "" || u.algorithm == "" && (algorithm != defaultChecksum || len(p.Checksum) == 0) {
 			continue
 		}
-		if algorithm != u.algorithm || value != base64.StdEncoding.EncodeToString(p.Checksum) {
+		if algorithm != u.checksum() || value != base64.StdEncoding.EncodeToString(p.Checksum) {
 			return invalidPart(p.number)
 		}
 	}

@@ -343,9 +343,9 @@ func TestChecksumOfAnother(t *testing.T) {
 	for _, algorithm := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmCrc32} {
 		id := s.begin(t, "k", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm = algorithm })
 		in := completion("k", id, s.part(t, "k", id, 1, content(10), func(in *s3.UploadPartInput) { in.ChecksumAlgorithm = algorithm }))
-		in.ChecksumCRC64NVME = aws.String(crcOf(types.ChecksumAlgorithmCrc64nvme, content(11)))
+		in.ChecksumCRC32C = aws.String(crcOf(types.ChecksumAlgorithmCrc32c, content(10)))
 		_, err := s.app.CompleteMultipartUpload(t.Context(), in)
-		wantError(t, "a CRC64NVME of an upload of "+string(algorithm), err, "InvalidRequest")
+		wantError(t, "a CRC32C of an upload of "+string(algorithm), err, "InvalidRequest")
 		s.mustBeAbsent(t, "k")
 	}
 }

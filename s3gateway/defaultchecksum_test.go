@@ -51,6 +51,51 @@ func TestDefaultChecksum(t *testing.T) {
 	s.mustHaveCRC64(t, "named", "")
 }
 
+// TestDefaultChecksumOfParts has an upload that names no checksum get the CRC64NVME of
+// the whole, whatever its parts come with.
+func TestDefaultChecksumOfParts(t *testing.T) {
+	s := newMinIOStack(t)
+	app := client(s.endpoint, appID, appSecret, withoutChecksums)
+	begun, err := app.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("k")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies := [][]byte{content(5*mib + 7), content(5 * mib), content(3)}
+	var parts []types.CompletedPart
+	for i, algorithm := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmSha256, types.ChecksumAlgorithmCrc64nvme} {
+		out, err := app.UploadPart(t.Context(), &s3.UploadPartInput{
+			Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: begun.UploadId, PartNumber: aws.Int32(int32(i + 1)), Body: bytes.NewReader(bodies[i]), ChecksumAlgorithm: algorithm,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if named := algorithm == types.ChecksumAlgorithmSha256; named == (out.ChecksumSHA256 == nil) || named != (out.ChecksumCRC64NVME == nil) {
+			t.Errorf("part %d: %+v", i+1, out)
+		}
+		parts = append(parts, types.CompletedPart{PartNumber: aws.Int32(int32(i + 1)), ETag: out.ETag, ChecksumSHA256: out.ChecksumSHA256, ChecksumCRC64NVME: out.ChecksumCRC64NVME})
+	}
+	listed, err := app.ListParts(t.Context(), &s3.ListPartsInput{Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: begun.UploadId})
+	if err != nil || listed.ChecksumAlgorithm != types.ChecksumAlgorithmCrc64nvme || listed.ChecksumType != types.ChecksumTypeFullObject || len(listed.Parts) != 3 {
+		t.Fatalf("%v: %+v", err, listed)
+	}
+	for i, part := range listed.Parts {
+		if got, want := aws.ToString(part.ChecksumCRC64NVME), crcOf(types.ChecksumAlgorithmCrc64nvme, bodies[i]); got != want {
+			t.Errorf("part %d is listed with %q, want %q", i+1, got, want)
+		}
+	}
+	wrong := parts[0]
+	wrong.ChecksumCRC64NVME = parts[2].ChecksumCRC64NVME
+	if _, err := app.CompleteMultipartUpload(t.Context(), completion("k", begun.UploadId, wrong, parts[1], parts[2])); code(err) != "InvalidPart" {
+		t.Errorf("completing with a wrong checksum of a part: %v", err)
+	}
+	done, err := app.CompleteMultipartUpload(t.Context(), completion("k", begun.UploadId, parts...))
+	want := crcOf(types.ChecksumAlgorithmCrc64nvme, bytes.Join(bodies, nil))
+	if err != nil || aws.ToString(done.ChecksumCRC64NVME) != want || done.ChecksumType != types.ChecksumTypeFullObject {
+		t.Fatalf("%v: %+v, want CRC64NVME %s", err, done, want)
+	}
+	s.mustHaveCRC64(t, "k", want)
+}
+
 // mustHaveCRC64 looks at what HEAD and GetObjectAttributes say of an object.
 func (s *stack) mustHaveCRC64(t *testing.T, key, want string) {
 	t.Helper()

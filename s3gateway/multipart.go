@@ -3,6 +3,7 @@
 package s3gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -203,10 +204,8 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 	if x.g.md5 {
 		r.MD5 = src.digests.md5Sum()
 	}
-	if u.algorithm != "" {
-		if r.Checksum, err = base64.StdEncoding.DecodeString(src.digests.known()[u.algorithm]); err != nil {
-			return "", fmt.Errorf("reading a part's checksum: %w", err)
-		}
+	if r.Checksum, err = src.digests.raw(u.checksum()); err != nil {
+		return "", err
 	}
 	return x.partETag(r), x.record(ctx, u, number, r)
 }
@@ -226,11 +225,16 @@ func (x *exchange) stillRuns(ctx context.Context, u *upload) error {
 	return nil
 }
 
+// checksum is the algorithm of what is kept of the parts.
+func (u *upload) checksum() string { return cmp.Or(u.algorithm, defaultChecksum) }
+
 // declare has the part's checksum be of the upload's algorithm: one that the client
-// gave, or else one that is computed.
+// gave, or else one that is computed. Where the upload names none, parts may come with
+// any.
 func (u *upload) declare(d *digests) error {
 	switch {
 	case u.algorithm == "":
+		d.computeDefault()
 	case d.algorithm == "":
 		d.compute(u.algorithm)
 	case !strings.EqualFold(d.algorithm, u.algorithm):
@@ -328,7 +332,7 @@ func listParts(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	answer := listedParts{Bucket: x.bucket, Key: x.key, UploadID: u.clientID(), StorageClass: "STANDARD", MaxParts: 1000, ChecksumAlgorithm: u.algorithm, ChecksumType: u.kind}
+	answer := listedParts{Bucket: x.bucket, Key: x.key, UploadID: u.clientID(), StorageClass: "STANDARD", MaxParts: 1000, ChecksumAlgorithm: u.checksum(), ChecksumType: cmp.Or(u.kind, fullObject)}
 	if answer.PartNumberMarker, err = x.queryNumber("part-number-marker", 0); err != nil {
 		return err
 	}
@@ -390,7 +394,7 @@ func (x *exchange) currentParts(ctx context.Context, u *upload, answer *listedPa
 			if len(p.Held) > 0 {
 				listed.LastModified = p.heldModified
 			}
-			listed.set(u.algorithm, p.Checksum)
+			listed.set(u.checksum(), p.Checksum)
 			parts = append(parts, listed)
 		}
 	}
