@@ -17,6 +17,9 @@ type Rule struct {
 	Type Type
 	// Equality says that equal values have equal ciphertexts.
 	Equality bool
+	// Ordered says that ciphertexts compare as bytes as the values do, which
+	// also makes those of equal values equal: Equality is set, too.
+	Ordered bool
 	// Binding names what the ciphertext is bound to: the column, or a domain
 	// shared by several columns. Values move only between equal bindings.
 	Binding string
@@ -33,12 +36,12 @@ func (r *Rule) Name() string { return r.Schema + "." + r.Table + "." + r.Column 
 
 // joins says whether values of both columns compare as their plaintexts do.
 func (r *Rule) joins(o *Rule) bool {
-	return r.Equality && o.Equality && r.Binding == o.Binding && sameBase(r.Type, o.Type)
+	return r.Equality && o.Equality && r.Ordered == o.Ordered && r.Binding == o.Binding && sameBase(r.Type, o.Type)
 }
 
 // carries says whether a stored value of o may be stored in r as it is.
 func (r *Rule) carries(o *Rule) bool {
-	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality
+	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality && r.Ordered == o.Ordered
 }
 
 func sameBase(a, b Type) bool {
