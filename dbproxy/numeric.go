@@ -47,22 +47,6 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 	return formatDecimal(negative, digits, scale), nil
 }
 
-// numericExact gives the canonical text of a column's scale for a value, or
-// another text if rounding would change the value.
-func numericExact(text []byte, scale int) []byte {
-	negative, digits, decimals, ok := splitDecimal(string(text))
-	if !ok {
-		return text // NaN and the infinities
-	}
-	for decimals > max(scale, 0) && strings.HasSuffix(digits, "0") {
-		digits, decimals = digits[:len(digits)-1], decimals-1
-	}
-	if decimals < scale {
-		digits, decimals = digits+strings.Repeat("0", scale-decimals), scale
-	}
-	return formatDecimal(negative, digits, decimals)
-}
-
 func infiniteNumeric(t plan.Type, name string, constrained bool) ([]byte, error) {
 	if constrained {
 		return nil, failf(codeOutOfRange, "numeric field overflow")
@@ -226,7 +210,7 @@ func numericToBinary(dst []byte, s string) ([]byte, error) {
 	}
 	negative, digits, scale, ok := splitDecimal(s)
 	if !ok {
-		return nil, failf(codeCorrupted, "a value of a protected column has not the form of its type")
+		return nil, errForm()
 	}
 	whole, decimals := digits[:len(digits)-scale], digits[len(digits)-scale:]
 	whole = strings.Repeat("0", (4-len(whole)%4)%4) + whole
@@ -236,7 +220,7 @@ func numericToBinary(dst []byte, s string) ([]byte, error) {
 	for all := whole + decimals; all != ""; all = all[4:] {
 		g, err := strconv.Atoi(all[:4])
 		if err != nil {
-			return nil, failf(codeCorrupted, "a value of a protected column has not the form of its type")
+			return nil, errForm()
 		}
 		groups = append(groups, uint16(g))
 	}

@@ -242,8 +242,8 @@ func (t Type) bound() string {
 	return t.Name + array
 }
 
-// maxRangePrecision is the most digits of a numeric in mode range.
-const maxRangePrecision = 300
+// maxRangeDigits is the most digits of a numeric in mode range.
+const maxRangeDigits = 300
 
 // refuses says why the type cannot have a mode, or "" if it can. In modes equality
 // and range equal values have equal bytes, so that nothing is left of how they
@@ -267,8 +267,8 @@ func (t Type) refuses(mode string) string {
 		return "trailing blanks do not count in comparisons and yet are read back; declare char(n)"
 	case t.Name == "numeric" && t.Precision < 0:
 		return "without a scale 1.0 and 1.00 are equal and yet read back differently; declare numeric(p,s)"
-	case t.Name == "numeric" && mode == ModeRange && t.Precision > maxRangePrecision:
-		return fmt.Sprintf("values of more than %d digits do not fit into an index", maxRangePrecision)
+	case t.Name == "numeric" && mode == ModeRange && t.Precision-min(t.Scale, 0) > maxRangeDigits:
+		return fmt.Sprintf("values of more than %d digits do not fit into an index", maxRangeDigits)
 	}
 	return ""
 }

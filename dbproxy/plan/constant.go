@@ -85,7 +85,7 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if c.param == 0 && at < c.start {
 		end = c.start
 	} else if ranged {
-		end, ranged = a.typeEnd(at)
+		end, ranged = a.wholeTypeEnd(at)
 	}
 	switch {
 	case !known || !ranged:

@@ -87,7 +87,7 @@ type Statement struct {
 	// Path says that the search_path may differ afterwards.
 	Path bool
 	// Settings says that settings which values depend on may differ afterwards:
-	// TimeZone, DateStyle, client_encoding, standard_conforming_strings.
+	// TimeZone, DateStyle, IntervalStyle, client_encoding, standard_conforming_strings.
 	Settings bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
@@ -122,10 +122,11 @@ type Literal struct {
 // type, what is compared with is not.
 type Use int
 
-// Uses; a parameter can have both.
+// Uses; a parameter can have several.
 const (
 	Store Use = 1 << iota
 	Compare
+	Order // it is compared with <, <=, > or >=, so that only a value of the column's type has a place
 )
 
 // Edit replaces a byte range of the text.
