@@ -243,8 +243,9 @@ type arrayText struct {
 	text string
 	at   int
 	bad  *pgError
-	dims []dimension // as found by the first element; sizes grow while depth is 0
-	out  [][]byte
+	// nested says that there is more than one dimension: then none is empty.
+	nested bool
+	out    [][]byte
 }
 
 func (p *arrayText) parse() (*array, error) {
@@ -265,6 +266,7 @@ func (p *arrayText) parse() (*array, error) {
 	if len(sizes) > maxDimensions {
 		return nil, failf(codeTooLarge, "number of array dimensions (%d) exceeds the maximum allowed (%d)", len(sizes), maxDimensions)
 	}
+	p.nested = len(sizes) > 1
 	if err := p.list(sizes); err != nil {
 		return nil, err
 	}
@@ -367,7 +369,7 @@ func (p *arrayText) list(sizes []int32) error {
 		p.at++
 	}
 	p.at++
-	if sizes[0] >= 0 && sizes[0] != n {
+	if sizes[0] >= 0 && sizes[0] != n || n == 0 && p.nested {
 		return p.bad
 	}
 	sizes[0] = n

@@ -77,6 +77,13 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 	if format != formatText && format != formatBinary {
 		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
 	}
+	if p.As != nil {
+		var err error
+		if value, err = castTo(*p.As, oid, format, value, zone); err != nil {
+			return nil, err
+		}
+		oid, format = p.As.OID, formatBinary
+	}
 	if !p.Array {
 		return s.sealValue(ctx, p.Use, p.Rule, oid, format, value, zone)
 	}
@@ -93,6 +100,15 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 		}
 	}
 	return byteaArray(elements), nil
+}
+
+// castTo gives a value rounded to a type of a certain precision, in binary format.
+func castTo(t plan.Type, oid uint32, format int16, value []byte, zone *time.Location) ([]byte, error) {
+	canonical, err := decodeValue(t, oid, format, value, zone)
+	if err != nil {
+		return nil, err
+	}
+	return encodeValue(nil, t, formatBinary, canonical, zone)
 }
 
 // arrayElements splits an array of one dimension; nil is NULL.

@@ -96,7 +96,7 @@ func (p place) form(r *plan.Rule) ([]byte, error) {
 // orderedPlace is orderedForm, also for numerics that the column does not hold.
 func orderedPlace(t plan.Type, value []byte) ([]byte, error) {
 	if (t.OID == plan.Float4 || t.OID == plan.Float8) && math.IsNaN(floatOf(value)) {
-		value = floatBytes(t.OID, math.NaN())
+		value = floatBytes(t.OID, notANumber)
 	}
 	return orderedForm(t, value)
 }
@@ -108,6 +108,12 @@ func placeOf(t plan.Type, oid uint32, format int16, data []byte, loc *time.Locat
 	}
 	if !comparable(oid, t.OID) {
 		return place{}, mismatch(t, oid)
+	}
+	if t.OID == plan.CIDR && format == formatText {
+		// The operators are those of inet, and so is what has no type.
+		if value, err := parseInet(plan.Inet, string(data)); err == nil {
+			return place{value: asNetwork(value)}, nil
+		}
 	}
 	// A constant is of no length or precision.
 	from := plan.Type{OID: oid, Typmod: -1, Enum: t.Enum, Labels: t.Labels}
@@ -132,6 +138,8 @@ func placeOf(t plan.Type, oid uint32, format int16, data []byte, loc *time.Locat
 	case t.OID == plan.Inet && oid != t.OID:
 		value, err = convert(t, from, value, loc)
 		return place{value: value}, err
+	case t.OID == plan.CIDR:
+		return place{value: asNetwork(value)}, nil
 	case oid != t.OID:
 		return placeOfTime(t, oid, value, loc)
 	}
@@ -160,8 +168,8 @@ func comparable(from, to uint32) bool {
 		return from == plan.Date
 	case plan.Date:
 		return from == plan.Timestamp
-	case plan.Inet:
-		return from == plan.CIDR
+	case plan.Inet, plan.CIDR:
+		return from == plan.CIDR || from == plan.Inet
 	}
 	return false
 }
@@ -186,7 +194,7 @@ func placeOfInteger(t plan.Type, from uint32, value []byte) (place, error) {
 		}
 	default:
 		v := floatOf(value)
-		if t.OID == plan.Int8 && math.Abs(v) >= 1<<53 && !math.IsInf(v, 0) {
+		if t.OID == plan.Int8 && math.Abs(v) >= 1<<53 && math.Abs(v) <= 1<<63 {
 			return place{}, notExact(t, from)
 		}
 		switch {

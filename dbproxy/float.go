@@ -28,6 +28,9 @@ func floatBytes(oid uint32, v float64) []byte {
 	return binary.BigEndian.AppendUint64(nil, math.Float64bits(v))
 }
 
+// notANumber is PostgreSQL's: [math.NaN] has another bit set.
+var notANumber = math.Float64frombits(0x7FF8 << 48)
+
 func floatOf(canonical []byte) float64 {
 	if len(canonical) == 4 {
 		return float64(math.Float32frombits(binary.BigEndian.Uint32(canonical)))
@@ -41,7 +44,7 @@ func parseFloat(oid uint32, s string) (float64, error) {
 	t := plan.Type{OID: oid, Typmod: -1}
 	text := strings.ToLower(trimSpace(s))
 	if strings.TrimLeft(text, "+-") == "nan" && len(text) <= 4 {
-		return math.NaN(), nil
+		return notANumber, nil
 	}
 	mantissa, exponent := text, "e"
 	if strings.Contains(text, "0x") {

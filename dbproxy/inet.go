@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"strconv"
@@ -136,6 +137,14 @@ func appendInet(dst []byte, oid uint32, canonical []byte) ([]byte, error) {
 // compatible4 says that the first 96 bits, and no more, are zero.
 func compatible4(b [16]byte) bool {
 	return [12]byte(b[:12]) == [12]byte{} && binary.BigEndian.Uint16(b[12:]) != 0
+}
+
+// asNetwork gives an inet as a cidr that keeps the bits of the host, which no stored
+// one has.
+func asNetwork(canonical []byte) []byte {
+	out := bytes.Clone(canonical)
+	out[2] = 1
+	return out
 }
 
 // toNetwork clears the bits of the host, as the cast from inet to cidr does.

@@ -123,6 +123,7 @@ func (n *intervalSum) unit(whole int64, part float64, u intervalUnit) {
 		n.add(&n.days, whole, u.days)
 		dayPart(part * float64(u.days))
 	case u.name == "mon":
+		n.overflow = n.overflow || whole > math.MaxInt32 || whole < math.MinInt32
 		n.add(&n.months, whole, 1)
 		dayPart(part * 30)
 	default:
@@ -133,7 +134,10 @@ func (n *intervalSum) unit(whole int64, part float64, u intervalUnit) {
 
 func (n *intervalSum) value(s string) ([]byte, error) {
 	fits := func(v int64) bool { return v >= math.MinInt32 && v <= math.MaxInt32 }
-	if n.overflow || !fits(n.days) || !fits(n.months) {
+	if !n.overflow && fits(n.days) && !fits(n.months) {
+		return nil, failf(codeDatetimeOverflow, "interval out of range")
+	}
+	if n.overflow || !fits(n.days) {
 		return nil, failf("22015", "interval field value out of range: %q", s)
 	}
 	return interval{n.us, int32(n.days), int32(n.months)}.bytes(), nil

@@ -43,7 +43,7 @@ func sealedForm(r *plan.Rule, canonical []byte) ([]byte, error) {
 				Detail: "It is equal to zero, and equal values have one form.", Hint: "Store 0."}
 		}
 		if math.IsNaN(v) { // all are equal, and print alike
-			canonical = floatBytes(r.Type.OID, math.NaN())
+			canonical = floatBytes(r.Type.OID, notANumber)
 		}
 	}
 	if !r.Ordered {

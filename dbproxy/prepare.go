@@ -418,7 +418,14 @@ func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Lo
 			continue
 		}
 		var err error
-		if values[i], err = s.sealValue(ctx, l.Use, l.Rule, l.OID, formatText, v, zone); err != nil {
+		oid, format := l.OID, formatText
+		if l.As != nil {
+			if v, err = castTo(*l.As, oid, format, v, zone); err != nil {
+				return nil, err
+			}
+			format = formatBinary
+		}
+		if values[i], err = s.sealValue(ctx, l.Use, l.Rule, oid, format, v, zone); err != nil {
 			return nil, err
 		}
 	}

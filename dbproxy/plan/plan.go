@@ -108,7 +108,9 @@ type Literal struct {
 	// Value is the constant as the server would read it, without quotes.
 	Value string
 	// OID is the type that the text gives it, or Unspecified.
-	OID  uint32
+	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As   *Type
 	Rule *Rule
 	// Cast says that the replacement has to say that it is bytea.
 	Cast bool
@@ -140,6 +142,8 @@ type Param struct {
 	Rule *Rule
 	// OID is the type that a cast in the text gives it, or Unspecified.
 	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As *Type
 	// Array says that it is an array of such values, as in = ANY ($1).
 	Array bool
 	// Location is where it stands, as a byte offset.
