@@ -275,6 +275,9 @@ func (p *arrayText) parse() (*array, error) {
 	}
 	a := &array{elements: p.out}
 	if len(p.out) == 0 {
+		if declared != nil {
+			return nil, p.bad
+		}
 		return a, nil
 	}
 	for i, n := range sizes {

@@ -323,19 +323,23 @@ func parseBool(s string) ([]byte, error) {
 }
 
 func parseBytea(s string) ([]byte, error) {
-	if strings.HasPrefix(s, `\x`) {
-		out, err := hex.DecodeString(strings.Map(func(r rune) rune {
-			if strings.ContainsRune(" \t\n\r", r) {
-				return -1
-			}
-			return r
-		}, s[2:]))
+	if digits, ok := strings.CutPrefix(s, `\x`); ok {
+		return parseHex(digits)
+	}
+	return unescapeBytea([]byte(s))
+}
+
+// parseHex reads pairs of digits, between which there may be white space.
+func parseHex(s string) ([]byte, error) {
+	var out []byte
+	for s = strings.TrimLeft(s, " \t\n\r"); s != ""; s = strings.TrimLeft(s[2:], " \t\n\r") {
+		pair, err := hex.DecodeString(s[:min(len(s), 2)])
 		if err != nil {
 			return nil, failf(codeBadParameter, "invalid hexadecimal data")
 		}
-		return out, nil
+		out = append(out, pair...)
 	}
-	return unescapeBytea([]byte(s))
+	return out, nil
 }
 
 // unescapeBytea reads the escape format: \\ and \ooo.

@@ -38,7 +38,7 @@ func timestampInRange(us int64) bool {
 var datetimePattern = regexp.MustCompile(`^(\d{4,7})-(\d{1,2})-(\d{1,2})` +
 	`(?:[ Tt]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{0,20}))?)?)?` +
 	`(?: *(Z|z|UTC|utc|GMT|gmt|[+-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+))?` +
-	`( (?:BC|bc|AD|ad))?$`)
+	`( +(?:BC|bc|AD|ad))?$`)
 
 type datetime struct {
 	year, month, day, hour, min, sec, usec int
@@ -61,7 +61,7 @@ func parseDatetime(t plan.Type, s string) (d datetime, infinity int, err error) 
 		text = text[:4] + "-" + text[4:6] + "-" + text[6:]
 	}
 	m := datetimePattern.FindStringSubmatch(text)
-	if m == nil {
+	if m == nil || m[4] == "" && strings.HasPrefix(m[8], "-") {
 		return d, 0, &pgError{Code: codeBadDatetime, Message: badSyntax(t, s).Message,
 			Hint: "Protected columns read dates and times in ISO form, such as 2006-01-02 15:04:05+00."}
 	}
@@ -165,8 +165,8 @@ func roundMicros(t plan.Type, us int64) int64 {
 }
 
 // timePattern is a time of day, with a zone that is ignored.
-var timePattern = regexp.MustCompile(`^[Tt]?(\d{1,2}):?(\d{2})(?::?(\d{2})(?:\.(\d{0,20}))?)?` +
-	`(?: *([AaPp][Mm]))?(?: *(?:Z|z|UTC|utc|GMT|gmt|[+-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?))?$`)
+var timePattern = regexp.MustCompile(`^[Tt]?(?:(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{0,20}))?)?|(\d{2})(\d{2})(\d{2})?)` +
+	`(?: *([AaPp][Mm]))?(?: *(?:Z|z|UTC|utc|GMT|gmt|([+-])\d{1,2}(?::?\d{2}(?::?\d{2})?)?))?$`)
 
 // parseTime reads a time of day.
 func parseTime(t plan.Type, s string) ([]byte, error) {
@@ -183,14 +183,17 @@ func parseTime(t plan.Type, s string) ([]byte, error) {
 		}
 		return roundSeconds(t, d.ofDay())
 	}
-	n := func(i int) int { v, _ := strconv.Atoi(m[i]); return v }
+	if m[5] != "" && m[9] == "-" {
+		return nil, badSyntax(t, s) // PostgreSQL takes it for a date
+	}
+	n := func(i int) int { v, _ := strconv.Atoi(m[i] + m[i+4]); return v }
 	d := datetime{hour: n(1), min: n(2), sec: n(3), usec: int(math.RoundToEven(fraction(m[4]) * 1e6))}
-	if m[5] != "" {
+	if m[8] != "" {
 		if d.hour > 12 {
 			return nil, failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
 		}
 		d.hour %= 12
-		if strings.EqualFold(m[5], "PM") {
+		if strings.EqualFold(m[8], "PM") {
 			d.hour += 12
 		}
 	}

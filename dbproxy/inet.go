@@ -51,7 +51,7 @@ func parseInet(oid uint32, s string) ([]byte, error) {
 	text, mask, hasMask := strings.Cut(s, "/")
 	octets := 4
 	if !strings.Contains(text, ":") {
-		text, octets = plainOctets(text, cidr)
+		text, octets = plainOctets(text, cidr || hasMask)
 	}
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" || octets == 0 {
@@ -59,7 +59,10 @@ func parseInet(oid uint32, s string) ([]byte, error) {
 	}
 	bits := addr.BitLen()
 	if hasMask {
-		if bits, err = strconv.Atoi(mask); err != nil || bits < 0 || bits > addr.BitLen() || strings.Trim(mask, "0123456789") != "" {
+		bits, err = strconv.Atoi(mask)
+		zeros := addr.Is6() && len(mask) > 1 && mask[0] == '0' // not read there
+		short := !cidr && octets < 4 && bits/8 > octets
+		if err != nil || bits > addr.BitLen() || strings.Trim(mask, "0123456789") != "" || zeros || short {
 			return nil, badSyntax(t, s)
 		}
 	} else if cidr && addr.Is4() {

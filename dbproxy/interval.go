@@ -145,7 +145,7 @@ func (n *intervalSum) value(s string) ([]byte, error) {
 
 var (
 	intervalField = regexp.MustCompile(`^\s*(?:([+-]?\d+)-(\d+)(?:$|\s)|([+-]?)(\d+):(\d+)(?::(\d+))?(\.\d*)?|([+-]?)(\d*)(\.\d*)?\s*([a-z]*))`)
-	isoInterval   = regexp.MustCompile(`^(?:([+-]?)(\d*)(\.\d*)?)([YMWDHS])`)
+	isoInterval   = regexp.MustCompile(`^(-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)([YMWDHS])`)
 )
 
 // parseInterval reads quantities with units, hh:mm:ss, years-months and ISO 8601
@@ -157,34 +157,30 @@ func parseInterval(s string) ([]byte, error) {
 	if strings.HasPrefix(text, "P") {
 		return parseISOInterval(s, text[1:], bad)
 	}
-	text = trimSpace(strings.Replace(strings.ToLower(text), "@", " ", 1))
-	text, ago := strings.CutSuffix(text, "ago")
-	n := &intervalSum{}
-	seen := map[string]bool{}
-	fields := 0
-	for rest := trimSpace(text); rest != ""; rest = trimSpace(rest) {
-		m := intervalField.FindStringSubmatch(rest)
-		if m == nil || m[0] == "" || trimSpace(m[0]) == "" {
-			return nil, bad
-		}
-		rest = rest[len(m[0]):]
-		names, err := n.field(m, rest == "")
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if seen[name] {
-				return nil, bad
-			}
-			seen[name] = true
-		}
-		if len(names) == 0 {
-			return nil, bad
-		}
-		fields++
+	text = trimSpace(strings.ReplaceAll(strings.ToLower(text), "@", " "))
+	rest, ago := strings.CutSuffix(text, "ago")
+	if ago = ago && (rest == "" || strings.HasSuffix(rest, " ") || strings.HasSuffix(rest, "\t")); ago {
+		text = rest
 	}
-	if fields == 0 {
-		return nil, bad
+	var fields [][]string
+	for rest := trimSpace(text); rest != ""; {
+		m := intervalField.FindStringSubmatch(rest)
+		if m == nil || trimSpace(m[0]) == "" {
+			return nil, bad
+		}
+		fields = append(fields, m)
+		rest = trimSpace(rest[len(m[0]):])
+	}
+	n := &intervalSum{}
+	unit := "s"
+	if ago {
+		unit = "ago" // PostgreSQL, too, wants a unit before it
+	}
+	if ok, err := n.fields(fields, unit); err != nil || !ok {
+		if err == nil {
+			err = bad
+		}
+		return nil, err
 	}
 	if ago {
 		n.us, n.days, n.months = -n.us, -n.days, -n.months
@@ -192,54 +188,86 @@ func parseInterval(s string) ([]byte, error) {
 	return n.value(s)
 }
 
-// field adds one match of intervalField and says which units it was of; none if
-// it is not understood.
-func (n *intervalSum) field(m []string, last bool) ([]string, error) {
+// fields adds matches of intervalField from the last to the first, as PostgreSQL
+// does: a number without a unit has that of the field behind it, which is days if
+// that is a time, and the last one has the unit given. It is not ok if a unit comes
+// twice.
+func (n *intervalSum) fields(fields [][]string, unit string) (ok bool, err error) {
+	seen := map[string]bool{}
+	for i := len(fields) - 1; i >= 0; i-- {
+		var names []string
+		if names, unit, err = n.field(fields[i], unit); err != nil {
+			return false, err
+		}
+		for _, name := range names {
+			if seen[name] {
+				return false, nil
+			}
+			seen[name] = true
+		}
+		if len(names) == 0 {
+			return false, nil
+		}
+	}
+	return len(fields) > 0, nil
+}
+
+// field adds one match of intervalField and says which units it was of, none if it
+// is not understood, and what a number before it counts.
+func (n *intervalSum) field(m []string, unit string) (names []string, before string, err error) {
 	whole := func(s string) int64 {
 		v, err := strconv.ParseInt(s, 10, 64)
 		n.overflow = n.overflow || err != nil
 		return v
 	}
-	sign := func(s string) int64 {
-		if s == "-" {
-			return -1
-		}
-		return 1
+	sign := int64(1)
+	if m[3] == "-" || m[8] == "-" {
+		sign = -1
 	}
 	switch {
-	case m[1] != "": // years-months
-		years, months := whole(m[1]), whole(m[2])
-		if months >= 12 {
-			return nil, failf("22015", "interval field value out of range")
-		}
-		if strings.HasPrefix(m[1], "-") {
-			months = -months
-		}
-		n.add(&n.months, years, 12)
-		n.add(&n.months, months, 1)
-		return []string{"y", "mon"}, nil
+	case m[1] != "":
+		names, err = n.yearsMonths(m, whole)
+		return names, "mon", err
 	case m[4] != "":
-		return n.clock(m, sign(m[3]), whole)
+		names, err = n.clock(m, sign, whole)
+		return names, "d", err
+	case m[9] == "" && len(m[10]) < 2:
+		return nil, "", nil
 	}
-	if m[9] == "" && len(m[10]) < 2 {
-		return nil, nil
+	if m[11] != "" {
+		unit = m[11]
 	}
-	u, ok := unitOf(m[11])
-	if m[11] == "" && last {
-		u, ok = unitOf("s")
-	}
+	u, ok := unitOf(unit)
 	if !ok {
-		return nil, nil
+		return nil, "", nil
 	}
-	count := int64(0)
+	count, part := int64(0), fraction(strings.TrimPrefix(m[10], "."))
 	if m[9] != "" {
 		count = whole(m[9])
 	}
-	n.unit(sign(m[8])*count, float64(sign(m[8]))*fraction(strings.TrimPrefix(m[10], ".")), u)
-	return []string{u.name}, nil
+	n.unit(sign*count, float64(sign)*part, u)
+	if u.name == "s" && part != 0 {
+		return secondUnits(), unit, nil
+	}
+	return []string{u.name}, unit, nil
 }
 
-// clock adds hh:mm, hh:mm:ss or mm:ss.fraction.
+// yearsMonths adds what SQL writes as 1-2.
+func (n *intervalSum) yearsMonths(m []string, whole func(string) int64) ([]string, error) {
+	years, months := whole(m[1]), whole(m[2])
+	if months >= 12 {
+		return nil, failf("22015", "interval field value out of range")
+	}
+	if strings.HasPrefix(m[1], "-") {
+		months = -months
+	}
+	n.add(&n.months, years, 12)
+	n.add(&n.months, months, 1)
+	return []string{"mon"}, nil // as PostgreSQL counts it
+}
+
+// clock adds hh:mm, hh:mm:ss or mm:ss.fraction. As in PostgreSQL it takes the place
+// of what fractions of larger units behind it have left.
 func (n *intervalSum) clock(m []string, sign int64, whole func(string) int64) ([]string, error) {
 	h, min, sec := whole(m[4]), whole(m[5]), int64(0)
 	switch {
@@ -249,13 +277,20 @@ func (n *intervalSum) clock(m []string, sign int64, whole func(string) int64) ([
 		h, min, sec = 0, h, min
 	}
 	if min > 59 || sec > 60 {
+		if m[3] != "" {
+			return nil, nil
+		}
 		return nil, failf("22015", "interval field value out of range")
 	}
+	n.us = 0
 	n.add(&n.us, sign*h, usPerHour)
 	n.add(&n.us, sign*(min*60+sec), usPerSecond)
 	n.add(&n.us, sign*int64(math.RoundToEven(fraction(strings.TrimPrefix(m[7], "."))*usPerSecond)), 1)
-	return []string{"h", "m", "s"}, nil
+	return append(secondUnits(), "h", "m"), nil
 }
+
+// secondUnits are those that a fraction of a second stands for.
+func secondUnits() []string { return []string{"s", "ms", "us"} }
 
 func parseISOInterval(s, text string, bad *pgError) ([]byte, error) {
 	n := &intervalSum{}
@@ -270,18 +305,18 @@ func parseISOInterval(s, text string, bad *pgError) ([]byte, error) {
 			break
 		}
 		m := isoInterval.FindStringSubmatch(rest)
-		if m == nil || m[2] == "" && len(m[3]) < 2 || units[m[4]] == "" {
+		if m == nil || units[m[2]] == "" {
 			return nil, &pgError{Code: bad.Code, Message: bad.Message, Hint: "Protected columns read ISO 8601 intervals with designators, such as P1Y2M3DT4H5M6S."}
 		}
 		rest = rest[len(m[0]):]
 		fields++
-		count, err := strconv.ParseInt("0"+m[2], 10, 64)
-		n.overflow = n.overflow || err != nil
-		part := fraction(strings.TrimPrefix(m[3], "."))
-		if m[1] == "-" {
-			count, part = -count, -part
+		v, err := strconv.ParseFloat(m[1], 64)
+		if err != nil || math.Abs(v) >= 1<<62 {
+			n.overflow, v = true, 0
 		}
-		u, _ := unitOf(units[m[4]])
+		count := int64(v)
+		part := v - float64(count)
+		u, _ := unitOf(units[m[2]])
 		n.unit(count, part, u)
 	}
 	if fields == 0 {

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"encoding/binary"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,9 @@ const (
 	maxNumericDigits = 131072
 	maxNumericScale  = 16383
 )
+
+// hugeExponent is a number that splitDecimal does not write out.
+var hugeExponent = regexp.MustCompile(`^[+-]?(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{6,}$`)
 
 // parseNumeric reads a numeric in text form and gives its canonical text, with
 // exactly as many decimals as the column's scale, or as were written.
@@ -31,6 +35,9 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 	}
 	negative, digits, scale, ok := splitDecimal(text)
 	if !ok {
+		if hugeExponent.MatchString(text) {
+			return nil, failf(codeOutOfRange, "value overflows numeric format")
+		}
 		return nil, badSyntax(plan.Type{OID: plan.Numeric, Typmod: -1}, s)
 	}
 	if len(digits)-scale > maxNumericDigits || scale > maxNumericScale {

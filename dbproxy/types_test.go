@@ -114,7 +114,7 @@ func checkType(t *testing.T, conn *pgx.Conn, typ, col, plain string, arg any) {
 		param = []byte(arg.(string))
 		literal = "'" + escape(arg.(string)) + "'"
 	}
-	simple := fmt.Sprintf("TRUNCATE types; INSERT INTO types (%s, %s) VALUES (%s, %s)", col, plain, literal, literal)
+	simple := fmt.Sprintf("DELETE FROM types; INSERT INTO types (%s, %s) VALUES (%s, %s)", col, plain, literal, literal)
 	if _, err := pg.Exec(ctx, simple).ReadAll(); err != nil {
 		t.Errorf("%s %q: %v", typ, arg, err)
 		return
