@@ -213,3 +213,30 @@ func TestInvalidInput(t *testing.T) {
 		}
 	}
 }
+
+// TestStyles refuses to write values in styles that are not known, and only where
+// some are written.
+func TestStyles(t *testing.T) {
+	f := start(t, shared, []proxy.ColumnRule{column("types", "i", "interval", "random"), column("types", "t", "timestamp[]", "random"), column("types", "n", "int4", "random")})
+	conn := f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, conn, "CREATE TABLE types (i interval, t timestamp[], n integer)")
+	exec1(t, conn, "INSERT INTO types VALUES ('1 day', '{2024-01-02 03:04:05}', 1)")
+	for _, c := range []struct{ setting, refused, fine string }{
+		{"SET IntervalStyle TO iso_8601", "SELECT i FROM types", "SELECT t, n FROM types"},
+		{"SET IntervalStyle TO postgres", "", "SELECT i FROM types"},
+		{"SET DateStyle TO 'SQL'", "SELECT t FROM types", "SELECT i, n FROM types"},
+		{"SET DateStyle TO 'ISO, DMY'", "", "SELECT t FROM types"},
+	} {
+		exec1(t, conn, c.setting)
+		if _, err := conn.Exec(t.Context(), c.refused); c.refused != "" && sqlState(err) != "0A000" {
+			t.Errorf("%s: %s: got %v, want 0A000", c.setting, c.refused, err)
+		}
+		if _, err := conn.Exec(t.Context(), c.fine); err != nil {
+			t.Errorf("%s: %s: %v", c.setting, c.fine, err)
+		}
+	}
+	r := conn.PgConn().ExecParams(t.Context(), "SELECT i FROM types; ", nil, nil, nil, []int16{1}).Read()
+	if want := append(make([]byte, 8), 0, 0, 0, 1, 0, 0, 0, 0); r.Err != nil || cmp.Diff(want, r.Rows[0][0]) != "" {
+		t.Errorf("got %v, %v, want %x", r.Rows, r.Err, want)
+	}
+}

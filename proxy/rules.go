@@ -139,7 +139,7 @@ func (r *Rules) Validate() error {
 func sameDomain(a, b *ColumnRule) error {
 	ta, _ := ParseType(a.Type)
 	tb, _ := ParseType(b.Type)
-	if ta.bound() != tb.bound() {
+	if ta.bound() != tb.bound() || ta.Labels != tb.Labels {
 		return fmt.Errorf("type: %s does not compare with %s, the type of domain %q", tb, ta, b.Domain)
 	}
 	if a.mode() != b.mode() {
