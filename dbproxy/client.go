@@ -219,7 +219,9 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 		m.ParameterOIDs[n-1] = plan.Bytea
 		if p.Array {
 			m.ParameterOIDs[n-1] = plan.ByteaArray
-			element = plan.ElementOf(*declared)
+			if element = plan.ElementOf(*declared); own(p.Rule.Type, *declared) {
+				element = column
+			}
 		}
 		if *declared == plan.Unspecified {
 			*declared = column
@@ -227,13 +229,18 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 				*declared = plan.ArrayOf(column)
 			}
 		}
-		if !assignable(element, column) {
+		if !fits(p.Use, p.Rule.Type, element) {
 			return &pgError{Code: codeTypeMismatch,
 				Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
 				Hint:    "Give the parameter the column's type."}
 		}
 	}
 	return nil
+}
+
+// fits says whether a value of a type can be used for a column.
+func fits(use plan.Use, t plan.Type, oid uint32) bool {
+	return own(t, oid) || (use&plan.Store == 0 || assignable(oid, t.OID)) && (use&^plan.Store == 0 || comparable(oid, t.OID))
 }
 
 // clientBind seals the parameters of a statement.

@@ -108,7 +108,10 @@ func (s *session) open(r *plan.Rule, op *operation, stored []byte) ([]byte, erro
 		}
 		plain, err := lease.Open(s.value[:0], stored)
 		lease.Release()
-		if err == nil || again || !errors.Is(err, proxy.ErrColumnKey) {
+		if err == nil {
+			return plainForm(r, plain)
+		}
+		if again || !errors.Is(err, proxy.ErrColumnKey) {
 			return plain, err
 		}
 		s.db.forget(r, tenant)

@@ -147,7 +147,7 @@ func (s *session) serverParameters(e *entry, body []byte) error {
 	}
 	for n := range st.plan.Params {
 		if n <= len(m.ParameterOIDs) {
-			m.ParameterOIDs[n-1] = st.declared[n-1]
+			m.ParameterOIDs[n-1] = shown(st.declared[n-1])
 		}
 	}
 	return s.down.encode(&m)
@@ -188,13 +188,22 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 	}
 	for i, r := range columns {
 		if r != nil {
-			m.Fields[i].DataTypeOID, m.Fields[i].TypeModifier, m.Fields[i].DataTypeSize = r.Type.OID, r.Type.Typmod, r.Type.Len()
+			m.Fields[i].DataTypeOID, m.Fields[i].TypeModifier, m.Fields[i].DataTypeSize = r.Type.Wire()
 		}
 	}
 	if s.swallow != nil {
 		return nil
 	}
 	return s.down.encode(&m)
+}
+
+// shown is the object ID by which a client knows a type.
+func shown(oid uint32) uint32 {
+	if oid == plan.Unspecified { // an array of what has no object ID of its own
+		return plan.ArrayOf(plan.Text)
+	}
+	known, _, _ := plan.Type{OID: oid}.Wire()
+	return known
 }
 
 func (s *session) describedBy(e *entry) *statement {

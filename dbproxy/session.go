@@ -72,10 +72,12 @@ type session struct {
 
 // settings are what the server reports of the session and plans depend on.
 type settings struct {
-	zone       *time.Location // nil if it is not known
-	isoDates   bool
-	conforming bool // standard_conforming_strings
-	utf8       bool // client_encoding is UTF8 or SQL_ASCII
+	zone     *time.Location // nil if it is not known
+	isoDates bool
+	// plainIntervals says that IntervalStyle is postgres.
+	plainIntervals bool
+	conforming     bool // standard_conforming_strings
+	utf8           bool // client_encoding is UTF8 or SQL_ASCII
 }
 
 // statement is a prepared statement.
@@ -301,6 +303,8 @@ func (s *session) setting(name, value string) {
 		s.settings.zone, _ = parseZone(value)
 	case "DateStyle":
 		s.settings.isoDates = strings.HasPrefix(value, "ISO")
+	case "IntervalStyle":
+		s.settings.plainIntervals = value == "postgres"
 	case "standard_conforming_strings":
 		s.settings.conforming = value == "on"
 	case "client_encoding":

@@ -50,8 +50,11 @@ func binding(rule ColumnRule) (envelope.Binding, error) {
 }
 
 func envelopeMode(rule ColumnRule) envelope.Mode {
-	if rule.mode() == ModeEquality {
+	switch rule.mode() {
+	case ModeEquality:
 		return envelope.Equality
+	case ModeRange:
+		return envelope.Range
 	}
 	return envelope.Random
 }
@@ -63,6 +66,10 @@ func CheckPrefix(rule ColumnRule) []byte { return envelope.ValuePrefix(envelopeM
 // MinSealed is the length of the column's shortest sealed value, for the CHECK
 // constraint.
 func MinSealed(rule ColumnRule) int { return envelope.MinValue(envelopeMode(rule)) }
+
+// MaxRange is the most bytes of a stored value in mode range. One that is only
+// compared with may have one more, to which a longer one is cut.
+const MaxRange = envelope.MaxRange
 
 // Sealed says that bytes have the form of a sealed value. It proves nothing.
 func Sealed(value []byte) bool {

@@ -5,7 +5,6 @@ package proxy
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Mask says what some database roles get in place of a column's values. A role
@@ -69,7 +68,7 @@ func (m *Mask) validate(columnType string) error {
 		return fmt.Errorf("text: only show: fixed has it")
 	}
 	t, err := ParseType(columnType)
-	if err == nil && m.Show == ShowLast4 && !textual(t.Name) {
+	if err == nil && m.Show == ShowLast4 && (t.Array || !textual(t.Name)) {
 		return fmt.Errorf("show: last4 is for text, not for %s", t)
 	}
 	return nil
@@ -77,7 +76,7 @@ func (m *Mask) validate(columnType string) error {
 
 // textual says whether values of the type are characters.
 func textual(name string) bool {
-	return strings.HasPrefix(name, "text") || slices.Contains([]string{"varchar", "bpchar", "char", "citext"}, name)
+	return slices.Contains([]string{"text", "varchar", "bpchar", "char", "citext"}, name)
 }
 
 // Masked is the canonical form of text of which only the last four characters

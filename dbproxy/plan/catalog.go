@@ -54,7 +54,7 @@ func sameBase(a, b Type) bool {
 	}
 	_, sa, _ := a.Precision()
 	_, sb, _ := b.Precision()
-	return a.OID == b.OID && sa == sb
+	return a.OID == b.OID && sa == sb && a.Enum == b.Enum && a.Labels == b.Labels
 }
 
 // CheckName is the name of the constraint that guards the column.

@@ -16,6 +16,7 @@ type constant struct {
 	param int // number, 0 for a literal
 	text  string
 	oid   uint32 // type that the text gives it
+	as    *Type  // likewise, with a modifier
 	start int
 	end   int
 	loc   int
@@ -85,23 +86,43 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if c.param == 0 && at < c.start {
 		end = c.start
 	} else if ranged {
-		end, ranged = a.typeEnd(at)
+		end, ranged = a.wholeTypeEnd(at)
 	}
 	switch {
 	case !known || !ranged:
 		c.why = "this cast is not understood for a protected column"
-	case t.Typmod >= 0:
-		c.why = "a cast with a length or precision is not understood for a protected column"
-	case c.oid != Unspecified && c.oid != t.OID && !c.null:
-		c.why = "a cast of a number or boolean is not understood for a protected column"
+	case t.Typmod >= 0 && !rounds(t):
+		c.why = "a cast with a length is not understood for a protected column"
+	case c.oid != Unspecified && c.oid != t.OID && !c.null && !keepsText(c.oid, t.OID):
+		c.why = "this cast of a number or boolean is not understood for a protected column"
 	}
-	c.oid = t.OID
+	if c.oid = t.OID; t.Typmod >= 0 {
+		c.as = &t
+	}
 	text := "bytea"
 	if end == c.start && c.param == 0 {
 		text = "bytea "
 	}
 	c.retype = &Edit{at, end, text}
 	return c, true
+}
+
+// rounds says that a cast to the type does what storing in it does.
+func rounds(t Type) bool {
+	_, digits := t.SecondDigits()
+	return digits || t.OID == Numeric
+}
+
+// keepsText says that a cast of a literal number means the same digits in the
+// other type.
+func keepsText(from, to uint32) bool {
+	switch to {
+	case Numeric, Float4, Float8:
+		return from == Int4 || from == Int8 || from == Numeric
+	case Int2, Int4, Int8:
+		return from == Int4 || from == Int8
+	}
+	return false
 }
 
 // seal has a constant replaced by its sealed value for the rule's column.
@@ -117,11 +138,13 @@ func (a *analyzer) seal(c constant, rule *Rule, use Use) {
 	switch {
 	case c.null:
 	case c.param > 0:
-		a.param(c.param, Param{Rule: rule, OID: c.oid, Location: c.loc, Use: use})
+		a.param(c.param, Param{Rule: rule, OID: c.oid, As: c.as, Location: c.loc, Use: use})
 	default:
-		a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, Rule: rule, Cast: c.retype == nil, Use: use})
+		a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, As: c.as, Rule: rule, Cast: c.retype == nil, Use: use})
 	}
 }
+
+func sameType(a, b *Type) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
 // param records that a parameter is to be sealed.
 func (a *analyzer) param(n int, p Param) {
@@ -141,8 +164,8 @@ func (a *analyzer) param(n int, p Param) {
 		return
 	}
 	if old.OID == Unspecified {
-		old.OID = p.OID
-	} else if p.OID != Unspecified && p.OID != old.OID {
+		old.OID, old.As = p.OID, p.As
+	} else if p.OID != Unspecified && (p.OID != old.OID || !sameType(p.As, old.As)) {
 		a.refuse(p.Location, fmt.Sprintf("parameter $%d is cast to two types", n), "")
 	}
 	old.Use |= p.Use

@@ -87,7 +87,7 @@ type Statement struct {
 	// Path says that the search_path may differ afterwards.
 	Path bool
 	// Settings says that settings which values depend on may differ afterwards:
-	// TimeZone, DateStyle, client_encoding, standard_conforming_strings.
+	// TimeZone, DateStyle, IntervalStyle, client_encoding, standard_conforming_strings.
 	Settings bool
 	// Tenant says that the tenant may be another afterwards.
 	Tenant bool
@@ -110,7 +110,9 @@ type Literal struct {
 	// Value is the constant as the server would read it, without quotes.
 	Value string
 	// OID is the type that the text gives it, or Unspecified.
-	OID  uint32
+	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As   *Type
 	Rule *Rule
 	// Cast says that the replacement has to say that it is bytea.
 	Cast bool
@@ -124,10 +126,11 @@ type Literal struct {
 // type, what is compared with is not.
 type Use int
 
-// Uses; a parameter can have both.
+// Uses; a parameter can have several.
 const (
 	Store Use = 1 << iota
 	Compare
+	Order // it is compared with <, <=, > or >=, so that only a value of the column's type has a place
 )
 
 // Edit replaces a byte range of the text.
@@ -141,6 +144,8 @@ type Param struct {
 	Rule *Rule
 	// OID is the type that a cast in the text gives it, or Unspecified.
 	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As *Type
 	// Array says that it is an array of such values, as in = ANY ($1).
 	Array bool
 	// Location is where it stands, as a byte offset.

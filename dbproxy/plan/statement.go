@@ -72,7 +72,7 @@ func changesValues(s *pg.VariableSetStmt) bool {
 }
 
 // valueSettings change how values or texts are read.
-var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "client_encoding": true, "standard_conforming_strings": true}
+var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "intervalstyle": true, "client_encoding": true, "standard_conforming_strings": true}
 
 // setsConfig says whether set_config may be called for one of valueSettings:
 // for one of them, or one that is not a plain literal.
