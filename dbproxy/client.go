@@ -46,9 +46,15 @@ func (s *session) fromClient() error {
 }
 
 func (s *session) clientMessage(kind byte, length int) error {
-	if kind != 'd' {
-		s.copying = false
+	switch kind {
+	case 'd', 'c', 'f':
+		return s.clientCopy(kind, length)
+	case 'S', 'H':
+		// The server ignores them within COPY.
+	default:
+		s.dropCopyIn()
 	}
+	s.copying = false
 	switch kind {
 	case 'Q':
 		return s.clientQuery(length)
@@ -65,13 +71,6 @@ func (s *session) clientMessage(kind byte, length int) error {
 		s.push(&entry{kind: 'S'})
 	case 'F':
 		return s.clientFunction(length)
-	case 'd':
-		if !s.copying {
-			s.copying = true
-			s.push(&entry{kind: 'd'})
-		}
-	case 'c', 'f':
-		s.push(&entry{kind: 'c'})
 	case 'H':
 	default:
 		return failf(codeProtocolViolation, "invalid frontend message type %d", kind)

@@ -167,7 +167,11 @@ func permitDates(st *statement, set settings) error {
 		return nil
 	}
 	for i := range st.plan.Statements {
-		for _, r := range st.plan.Statements[i].Outputs {
+		rules := st.plan.Statements[i].Outputs
+		if c := st.plan.Statements[i].Copy; c != nil && !c.From {
+			rules = c.Rules()
+		}
+		for _, r := range rules {
 			if r.Type.OID == plan.Date || r.Type.OID == plan.Timestamptz {
 				return &pgError{Code: codeNotSupported, Message: "protected dates are written in DateStyle ISO only", Hint: "SET DateStyle TO ISO."}
 			}

@@ -73,7 +73,13 @@ func (s *session) serverAnswer(e *entry, kind byte, body []byte) error {
 	case 'C', 'I', 's':
 		return s.serverComplete(e, kind, body)
 	case 'G', 'H', 'W':
-		s.serverCopy(e, kind)
+		if failed := s.serverCopy(e, kind, body); failed != nil {
+			return s.fail(e, failed)
+		}
+	case 'c':
+		if err := s.endCopyOut(e); err != nil {
+			return err
+		}
 	}
 	return s.pass(e, kind, body)
 }
@@ -276,7 +282,10 @@ func (s *session) serverData(kind byte, length int) error {
 		}
 	}
 	if s.swallow != nil {
-		return s.skip(length)
+		return s.fromS.skip(length)
+	}
+	if kind == 'd' && s.copyFrom != nil {
+		return s.openCopy(e, length)
 	}
 	if kind == 'd' || columns == nil {
 		return s.down.relay(kind, length, s.fromS)
@@ -290,24 +299,8 @@ func (s *session) serverData(kind byte, length int) error {
 		s.down.buf = s.down.buf[:start]
 		return s.failRow(e, err)
 	}
-	if op != nil && !op.rows {
-		// Should these rows leave before the statement is over, then not
-		// before its intent is on the record.
-		op.rows = true
-		s.unended = append(s.unended, op)
-	}
+	s.tellsRows(op)
 	return s.down.full()
-}
-
-func (s *session) skip(length int) error {
-	for length > 0 {
-		n, err := s.fromS.r.Discard(min(length, bufferSize))
-		if err != nil {
-			return err
-		}
-		length -= n
-	}
-	return nil
 }
 
 // rowsOf says what the columns of the rows are that answer an entry.
@@ -336,6 +329,7 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 		s.end(op, "", audit.Rows.Int64(rowCount(body)))
 	}
 	err := s.pass(e, kind, body)
+	defer s.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copyIn = false
@@ -363,12 +357,16 @@ func rowCount(body []byte) int64 {
 }
 
 // serverCopy notes that COPY has begun.
-func (s *session) serverCopy(e *entry, kind byte) {
+func (s *session) serverCopy(e *entry, kind byte, body []byte) *pgError {
+	if kind == 'H' {
+		return s.startCopyOut(e, body)
+	}
 	defer s.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.copyIn = kind != 'H'
-	e.copies = kind != 'H'
+	s.copyIn = true
+	e.copies++
+	return nil
 }
 
 // dropCopy takes off the queue what the server has read within COPY FROM: it
@@ -393,7 +391,7 @@ func (s *session) dropCopy(done bool) {
 func (s *session) serverError(body []byte) error {
 	s.mu.Lock()
 	e := s.head()
-	copied := e != nil && e.kind == 'E' && e.copies
+	copied := e != nil && e.kind == 'E' && e.copies > 0
 	s.copyIn = false
 	s.mu.Unlock()
 	if e == nil {
@@ -403,8 +401,13 @@ func (s *session) serverError(body []byte) error {
 	if err := m.Decode(body); err != nil {
 		return err
 	}
+	defer s.wake()
+	s.copyFrom = nil
 	if e.kind != 'Q' && e.kind != 'F' {
 		s.skipping = true
+		s.mu.Lock()
+		s.failing = true
+		s.mu.Unlock()
 		if copied {
 			s.mu.Lock()
 			first := s.pop()
@@ -412,6 +415,10 @@ func (s *session) serverError(body []byte) error {
 			s.queue = append([]*entry{first}, s.queue...)
 			s.mu.Unlock()
 		}
+	}
+	refusal := s.refusedCopyOf(e, &m)
+	if refusal != nil {
+		m.Code = refusal.Code
 	}
 	s.endFailed(e, m.Code)
 	if e.own != nil {
@@ -422,6 +429,9 @@ func (s *session) serverError(body []byte) error {
 	}
 	if s.swallow != nil {
 		return nil
+	}
+	if refusal != nil {
+		return s.down.encode(refusal.response("ERROR"))
 	}
 	if e.refusal != nil && (m.Code == codeSyntaxError || m.Code == codeNoStatement) {
 		return s.down.encode(e.refusal.response("ERROR"))
@@ -473,7 +483,7 @@ func (s *session) serverReady(body []byte) error {
 			break
 		}
 	}
-	s.status = body[0]
+	s.status, s.failing = body[0], false
 	if body[0] == 'I' {
 		for _, p := range s.portals {
 			if p.op != nil {

@@ -43,6 +43,7 @@ type session struct {
 	batchOpen bool        // messages other than Query were sent since the last Sync
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	copying   bool        // the last message was CopyData
+	copyTo    *copyIn     // whose data it was; nil if no such COPY was awaited
 	shape     []byte      // of the text that is being planned
 	attrs     map[*plan.Statement][]attribute.KeyValue
 
@@ -53,6 +54,7 @@ type session struct {
 	swallowedMore bool           // more than that was done
 	skipping      bool           // the server skips until Sync
 	value         []byte
+	copyFrom      *copyOut // the COPY TO that is being answered; nil if not of protected columns
 
 	catalog atomic.Pointer[snapshot] // against which results are checked
 	owed    atomic.Int64             // answers to a client without rules
@@ -60,6 +62,7 @@ type session struct {
 	mu            sync.Mutex
 	queue         []*entry              // guarded by mu; replies that are owed, oldest first
 	copyIn        bool                  // guarded by mu; the server reads CopyData
+	failing       bool                  // guarded by mu; it skips until Sync
 	status        byte                  // guarded by mu; of the last ReadyForQuery
 	statements    map[string]*statement // guarded by mu
 	portals       map[string]*portal    // guarded by mu
@@ -74,6 +77,7 @@ type settings struct {
 	isoDates   bool
 	conforming bool // standard_conforming_strings
 	utf8       bool // client_encoding is UTF8 or SQL_ASCII
+	version    int  // the server's major version; 0 if it is not known
 }
 
 // statement is a prepared statement.
@@ -139,8 +143,12 @@ type entry struct {
 	portal    *portal
 	refusal   *pgError // what the client gets for the error the server makes of it
 	own       *question
-	copies    bool // it is a COPY FROM that has begun; guarded by the session's mu
-	query     *query
+	copies    int // COPY FROM in it that have begun; guarded by the session's mu
+	// copyRefusal is what the client gets for the error that the server makes
+	// of CopyFail; guarded by the session's mu.
+	copyRefusal *pgError
+	copyMissing string // column for which the server may fail before CopyFail; likewise
+	query       *query
 }
 
 // query is a simple query that is being answered.
@@ -299,6 +307,8 @@ func (s *session) setting(name, value string) {
 		s.settings.isoDates = strings.HasPrefix(value, "ISO")
 	case "standard_conforming_strings":
 		s.settings.conforming = value == "on"
+	case "server_version":
+		s.settings.version = majorVersion(value)
 	case "client_encoding":
 		s.settings.utf8 = value == "UTF8" || value == "SQL_ASCII"
 	}

@@ -100,6 +100,8 @@ type Statement struct {
 	Deallocates bool
 	// Creates are rules whose columns it makes.
 	Creates []*Rule
+	// Copy is what a COPY of protected columns copies; nil for other statements.
+	Copy *Copy
 }
 
 // Literal is a constant that stands for a value of a protected column.

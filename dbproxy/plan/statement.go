@@ -150,6 +150,8 @@ func (a *analyzer) statement(n *pg.Node) {
 		a.outputs(a.delete(x.DeleteStmt, nil))
 	case *pg.Node_ExplainStmt:
 		a.explain(x.ExplainStmt)
+	case *pg.Node_CopyStmt:
+		a.copy(x.CopyStmt)
 	case *pg.Node_CreateStmt:
 		a.createTable(x.CreateStmt)
 	case *pg.Node_AlterTableStmt:
@@ -225,7 +227,6 @@ func (a *analyzer) reaches(rv *pg.RangeVar) bool {
 }
 
 var hints = map[string]string{
-	"COPY":          "Use INSERT and SELECT.",
 	"DECLARECURSOR": "Use a protocol-level portal with a row limit, or LIMIT.",
 	"PREPARE":       "Use a protocol-level prepared statement.",
 	"MERGE":         "Use INSERT .. ON CONFLICT.",
