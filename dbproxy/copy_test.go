@@ -26,8 +26,7 @@ func copied() []proxy.ColumnRule {
 	}
 }
 
-// copyTables are made twice: plain.ct and public.ct have the same name, which
-// messages tell.
+// copyTables are made twice, in a database without a proxy too.
 var copyTables = []string{
 	"ct (id int, email text, ssn varchar(5), pin int, note text, twice int GENERATED ALWAYS AS (id * 2) STORED)",
 	"one (v text)",
@@ -38,11 +37,10 @@ var copyTables = []string{
 func copyFixture(t testing.TB) (f *fixture, plain, sealed *pgx.Conn) {
 	t.Helper()
 	f = start(t, shared, copied())
-	plain, sealed = f.direct(t), f.connect(t, pgx.QueryExecModeSimpleProtocol)
-	exec1(t, plain, "CREATE SCHEMA plain; SET search_path TO plain")
+	plain, sealed = start(t, shared, nil).direct(t), f.connect(t, pgx.QueryExecModeSimpleProtocol)
 	for _, table := range copyTables {
-		exec1(t, plain, "CREATE TABLE plain."+table)
-		exec1(t, sealed, "CREATE TABLE public."+table)
+		exec1(t, plain, "CREATE TABLE "+table)
+		exec1(t, sealed, "CREATE TABLE "+table)
 	}
 	return f, plain, sealed
 }

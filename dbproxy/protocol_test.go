@@ -147,7 +147,7 @@ func TestProtocol(t *testing.T) {
 	// DEALLOCATE ends a statement, whose name then means another.
 	w.send(&pgproto3.Query{String: "DEALLOCATE s"}).want("C Z")
 	w.send(parse("s", "SELECT id, email FROM users WHERE id = 1"), bind("", "s"), run, sync).want("1 2 D:1,a C Z")
-	w.send(&pgproto3.Query{String: "EXECUTE s"}).want("E0A000 Z")
+	w.send(&pgproto3.Query{String: "EXECUTE s"}).want("T23 D:1,a C Z")
 	w.send(&pgproto3.Close{ObjectType: 'S', Name: "s"}, sync).want("3 Z")
 
 	// COPY FROM by the extended protocol: the server ignores Sync within it.

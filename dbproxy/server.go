@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"bytes"
+	"maps"
 	"strconv"
 	"unicode/utf8"
 
@@ -179,12 +180,14 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 		s.mu.Unlock()
 		if st != nil && e.target == 'S' {
 			st.columns, st.bad = columns, failed
+		} else if e.own != nil && e.portal != nil {
+			e.portal.described, e.portal.columns, e.portal.bad = true, columns, failed
 		}
 		if e.own != nil {
 			return nil
 		}
 	} else if e.query != nil {
-		e.query.columns = columns
+		e.query.columns, e.query.formats = columns, formatsOf(&m)
 	}
 	if failed != nil {
 		return s.fail(e, failed)
@@ -213,10 +216,10 @@ func (s *session) describedBy(e *entry) *statement {
 // columnsOf finds the protected columns of a result by their origin, which must
 // be those that the plan expects, in order; nil if there is none.
 func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Rule, *pgError) {
-	if e.own != nil && e.statement == nil {
+	if e.own != nil && e.statement == nil && e.portal == nil {
 		return nil, nil
 	}
-	expected := s.expected(e)
+	expected, unseen := s.expected(e), s.unseen(e)
 	cat := s.catalog.Load()
 	if cat == nil {
 		return nil, nil
@@ -229,8 +232,11 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Rule,
 		if r == nil {
 			continue
 		}
-		if seen >= len(expected) || expected[seen] != r || f.DataTypeOID != plan.Bytea {
+		if !unseen && (seen >= len(expected) || expected[seen] != r) || f.DataTypeOID != plan.Bytea {
 			return nil, s.unexpected()
+		}
+		if unseen && !s.current().isoDates && writesDates(r) {
+			return nil, datesInISO()
 		}
 		if columns == nil {
 			columns = make([]*plan.Rule, len(m.Fields))
@@ -238,10 +244,19 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Rule,
 		columns[i] = r
 		seen++
 	}
-	if seen != len(expected) {
+	if !unseen && seen != len(expected) {
 		return nil, s.unexpected()
 	}
 	return columns, nil
+}
+
+// unseen says that the protected columns of a result are those of its origins.
+func (s *session) unseen(e *entry) bool {
+	one := s.describedBy(e).only()
+	if e.query != nil {
+		one = e.query.current()
+	}
+	return one != nil && one.Unseen
 }
 
 func (s *session) expected(e *entry) []*plan.Rule {
@@ -309,7 +324,10 @@ func (s *session) rowsOf(e *entry) ([]*plan.Rule, *operation, []int16, *pgError)
 		if e.query.columns == nil && len(s.expected(e)) > 0 {
 			return nil, e.query.operation(), nil, s.unexpected()
 		}
-		return e.query.columns, e.query.operation(), nil, nil
+		return e.query.columns, e.query.operation(), e.query.formats, nil
+	}
+	if p := e.portal; p != nil && p.described {
+		return p.columns, p.op, p.formats, p.bad
 	}
 	if p := e.portal; p != nil && p.statement != nil {
 		return p.statement.columns, p.op, p.formats, p.statement.bad
@@ -322,7 +340,7 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 	var op *operation
 	if e.query != nil {
 		op = e.query.operation()
-	} else if e.portal != nil && kind != 's' {
+	} else if e.portal != nil && (kind != 's' || e.portal.cursor) {
 		op = e.portal.op
 	}
 	if op != nil {
@@ -333,10 +351,22 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copyIn = false
+	var closed []*operation
+	defer func() {
+		for _, o := range closed {
+			s.end(o, "")
+		}
+	}()
 	if e.query != nil {
+		if kind == 'C' {
+			closed = s.register(e.query.statement, e.query.at)
+		}
 		e.query.at++
 		e.query.columns = nil
 		return err
+	}
+	if e.portal != nil && kind == 'C' && e.own == nil {
+		closed = s.register(e.portal.statement, 0)
 	}
 	copied := e.kind == 'E' && len(s.queue) > 1
 	s.pop()
@@ -490,7 +520,7 @@ func (s *session) serverReady(body []byte) error {
 				over = append(over, p.op)
 			}
 		}
-		clear(s.portals)
+		maps.DeleteFunc(s.portals, func(_ string, p *portal) bool { return !p.hold })
 	} else if e.kind == 'Q' {
 		delete(s.portals, "")
 	}

@@ -94,7 +94,11 @@ type statement struct {
 	// columns are the rules of its result columns; set by fromServer before
 	// any row of it arrives.
 	columns []*plan.Rule
-	bad     *pgError // its result columns are not those of the plan
+	bad     *pgError     // its result columns are not those of the plan
+	base    *plan.Plan   // before names in it were resolved; nil if there is none
+	inner   []*statement // what PREPARE and DECLARE in it make, by statement
+	named   []*statement // what EXECUTE in it means, likewise
+	made    *plan.Inner  // how SQL made it, if it did
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
 }
@@ -124,6 +128,13 @@ type portal struct {
 	statement *statement
 	formats   []int16
 	op        *operation // nil unless the statement touches protected columns
+	cursor    bool       // SQL declared it
+	hold      bool       // it outlives the transaction
+	// described says that columns and bad are those of the portal, and not
+	// those of its statement; of fromServer only.
+	described bool
+	columns   []*plan.Rule
+	bad       *pgError
 }
 
 // operation is one execution on the record.
@@ -156,6 +167,7 @@ type query struct {
 	statement *statement // its text and plan
 	ops       []*operation
 	at        int          // statement that is being answered
+	formats   []int16      // of its rows
 	columns   []*plan.Rule // of its rows; nil if none is protected
 }
 

@@ -90,7 +90,14 @@ func TestRewrites(t *testing.T) {
 		"CREATE TABLE gone (x text); INSERT INTO gone VALUES ('v')": `CREATE TABLE gone (x bytea CONSTRAINT "sidekey_sealed_x" CHECK (pg_catalog.encode(pg_catalog.substring("x", 1, 2), 'hex') OPERATOR(pg_catalog.=) '5301' AND pg_catalog.octet_length("x") OPERATOR(pg_catalog.>=) 9)); INSERT INTO gone ("x") VALUES (` + sealed("x", "v") + bytea + ")",
 		"CREATE INDEX ON users (email)":                             "CREATE INDEX ON users (email)",
 		"TRUNCATE users":                                            "TRUNCATE users",
-		"SELECT x FROM other.twice WHERE x > 'a'":                   "SELECT x FROM other.twice WHERE x > 'a'",
+		"PREPARE p (int, character varying(5), text[], timestamp with time zone) AS SELECT id FROM users WHERE email = $2 AND email = ANY ($3) AND note = $4::text AND ssn IS NULL AND email <> 'x'": "PREPARE p (int, bytea, bytea[], timestamp with time zone) AS SELECT id FROM users WHERE email = $2 AND email = ANY ($3) AND note = $4::text AND ssn IS NULL AND email <> " + e("x"),
+		"PREPARE p AS INSERT INTO users (email) VALUES ($1); DECLARE c CURSOR FOR SELECT email FROM users WHERE email = 'a'":                                                                         "PREPARE p AS INSERT INTO users (email) VALUES ($1); DECLARE c CURSOR FOR SELECT email FROM users WHERE email = " + e("a"),
+		"COPY users FROM STDIN":                                      `COPY users ("id", "email", "ssn", "pin", "note") FROM STDIN`,
+		"copy binary public . users to stdout":                       `copy binary public . users ("id", "email", "ssn", "pin", "note") to stdout`,
+		"COPY users (note, email) FROM STDIN WHERE email <> 'a'":     "COPY users (note, email) FROM STDIN WHERE email <> " + e("a"),
+		"COPY (SELECT email FROM users WHERE pin = 4) TO STDOUT CSV": "COPY (SELECT email FROM users WHERE pin = " + sealed("pin", "4") + bytea + ") TO STDOUT CSV",
+		"UPDATE users SET email = 'a' WHERE CURRENT OF c":            "UPDATE users SET email = " + e("a") + " WHERE CURRENT OF c",
+		"SELECT x FROM other.twice WHERE x > 'a'":                    "SELECT x FROM other.twice WHERE x > 'a'",
 	} {
 		p := plan.Make(sql, testCatalog(t), plan.Options{Path: &plan.Path{Create: "public", Search: []string{"pg_catalog", "public"}}, Fresh: true})
 		if p.Refusal != nil || p.Need != plan.NeedNothing {
@@ -138,7 +145,8 @@ func TestRefusals(t *testing.T) {
 		"COPY users TO '/tmp/x'", "COPY users FROM PROGRAM 'x'", "COPY (SELECT lower(email) FROM users) TO STDOUT", "COPY users FROM STDIN WHERE email > 'a'",
 		"COPY users TO STDOUT (ENCODING 'LATIN1')", "COPY users FROM STDIN (ON_ERROR ignore)", "COPY users FROM STDIN (UNHEARD of)", "COPY (SELECT x.*, email FROM users, unheard x) TO STDOUT",
 		"COPY user_view TO STDOUT", "COPY (SELECT email FROM users UNION SELECT 'x') TO STDOUT",
-		"DECLARE c CURSOR FOR SELECT email FROM users", "PREPARE p AS SELECT email FROM users",
+		"DECLARE c CURSOR FOR SELECT lower(email) FROM users", "PREPARE p AS SELECT email || 'x' FROM users", "PREPARE p (citext) AS INSERT INTO users (email) VALUES ($1)",
+		"PREPARE p AS INSERT INTO users (email, note) VALUES ($1, $1)", "PREPARE p AS MERGE INTO users USING leads ON users.id = leads.id WHEN MATCHED THEN UPDATE SET email = 'x'",
 		"MERGE INTO users USING leads ON users.id = leads.id WHEN MATCHED THEN UPDATE SET email = 'x'",
 		"CREATE TABLE c AS SELECT email FROM users", "SELECT email INTO c FROM users", "CREATE VIEW v AS SELECT email FROM users",
 		"CREATE TABLE c (LIKE users)", "CREATE TABLE gone AS SELECT 1 x", "CREATE TABLE gone (x int)", "CREATE TABLE gone (x text DEFAULT 'a')",
