@@ -35,8 +35,16 @@ func (s *session) resolveNames(st *statement) error {
 			return err
 		}
 	}
-	p.Mentions = p.Mentions || p.Touched()
-	return nil
+	if !p.Touched() {
+		return nil
+	}
+	p.Mentions = true
+	if !s.dirty {
+		return nil
+	}
+	// The text names no table, but its result is checked against the catalog.
+	_, err := s.reload()
+	return err
 }
 
 func usesNames(one plan.Statement) bool {
