@@ -210,6 +210,19 @@ func TestCopyAudit(t *testing.T) {
 			t.Errorf("%q is there %d times, want %d, in:\n%s", want, n, times, got)
 		}
 	}
+	// What cannot be recorded is not done.
+	other := f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	f.audit.Close()
+	if got := copyInto(conn, "COPY ct (email) FROM STDIN", strings.NewReader("unrecorded\n")); !strings.Contains(got, "58030") {
+		t.Errorf("got %s", got)
+	}
+	if got := copyOf(other, "COPY ct (email) TO STDOUT"); !strings.Contains(got, "58030") || strings.Contains(got, "auditedmark") {
+		t.Errorf("got %.200s", got)
+	}
+	var stored int
+	if err := f.direct(t).QueryRow(t.Context(), "SELECT count(*) FROM ct").Scan(&stored); err != nil || stored != 2500 {
+		t.Errorf("got %d rows, %v, want 2500", stored, err)
+	}
 }
 
 // TestCopyAltered has a value in COPY TO that cannot be authenticated.

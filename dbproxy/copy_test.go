@@ -336,3 +336,24 @@ func TestCopyBinary(t *testing.T) {
 		}
 	}
 }
+
+// TestCopyLarge has fields that are longer than any buffer, in pieces.
+func TestCopyLarge(t *testing.T) {
+	f, _, sealed := copyFixture(t)
+	for _, n := range []int{1 << 16, 24 << 20} {
+		value := strings.Repeat("0123456789abcde\\\\", n/16)
+		want := strings.ReplaceAll(value, `\\`, `\`)
+		exec1(t, sealed, "TRUNCATE ct")
+		if got := copyInto(sealed, "COPY ct (email, note) FROM STDIN", strings.NewReader("short\tx\n"+value+"\ty\n")); got != "COPY 2 <nil>" {
+			t.Fatalf("%d: %s", n, got)
+		}
+		var stored string
+		if err := sealed.QueryRow(t.Context(), "SELECT email FROM ct WHERE note = 'y'").Scan(&stored); err != nil || stored != want {
+			t.Errorf("%d: got %d bytes, %v, want %d", n, len(stored), err, len(want))
+		}
+		if got := copyOf(sealed, "COPY ct (email) TO STDOUT"); got != "short\n"+value+"\nCOPY 2 <nil>" {
+			t.Errorf("%d: COPY TO gives %d bytes, want %d", n, len(got), len(value))
+		}
+	}
+	noCanary(t, f, "0123456789abcde")
+}

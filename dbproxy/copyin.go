@@ -6,15 +6,12 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
-	"github.com/sidekey/sidekey/proxy"
-	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
 // refusedCopy is what the server is told when data of COPY FROM is refused. Its
@@ -23,18 +20,13 @@ const refusedCopy = "refused by the encrypting proxy"
 
 const codeQueryCanceled = "57014"
 
-// leaseUses bounds how many values are sealed under one lease.
-const leaseUses = 1024
-
 // copyIn is a COPY FROM whose data is on its way to the server.
 type copyIn struct {
 	// codec has no options if the COPY is not of protected columns.
 	codec  copyCodec
 	entry  *entry
-	ctx    context.Context
 	zone   *time.Location
-	leases map[*plan.Rule]*proxy.ColumnLease
-	uses   int // of leases
+	leases *columnLeases // nil if there is nothing to be sealed
 	stored []byte
 	failed bool // the server does not read it, or was told to end it
 }
@@ -172,16 +164,36 @@ func (s *session) awaitCopy() (*copyIn, error) {
 		case e == nil || s.failing && !s.syncs():
 			s.mu.Unlock()
 			return &copyIn{failed: true}, nil
-		case s.copyIn && e.copies > s.copiesEnded():
+		case s.copyIn && e.copiesBefore() == s.copiesEnded():
 			c := s.newCopyIn(e)
 			s.mu.Unlock()
 			return c, nil
+		case s.copyIn && e.copiesBefore() > s.copiesEnded():
+			s.mu.Unlock()
+			return nil, failf(codeProtocolViolation, "the server completed a COPY whose data did not end")
 		}
 		s.mu.Unlock()
 		if _, open := <-s.settled; !open {
 			return nil, errSessionOver
 		}
 	}
+}
+
+// copiesBefore counts the COPY FROM before the one that is being answered: the
+// data of as many must have been sent. So it is the order of the client's text
+// that says whose data comes, and not the server alone. The caller holds mu.
+func (e *entry) copiesBefore() int {
+	if e.query == nil || e.query.statement.plan == nil {
+		return 0
+	}
+	n := 0
+	statements := e.query.statement.plan.Statements
+	for i := range statements[:min(e.query.at, len(statements))] {
+		if statements[i].CopyFrom {
+			n++
+		}
+	}
+	return n
 }
 
 // copiesEnded counts the ends of data that were sent for the oldest entry. The
@@ -207,14 +219,16 @@ func (s *session) syncs() bool {
 
 // newCopyIn is called with mu held.
 func (s *session) newCopyIn(e *entry) *copyIn {
-	c := &copyIn{entry: e, ctx: s.ctx, zone: s.settings.zone, leases: make(map[*plan.Rule]*proxy.ColumnLease)}
+	c := &copyIn{entry: e, zone: s.settings.zone}
 	one := e.copied()
-	if one == nil || one.Copy == nil || !one.Copy.From {
+	if one == nil || !one.CopyFrom {
+		c.failed = true
 		return c
 	}
-	if op := e.operation(); op != nil {
-		c.ctx = op.ctx
+	if one.Copy == nil {
+		return c
 	}
+	c.leases = newLeases(s.contextOf(e.operation()), s.db)
 	c.codec = copyCodec{opt: one.Copy, lines: copyLines{opt: one.Copy, alone: s.settings.version >= 18}}
 	c.codec.change = func(dst []byte, r *plan.Rule, value []byte) ([]byte, error) { return s.sealField(c, dst, r, value) }
 	return c
@@ -319,9 +333,9 @@ func (s *session) sealField(c *copyIn, dst []byte, r *plan.Rule, value []byte) (
 		return dst, err
 	}
 	if format == formatBinary {
-		return s.sealLeased(c, dst, r, plain)
+		return c.leases.seal(dst, r, plain)
 	}
-	if c.stored, err = s.sealLeased(c, c.stored[:0], r, plain); err != nil {
+	if c.stored, err = c.leases.seal(c.stored[:0], r, plain); err != nil {
 		return dst, err
 	}
 	return hex.AppendEncode(append(dst, `\x`...), c.stored), nil
@@ -336,42 +350,19 @@ func copiedValue(t plan.Type, format int16, value []byte, zone *time.Location) (
 	return decodeValue(t, plan.Unspecified, format, value, zone)
 }
 
-// sealLeased seals under a lease that is kept for a while. One that ended in
-// the meantime is renewed.
-func (s *session) sealLeased(c *copyIn, dst []byte, r *plan.Rule, plain []byte) ([]byte, error) {
-	if c.uses++; c.uses > leaseUses {
-		c.release()
+// contextOf is the context of an execution.
+func (s *session) contextOf(op *operation) context.Context {
+	if op != nil {
+		return op.ctx
 	}
-	lease, kept := c.leases[r], true
-	for {
-		if lease == nil {
-			col, err := s.db.column(c.ctx, r)
-			if err != nil {
-				return dst, err
-			}
-			if lease, err = col.Acquire(c.ctx); err != nil {
-				return dst, err
-			}
-			c.leases[r], kept = lease, false
-		}
-		out, err := lease.Seal(dst, plain)
-		var ended *datakey.Error
-		if err == nil || !kept || !errors.As(err, &ended) {
-			return out, err
-		}
-		lease.Release()
-		delete(c.leases, r)
-		lease = nil
-	}
+	return s.ctx
 }
 
 // release gives the leases back: no key is held while the client is waited for.
 func (c *copyIn) release() {
-	for r, lease := range c.leases {
-		lease.Release()
-		delete(c.leases, r)
+	if c.leases != nil {
+		c.leases.release()
 	}
-	c.uses = 0
 }
 
 // majorVersion is the number before the first point of server_version.

@@ -3,7 +3,9 @@
 package dbproxy
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"time"
 
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -13,9 +15,11 @@ import (
 
 // copyOut is a COPY TO of protected columns that is on its way to the client.
 type copyOut struct {
-	codec copyCodec
-	op    *operation
-	zone  *time.Location
+	codec  copyCodec
+	op     *operation
+	zone   *time.Location
+	leases *columnLeases
+	stored []byte
 }
 
 // startCopyOut begins a COPY TO, if it is of protected columns.
@@ -30,7 +34,7 @@ func (s *session) startCopyOut(e *entry, body []byte) *pgError {
 	if len(body) < 3 || int(binary.BigEndian.Uint16(body[1:])) != len(one.Copy.Columns) || one.Copy.Invalid {
 		return s.unexpected()
 	}
-	c := &copyOut{op: e.operation(), zone: s.current().zone}
+	c := &copyOut{op: e.operation(), zone: s.current().zone, leases: newLeases(s.contextOf(e.operation()), s.db)}
 	c.codec = copyCodec{opt: one.Copy, lines: copyLines{opt: one.Copy, raw: true}}
 	c.codec.change = func(dst []byte, r *plan.Rule, value []byte) ([]byte, error) { return s.openField(c, dst, r, value) }
 	s.copyFrom = c
@@ -43,16 +47,25 @@ func (s *session) openField(c *copyOut, dst []byte, r *plan.Rule, value []byte) 
 	var err error
 	if c.codec.opt.Format != plan.CopyBinary {
 		format = formatText
-		if value, err = storedBytea(value); err != nil {
+		if c.stored, err = appendBytea(c.stored[:0], value); err != nil {
 			return dst, proxy.ErrFormat
 		}
+		value = c.stored
 	}
-	if s.value, err = s.open(r, c.op, value); err != nil {
+	if s.value, err = c.leases.open(s.value[:0], r, value); err != nil {
 		return dst, err
 	}
 	dst, err = encodeInto(dst, r.Type, format, s.value, c.zone)
 	clear(s.value)
 	return dst, err
+}
+
+// appendBytea is storedBytea into a buffer that is there.
+func appendBytea(dst, text []byte) ([]byte, error) {
+	if bytes.HasPrefix(text, []byte(`\x`)) {
+		return hex.AppendDecode(dst, text[2:])
+	}
+	return storedBytea(text)
 }
 
 // openCopy passes a CopyData message on with its values opened. The message
@@ -78,6 +91,9 @@ func (s *session) openCopy(e *entry, length int) error {
 	}
 	s.down.closeFrame(at)
 	s.tellsRows(c.op)
+	if s.fromS.empty() {
+		c.leases.release()
+	}
 	return s.down.full()
 }
 

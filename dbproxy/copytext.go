@@ -63,6 +63,9 @@ func (l *copyLines) feed(data []byte) {
 
 // compact drops what was read. It does not keep what one long line needed.
 func compact(buf []byte, read int) []byte {
+	if read == 0 {
+		return buf
+	}
 	rest := buf[read:]
 	if cap(buf) > 1<<20 && len(rest) < 1<<16 {
 		return append(make([]byte, 0, 2*bufferSize), rest...)

@@ -21,7 +21,7 @@ func (s *session) resolveNames(st *statement) error {
 	if !slices.ContainsFunc(st.plan.Statements, usesNames) {
 		return nil
 	}
-	if err := s.namesKnown(); err != nil {
+	if err := s.namesKnown(st); err != nil {
 		return err
 	}
 	st.base = st.plan
@@ -53,9 +53,12 @@ func usesNames(one plan.Statement) bool {
 
 // namesKnown waits until it is known what the names mean that statements on
 // their way to the server make.
-func (s *session) namesKnown() error {
+func (s *session) namesKnown(st *statement) error {
 	s.mu.Lock()
-	pending := slices.ContainsFunc(s.queue, func(e *entry) bool {
+	pending := slices.ContainsFunc(st.plan.Statements, func(one plan.Statement) bool {
+		return one.Execute != nil && len(s.newStatements[one.Execute.Name]) > 0
+	})
+	pending = pending || slices.ContainsFunc(s.queue, func(e *entry) bool {
 		st := s.describedBy(e)
 		if e.query != nil {
 			st = e.query.statement

@@ -74,8 +74,8 @@ func (s *session) serverAnswer(e *entry, kind byte, body []byte) error {
 	case 'C', 'I', 's':
 		return s.serverComplete(e, kind, body)
 	case 'G', 'H', 'W':
-		if failed := s.serverCopy(e, kind, body); failed != nil {
-			return s.fail(e, failed)
+		if err := s.serverCopy(e, kind, body); err != nil || s.swallow != nil {
+			return err
 		}
 	case 'c':
 		if err := s.endCopyOut(e); err != nil {
@@ -302,6 +302,9 @@ func (s *session) serverData(kind byte, length int) error {
 	if kind == 'd' && s.copyFrom != nil {
 		return s.openCopy(e, length)
 	}
+	if one := e.copied(); kind == 'd' && one != nil && one.Copy != nil {
+		return failf(codeProtocolViolation, "the server sent data of a COPY that has not begun")
+	}
 	if kind == 'd' || columns == nil {
 		return s.down.relay(kind, length, s.fromS)
 	}
@@ -387,15 +390,22 @@ func rowCount(body []byte) int64 {
 }
 
 // serverCopy notes that COPY has begun.
-func (s *session) serverCopy(e *entry, kind byte, body []byte) *pgError {
+func (s *session) serverCopy(e *entry, kind byte, body []byte) error {
 	if kind == 'H' {
-		return s.startCopyOut(e, body)
+		if failed := s.startCopyOut(e, body); failed != nil {
+			return s.fail(e, failed)
+		}
+		return nil
 	}
 	defer s.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if one := e.copied(); one == nil || !one.CopyFrom || s.copyIn {
+		// It would take data for one table as data for another.
+		return failf(codeProtocolViolation, "the server asked for data of a COPY that there is not")
+	}
 	s.copyIn = true
-	e.copies++
+	e.copies = true
 	return nil
 }
 
@@ -421,7 +431,7 @@ func (s *session) dropCopy(done bool) {
 func (s *session) serverError(body []byte) error {
 	s.mu.Lock()
 	e := s.head()
-	copied := e != nil && e.kind == 'E' && e.copies > 0
+	copied := e != nil && e.kind == 'E' && e.copies
 	s.copyIn = false
 	s.mu.Unlock()
 	if e == nil {

@@ -154,7 +154,7 @@ type entry struct {
 	portal    *portal
 	refusal   *pgError // what the client gets for the error the server makes of it
 	own       *question
-	copies    int // COPY FROM in it that have begun; guarded by the session's mu
+	copies    bool // a COPY FROM in it has begun; guarded by the session's mu
 	// copyRefusal is what the client gets for the error that the server makes
 	// of CopyFail; guarded by the session's mu.
 	copyRefusal *pgError

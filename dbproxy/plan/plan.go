@@ -111,6 +111,8 @@ type Statement struct {
 	Deallocates bool
 	// Creates are rules whose columns it makes.
 	Creates []*Rule
+	// CopyFrom says that it is COPY FROM.
+	CopyFrom bool
 	// Copy is what a COPY of protected columns copies; nil for other statements.
 	Copy *Copy
 }

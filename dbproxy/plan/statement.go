@@ -37,6 +37,8 @@ func (a *analyzer) classify(n *pg.Node) {
 		a.stmt.Path = true
 	case *pg.Node_CreateTableAsStmt:
 		a.stmt.DDL = true
+	case *pg.Node_CopyStmt:
+		a.stmt.CopyFrom = x.CopyStmt.IsFrom
 	case *pg.Node_GrantStmt, *pg.Node_GrantRoleStmt:
 		a.stmt.Path = true // USAGE decides which schemas are in the path
 	case *pg.Node_RenameStmt:
