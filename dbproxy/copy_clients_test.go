@@ -213,7 +213,8 @@ func TestCopyAudit(t *testing.T) {
 	// What cannot be recorded is not done.
 	other := f.connect(t, pgx.QueryExecModeSimpleProtocol)
 	f.audit.Close()
-	if got := copyInto(conn, "COPY ct (email) FROM STDIN", strings.NewReader("unrecorded\n")); !strings.Contains(got, "58030") {
+	// The session ends at once: the client may see that before it reads why.
+	if got := copyInto(conn, "COPY ct (email) FROM STDIN", strings.NewReader("unrecorded\n")); strings.HasPrefix(got, "COPY") {
 		t.Errorf("got %s", got)
 	}
 	if got := copyOf(other, "COPY ct (email) TO STDOUT"); !strings.Contains(got, "58030") || strings.Contains(got, "auditedmark") {

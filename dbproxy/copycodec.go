@@ -144,11 +144,11 @@ func (c *copyCodec) row(dst, line []byte) ([]byte, *pgError) {
 	if len(fields) > len(c.opt.Columns) {
 		return dst, c.at(failf(codeBadCopy, "extra data after last expected column"), line)
 	}
+	if len(fields) < len(c.opt.Columns) {
+		// Which field is of which column cannot be said: nothing is sent.
+		return dst, c.at(failf(codeBadCopy, "missing data for column \"%s\"", c.opt.Columns[len(fields)].Name), line)
+	}
 	for i, col := range c.opt.Columns {
-		if i >= len(fields) {
-			c.partial, c.missing = true, col.Name
-			return dst, c.at(failf(codeBadCopy, "missing data for column \"%s\"", col.Name), line)
-		}
 		before := len(dst)
 		if i > 0 {
 			dst = append(dst, c.opt.Delimiter)

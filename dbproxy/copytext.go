@@ -92,44 +92,53 @@ func (l *copyLines) next(eof bool) (line, end []byte, ok bool, err *pgError) {
 			}
 			return nil, nil, false, nil
 		}
-		ahead := len(l.buf) - l.at - 1
-		csv := l.opt.Format == plan.CopyCSV
 		c := l.buf[l.at]
-		if ahead == 0 && !eof && (c == '\r' || c == '\\') {
+		if l.at+1 == len(l.buf) && !eof && (c == '\r' || c == '\\') {
 			return nil, nil, false, nil
 		}
-		if c == '\\' && (!csv || l.at == l.start) && l.at+1 < len(l.buf) && l.buf[l.at+1] == '.' && !l.raw && !(csv && l.alone) {
+		if l.atMarker() {
 			wait, marks, err := l.marker(eof)
-			switch {
-			case wait:
-				return nil, nil, false, nil
-			case err != nil:
+			if wait || err != nil {
 				return nil, nil, false, err
-			case marks:
+			}
+			if marks {
 				l.over = true
 				line := l.buf[l.start:l.at]
 				return line, nil, len(line) > 0, nil
 			}
 		}
-		if csv {
+		if l.opt.Format == plan.CopyCSV {
 			l.quotes(c)
 		}
 		switch {
 		case c == '\r' && !l.quoted && !l.raw:
 			return l.carriageReturn()
 		case c == '\n' && !l.quoted:
-			if l.style == newlineCR || l.style == newlineCRLF {
-				return nil, nil, false, l.stray("newline", `\n`)
-			}
-			l.style = newlineLF
-			return l.take(l.at, l.at+1)
-		case c == '\\' && !csv:
+			return l.lineFeed()
+		case c == '\\' && l.opt.Format != plan.CopyCSV:
 			// What follows is no end of line. At the end of the data nothing does.
 			l.at = min(l.at+2, len(l.buf))
 		default:
 			l.at++
 		}
 	}
+}
+
+// atMarker says whether \. stands here, where it can end the data.
+func (l *copyLines) atMarker() bool {
+	if l.raw || l.at+1 >= len(l.buf) || l.buf[l.at] != '\\' || l.buf[l.at+1] != '.' {
+		return false
+	}
+	return l.opt.Format != plan.CopyCSV || l.at == l.start && !l.alone
+}
+
+// lineFeed ends the line at a newline, if lines end so.
+func (l *copyLines) lineFeed() (line, end []byte, ok bool, err *pgError) {
+	if l.style == newlineCR || l.style == newlineCRLF {
+		return nil, nil, false, l.stray("newline", `\n`)
+	}
+	l.style = newlineLF
+	return l.take(l.at, l.at+1)
 }
 
 // skipPlain passes over what has no meaning for lines.
