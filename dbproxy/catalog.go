@@ -76,7 +76,7 @@ func catalogQuery(rules []*plan.Rule) string {
 SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
   CASE WHEN c.oid IN (SELECT oid FROM prot) THEN 'p' WHEN c.oid IN (SELECT oid FROM deps) THEN 'd' ELSE 'n' END,
   COALESCE(a.attname, ''), COALESCE(a.attnum, 0)::pg_catalog.text, COALESCE(a.atttypid, 0)::pg_catalog.text,
-  COALESCE(a.atthasdef, false)::pg_catalog.text,
+  CASE WHEN a.attgenerated <> '' THEN 'generated' ELSE COALESCE(a.atthasdef, false)::pg_catalog.text END,
   COALESCE((SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), pg_catalog.chr(10))
     FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), '')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -122,7 +122,7 @@ func (p *Proxy) newSnapshot(rows [][]string) *snapshot {
 
 func (p *Proxy) addColumn(rel *plan.Relation, row []string) {
 	attnum, _ := strconv.ParseInt(row[6], 10, 16)
-	col := plan.Column{Name: row[5], Attnum: int16(attnum)}
+	col := plan.Column{Name: row[5], Attnum: int16(attnum), Generated: row[8] == "generated"}
 	for _, r := range p.rules {
 		if r.Schema == rel.Schema && r.Table == rel.Name && r.Column == col.Name {
 			col.Rule = r

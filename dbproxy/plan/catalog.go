@@ -91,6 +91,8 @@ type Column struct {
 	Attnum int16
 	// Rule is nil for a column that is not protected.
 	Rule *Rule
+	// Generated says that the server computes it, so that COPY leaves it out.
+	Generated bool
 }
 
 // Relation is one relation of the database that a statement's names may mean.

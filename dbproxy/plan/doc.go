@@ -11,6 +11,9 @@
 // protected column in a way which is not wholly understood is refused with
 // SQLSTATE 0A000 and the position of the column.
 //
+// EXECUTE and FETCH say a name only: their plan holds what the text shows, and
+// the session completes it with the plan of the statement behind the name.
+//
 // What a text does not show cannot be planned: the bodies of functions, DO
 // blocks and triggers. There the CHECK constraint which every protected column
 // carries makes the server itself refuse plaintext.

@@ -57,6 +57,8 @@ type Plan struct {
 	Edits []Edit
 	// Params are the parameters to be sealed, by number.
 	Params map[int]Param
+	// NumParams is the highest number of a parameter.
+	NumParams int
 	// Mentions says that some identifier is the name of a relation that matters,
 	// so that the plan depends on the catalog.
 	Mentions bool
@@ -95,13 +97,26 @@ type Statement struct {
 	Ends bool
 	// Hidden says that it may do anything, in a text that is not seen.
 	Hidden bool
-	// Names is the prepared statement or cursor that it executes or fetches.
+	// Inner is the statement that it prepares or declares a cursor for.
+	Inner *Inner
+	// Execute, Fetch, and Closes (all if ClosesAll) are what it uses by name.
+	Execute   *Execute
+	Fetch     *Fetch
+	Closes    string
+	ClosesAll bool
+	// Unseen says that it fetches from a cursor whose statement is not known:
+	// protected columns among its result columns are found by their origin.
+	Unseen bool
+	// Names is the prepared statement that it ends.
 	Names string
-	// Deallocates says that it ends that prepared statement, or all if Names
-	// is empty.
+	// Deallocates says that it ends Names, or all if that is empty.
 	Deallocates bool
 	// Creates are rules whose columns it makes.
 	Creates []*Rule
+	// CopyFrom says that it is COPY FROM.
+	CopyFrom bool
+	// Copy is what a COPY of protected columns copies; nil for other statements.
+	Copy *Copy
 }
 
 // Literal is a constant that stands for a value of a protected column.
@@ -154,10 +169,13 @@ type Param struct {
 	Use Use
 }
 
+// Uses says whether the statement uses a protected column or makes one, or may.
+func (one *Statement) Uses() bool { return len(one.Touched)+len(one.Creates) > 0 || one.Unseen }
+
 // Touched says whether any statement uses a protected column or makes one.
 func (p *Plan) Touched() bool {
 	for i := range p.Statements {
-		if len(p.Statements[i].Touched)+len(p.Statements[i].Creates) > 0 {
+		if p.Statements[i].Uses() {
 			return true
 		}
 	}
@@ -214,7 +232,12 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	settings, tenant := false, false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
+		a.start, a.end = int(raw.StmtLocation), len(sql)
+		if raw.StmtLen > 0 {
+			a.end = a.start + int(raw.StmtLen)
+		}
 		a.classify(raw.Stmt)
+		a.names(raw.Stmt)
 		if mentioned {
 			a.touched = make(map[*Rule]bool)
 			a.statement(raw.Stmt)
@@ -251,6 +274,12 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	p.Resolves, p.Ambiguous = a.resolves, a.ambiguous
 	if len(a.params) > 0 {
 		p.Params = a.params
+	}
+	for n := range a.plain {
+		p.NumParams = max(p.NumParams, n)
+	}
+	for n := range a.params {
+		p.NumParams = max(p.NumParams, n)
 	}
 	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
