@@ -145,7 +145,7 @@ func TestRefusals(t *testing.T) {
 		"COPY users TO '/tmp/x'", "COPY users FROM PROGRAM 'x'", "COPY (SELECT lower(email) FROM users) TO STDOUT", "COPY users FROM STDIN WHERE email > 'a'",
 		"COPY users TO STDOUT (ENCODING 'LATIN1')", "COPY users FROM STDIN (ON_ERROR ignore)", "COPY users FROM STDIN (UNHEARD of)", "COPY (SELECT x.*, email FROM users, unheard x) TO STDOUT",
 		"COPY user_view TO STDOUT", "COPY (SELECT email FROM users UNION SELECT 'x') TO STDOUT",
-		"DECLARE c CURSOR FOR SELECT lower(email) FROM users", "PREPARE p AS SELECT email || 'x' FROM users", "PREPARE p (citext) AS INSERT INTO users (email) VALUES ($1)",
+		"DECLARE c CURSOR FOR SELECT lower(email) FROM users", "PREPARE p AS SELECT email || 'x' FROM users", "PREPARE p (hstore) AS INSERT INTO users (email) VALUES ($1)",
 		"PREPARE p AS INSERT INTO users (email, note) VALUES ($1, $1)", "PREPARE p AS MERGE INTO users USING leads ON users.id = leads.id WHEN MATCHED THEN UPDATE SET email = 'x'",
 		"MERGE INTO users USING leads ON users.id = leads.id WHEN MATCHED THEN UPDATE SET email = 'x'",
 		"CREATE TABLE c AS SELECT email FROM users", "SELECT email INTO c FROM users", "CREATE VIEW v AS SELECT email FROM users",
