@@ -31,7 +31,8 @@ func columnContext(rule ColumnRule) map[string]string {
 	if rule.Domain != "" {
 		return map[string]string{"sidekey:domain": rule.Domain}
 	}
-	return map[string]string{"sidekey:table": rule.QualifiedTable(), "sidekey:column": rule.Column}
+	table, column := rule.BoundColumn()
+	return map[string]string{"sidekey:table": table, "sidekey:column": column}
 }
 
 func binding(rule ColumnRule) (envelope.Binding, error) {
@@ -42,7 +43,8 @@ func binding(rule ColumnRule) (envelope.Binding, error) {
 	if rule.Domain != "" {
 		return envelope.Binding{Domain: rule.Domain, Type: t.bound()}, nil
 	}
-	return envelope.Binding{Table: rule.QualifiedTable(), Column: rule.Column, Type: t.bound()}, nil
+	table, column := rule.BoundColumn()
+	return envelope.Binding{Table: table, Column: column, Type: t.bound()}, nil
 }
 
 func envelopeMode(rule ColumnRule) envelope.Mode {
