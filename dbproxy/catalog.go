@@ -3,7 +3,10 @@
 package dbproxy
 
 import (
+	"bytes"
+	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,8 +25,13 @@ func planRules(columns []proxy.ColumnRule) ([]*plan.Rule, error) {
 		schema, table, _ := strings.Cut(c.QualifiedTable(), ".")
 		r := &plan.Rule{Schema: schema, Table: table, Column: c.Column, Type: t, Equality: c.Mode == proxy.ModeEquality,
 			Prefix: proxy.CheckPrefix(c), MinLen: proxy.MinSealed(c), Index: i}
-		if r.Binding = "column:" + r.Name(); c.Domain != "" {
+		boundTable, boundColumn := c.BoundColumn()
+		if r.Binding = "column:" + boundTable + "." + boundColumn; c.Domain != "" {
 			r.Binding = "domain:" + c.Domain
+		}
+		if c.BoundAs != "" {
+			schema, table, _ := strings.Cut(boundTable, ".")
+			r.Was = &plan.Name{Schema: schema, Table: table, Column: boundColumn}
 		}
 		if why := t.Comparable(); r.Equality && why != "" {
 			return nil, fmt.Errorf("columns[%d].mode: equality is not possible: %s", i, why)
@@ -43,6 +51,10 @@ func catalogQuery(rules []*plan.Rule) string {
 	for _, r := range rules {
 		pairs = append(pairs, "("+quoteLiteral(r.Schema)+", "+quoteLiteral(r.Table)+")")
 		names = append(names, quoteLiteral(r.Table))
+		if r.Was != nil {
+			pairs = append(pairs, "("+quoteLiteral(r.Was.Schema)+", "+quoteLiteral(r.Was.Table)+")")
+			names = append(names, quoteLiteral(r.Was.Table))
+		}
 	}
 	return `WITH RECURSIVE prot AS (
   SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -66,7 +78,10 @@ SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
   COALESCE(a.attname, ''), COALESCE(a.attnum, 0)::pg_catalog.text, COALESCE(a.atttypid, 0)::pg_catalog.text,
   COALESCE(a.atthasdef, false)::pg_catalog.text,
   COALESCE((SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), pg_catalog.chr(10))
-    FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), '')
+    FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), ''),
+  COALESCE((SELECT pg_catalog.array_position(k.conkey, a.attnum) FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), 0)::pg_catalog.text,
+  COALESCE((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d
+    WHERE d.adrelid = c.oid AND d.adnum = a.attnum AND a.atttypid = 'pg_catalog.bytea'::pg_catalog.regtype), '')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM prot)
 WHERE c.relname IN (SELECT relname FROM names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -89,7 +104,7 @@ func (p *Proxy) newSnapshot(rows [][]string) *snapshot {
 	var relations []*plan.Relation
 	var last *plan.Relation
 	for _, row := range rows {
-		if len(row) != 10 {
+		if len(row) != 12 {
 			continue
 		}
 		oid, _ := strconv.ParseUint(row[2], 10, 32)
@@ -116,14 +131,53 @@ func (p *Proxy) addColumn(rel *plan.Relation, row []string) {
 			col.Rule = r
 		}
 	}
-	if col.Rule != nil {
+	if col.Rule == nil {
+		p.refuseRenamed(rel, col, row)
+	} else {
 		rel.Protected = true
+		col.Default = row[8] != "false"
 		if why := unguarded(col.Rule, row); why != "" {
 			rel.Refuse = "column " + col.Rule.Name() + " has a rule but cannot hold sealed values: " + why
 			rel.Hint = "Create the table or column through the encrypting proxy, and copy the values through it."
 		}
 	}
 	rel.Columns = append(rel.Columns, col)
+	if at, _ := strconv.Atoi(row[10]); at > 0 {
+		for len(rel.PrimaryKey) < at {
+			rel.PrimaryKey = append(rel.PrimaryKey, "")
+		}
+		rel.PrimaryKey[at-1] = col.Name
+	}
+}
+
+// refuseRenamed refuses a table with a column whose rule has a new name for it
+// or for the table: it has not been renamed yet.
+func (p *Proxy) refuseRenamed(rel *plan.Relation, col plan.Column, row []string) {
+	for _, r := range p.rules {
+		if r.Was == nil || r.Was.Column != col.Name || row[7] != strconv.Itoa(int(plan.Bytea)) {
+			continue
+		}
+		if r.Was.Schema == rel.Schema && r.Was.Table == rel.Name || r.Schema == rel.Schema && r.Table == rel.Name {
+			old := *r
+			old.Column = col.Name
+			if guarded(&old, row[9]) {
+				rel.Refuse = "column " + rel.Schema + "." + rel.Name + "." + col.Name + " has not been renamed yet: its rule has the name " + r.Name()
+				rel.Hint = "Rename it through the encrypting proxy."
+			}
+		}
+	}
+}
+
+func guarded(r *plan.Rule, constraints string) bool {
+	return slices.ContainsFunc(strings.Split(constraints, "\n"), r.Guards)
+}
+
+// sealedDefault says whether a default is what the proxy makes of a literal.
+func sealedDefault(r *plan.Rule, expr string) bool {
+	digits, isHex := strings.CutPrefix(expr, `'\x`)
+	digits, isBytea := strings.CutSuffix(digits, `'::bytea`)
+	value, err := hex.DecodeString(digits)
+	return isHex && isBytea && err == nil && r.Equality && len(value) >= r.MinLen && bytes.HasPrefix(value, r.Prefix)
 }
 
 // unguarded says what the column lacks.
@@ -134,13 +188,11 @@ func unguarded(r *plan.Rule, row []string) string {
 	if row[7] != strconv.Itoa(int(plan.Bytea)) {
 		return "its type is not bytea"
 	}
-	if row[8] != "false" {
-		return "it has a default"
+	if row[8] != "false" && !sealedDefault(r, row[11]) {
+		return "it has a default that is not sealed"
 	}
-	for _, def := range strings.Split(row[9], "\n") {
-		if r.Guards(def) {
-			return ""
-		}
+	if guarded(r, row[9]) {
+		return ""
 	}
 	return "the constraint " + r.CheckName() + " is missing"
 }

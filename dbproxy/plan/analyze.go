@@ -30,7 +30,9 @@ type analyzer struct {
 	ambiguous bool
 	// positional says that a number names an output column.
 	positional bool
-	called     *struct{ unknown, setsConfig bool } // of the whole text, once asked for
+	// kept says that the server keeps the statement's query, as in a view.
+	kept   bool
+	called *struct{ unknown, setsConfig bool } // of the whole text, once asked for
 }
 
 func (a *analyzer) refuse(loc int, message, hint string) {
@@ -70,7 +72,7 @@ func (a *analyzer) path() []string {
 // resolve finds what a name means and notes it.
 func (a *analyzer) resolve(rv *pg.RangeVar) (*Relation, resolution) {
 	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
-	if rv.Schemaname != "" || !a.cat.mentions(rv.Relname) {
+	if rv.Schemaname != "" || !a.cat.concerns(rv.Relname) {
 		return rel, res
 	}
 	schema := ""

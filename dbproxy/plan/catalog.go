@@ -5,6 +5,7 @@ package plan
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -29,7 +30,13 @@ type Rule struct {
 	MinLen int
 	// Index identifies the rule to the caller.
 	Index int
+	// Was is the name that the values are bound to, if the column has had
+	// another one.
+	Was *Name
 }
+
+// Name is that of a column.
+type Name struct{ Schema, Table, Column string }
 
 // Name is schema.table.column.
 func (r *Rule) Name() string { return r.Schema + "." + r.Table + "." + r.Column }
@@ -55,13 +62,26 @@ func sameBase(a, b Type) bool {
 }
 
 // CheckName is the name of the constraint that guards the column.
-func (r *Rule) CheckName() string {
-	name := "sidekey_sealed_" + r.Column
+func (r *Rule) CheckName() string { return checkName(r.Column) }
+
+func checkName(column string) string {
+	name := "sidekey_sealed_" + column
 	if len(name) > 63 {
-		name = "sidekey_sealed_" + hex.EncodeToString([]byte(r.Column))[:48]
+		name = "sidekey_sealed_" + hex.EncodeToString([]byte(column))[:48]
 	}
 	return name
 }
+
+// CheckNames are the names that the guard can have: it keeps that of a column
+// which has been renamed.
+func (r *Rule) CheckNames() []string {
+	if r.Was != nil && r.Was.Column != r.Column {
+		return []string{r.CheckName(), checkName(r.Was.Column)}
+	}
+	return []string{r.CheckName()}
+}
+
+func (r *Rule) isCheckName(name string) bool { return slices.Contains(r.CheckNames(), name) }
 
 // CheckSQL is the constraint's expression. It compares hexadecimal text, so
 // that pg_get_constraintdef prints it alike under every bytea_output.
@@ -88,6 +108,8 @@ type Column struct {
 	Attnum int16
 	// Rule is nil for a column that is not protected.
 	Rule *Rule
+	// Default says that a protected column has a sealed default.
+	Default bool
 }
 
 // Relation is one relation of the database that a statement's names may mean.
@@ -102,6 +124,8 @@ type Relation struct {
 	Refuse, Hint string
 	// Protected says that at least one column has a rule.
 	Protected bool
+	// PrimaryKey are the names of its columns.
+	PrimaryKey []string
 }
 
 func (r *Relation) column(name string) *Column {
@@ -119,6 +143,7 @@ type Catalog struct {
 	rules  map[string]map[string][]*Rule // table name → schema → its rules
 	byName map[string][]*Relation
 	byAttr map[Attr]*Rule
+	system *System
 }
 
 // Attr is what RowDescription says about the origin of a result column.
@@ -157,7 +182,7 @@ func (c *Catalog) add(rel *Relation) {
 
 // with gives a copy that has rel too, instead of a relation of the same name.
 func (c *Catalog) with(rel *Relation) *Catalog {
-	n := &Catalog{rules: c.rules, byAttr: c.byAttr, byName: make(map[string][]*Relation, len(c.byName)+1)}
+	n := &Catalog{rules: c.rules, byAttr: c.byAttr, system: c.system, byName: make(map[string][]*Relation, len(c.byName)+1)}
 	for name, rels := range c.byName {
 		n.byName[name] = rels
 	}
@@ -177,8 +202,12 @@ func (c *Catalog) Rule(a Attr) *Rule { return c.byAttr[a] }
 // Empty says that no rule is configured, so that nothing needs planning.
 func (c *Catalog) Empty() bool { return len(c.rules) == 0 }
 
-// mentions says whether an identifier can name a relation that matters.
-func (c *Catalog) mentions(name string) bool {
+// mentions says whether an identifier can name a relation that matters, or one
+// of the system catalogs that describe such relations.
+func (c *Catalog) mentions(name string) bool { return c.concerns(name) || c.describes(name) }
+
+// concerns says whether an identifier can name a relation that matters.
+func (c *Catalog) concerns(name string) bool {
 	return c.rules[name] != nil || c.byName[name] != nil
 }
 
@@ -196,7 +225,7 @@ const (
 // configured table that the snapshot lacks exists all the same, perhaps, unless
 // the snapshot is fresh.
 func (c *Catalog) resolve(schema, name string, path []string, fresh bool) (*Relation, resolution) {
-	if !c.mentions(name) {
+	if !c.concerns(name) {
 		return nil, unprotected
 	}
 	rels := c.byName[name]

@@ -23,6 +23,7 @@ func (a *analyzer) query(s *pg.SelectStmt, parent *scope) *source {
 		a.tail(s, &source{open: true}, sc)
 		return &source{open: true}
 	}
+	a.describe(s, sc)
 	for _, f := range s.FromClause {
 		a.from(f, sc)
 	}
@@ -60,7 +61,7 @@ func (a *analyzer) setOperation(s *pg.SelectStmt, sc *scope) *source {
 // into refuses SELECT INTO a configured table, and one that copies protected
 // columns is refused where the statement ends.
 func (a *analyzer) into(i *pg.IntoClause) {
-	if a.cat.mentions(i.Rel.GetRelname()) {
+	if a.cat.concerns(i.Rel.GetRelname()) {
 		a.refuse(int(i.Rel.Location), "a table with protected columns cannot be made from a query", "CREATE TABLE it, then INSERT.")
 	}
 }

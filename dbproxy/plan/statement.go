@@ -160,13 +160,26 @@ func (a *analyzer) statement(n *pg.Node) {
 		a.rename(x.RenameStmt)
 	case *pg.Node_AlterObjectSchemaStmt:
 		a.moveSchema(x.AlterObjectSchemaStmt)
+	case *pg.Node_ViewStmt:
+		a.view(x.ViewStmt)
+	case *pg.Node_CreateTableAsStmt:
+		a.tableAs(x.CreateTableAsStmt)
+	case *pg.Node_CreateTrigStmt:
+		a.trigger(x.CreateTrigStmt)
+	case *pg.Node_CreateStatsStmt:
+		a.statistics(x.CreateStatsStmt)
+	case *pg.Node_CreatePublicationStmt:
+		a.publication(x.CreatePublicationStmt.Pubobjects)
+	case *pg.Node_AlterPublicationStmt:
+		a.publication(x.AlterPublicationStmt.Pubobjects)
 	case *pg.Node_CreatePolicyStmt:
 		a.policy(x.CreatePolicyStmt.Table, n)
 	case *pg.Node_AlterPolicyStmt:
 		a.policy(x.AlterPolicyStmt.Table, n)
 	case *pg.Node_TruncateStmt, *pg.Node_VacuumStmt, *pg.Node_GrantStmt, *pg.Node_DropStmt, *pg.Node_CommentStmt,
 		*pg.Node_LockStmt, *pg.Node_ClusterStmt, *pg.Node_ReindexStmt, *pg.Node_SecLabelStmt,
-		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_AlterOwnerStmt, *pg.Node_GrantRoleStmt:
+		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_AlterOwnerStmt, *pg.Node_GrantRoleStmt,
+		*pg.Node_RefreshMatViewStmt, *pg.Node_AlterStatsStmt, *pg.Node_AlterObjectDependsStmt:
 		// They neither read nor write a value.
 	default:
 		a.reach(n)
