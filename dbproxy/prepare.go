@@ -284,7 +284,7 @@ func (s *session) reload() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.private, s.dirty, s.hidden = s.proxy.newSnapshot(rows), false, false
+	s.private, s.dirty, s.hidden = s.db.newSnapshot(rows), false, false
 	s.catalog.Store(s.private)
 	return s.private, nil
 }
