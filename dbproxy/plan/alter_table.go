@@ -32,7 +32,7 @@ func (a *analyzer) alterTable(s *pg.AlterTableStmt) {
 	if !ok {
 		return
 	}
-	if old.Refuse != "" && !onlyHarmless(s.Cmds) {
+	if old.Refuse != "" && !withoutValues(s.Cmds) {
 		a.refuse(int(s.Relation.Location), old.Refuse, old.Hint)
 		return
 	}
@@ -53,10 +53,15 @@ func (a *analyzer) alterTable(s *pg.AlterTableStmt) {
 	}
 }
 
-func onlyHarmless(cmds []*pg.Node) bool {
+// withoutValues says whether no command has to know which columns are protected.
+func withoutValues(cmds []*pg.Node) bool {
 	for _, n := range cmds {
-		if !harmlessChanges[n.GetAlterTableCmd().GetSubtype()] {
-			return false
+		switch t := n.GetAlterTableCmd().GetSubtype(); t {
+		case pg.AlterTableType_AT_AttachPartition, pg.AlterTableType_AT_AddInherit, pg.AlterTableType_AT_DropInherit:
+		default:
+			if !harmlessChanges[t] {
+				return false
+			}
 		}
 	}
 	return true

@@ -63,12 +63,16 @@ func (a *analyzer) created(s *pg.CreateStmt, rel *Relation, child, configured bo
 // shadows refuses temporary relations under the name of a protected one: they
 // would be found before it.
 func (a *analyzer) shadows(rv *pg.RangeVar) bool {
-	temporary := rv.GetRelpersistence() == "t" || rv.GetSchemaname() == "pg_temp" || strings.HasPrefix(rv.GetSchemaname(), "pg_temp_")
+	temporary := rv.GetRelpersistence() == "t" || isTemporary(rv.GetSchemaname())
 	if temporary && a.cat.concerns(rv.Relname) {
 		a.refuse(int(rv.Location), "a temporary relation cannot have the name of a table with protected columns", "Choose another name.")
 		return true
 	}
 	return false
+}
+
+func isTemporary(schema string) bool {
+	return schema == "pg_temp" || strings.HasPrefix(schema, "pg_temp_")
 }
 
 func (a *analyzer) exists(schema, name string) bool {

@@ -60,13 +60,16 @@ func (a *analyzer) moveRelation(rel *Relation, schema, name string, loc int, wha
 		a.refuse(loc, "table "+rel.Schema+"."+rel.Name+" has protected columns and cannot be "+what, renameHint)
 		return
 	}
-	if rel.Schema == "" && len(a.cat.rules[name]) > 0 {
-		// Not one of the catalog: it may be temporary, in whatever schema.
-		a.refuse(loc, "a table with protected columns cannot be "+what, renameHint)
+	if rules := a.cat.rules[name]; len(rules) > 0 && (rel.Schema == "" || isTemporary(rel.Schema)) {
+		// It is not in the catalog, and may be temporary: then it would be found
+		// before the one with rules.
+		a.refuse(loc, "a table with protected columns cannot be "+what, "Qualify the table's name with its schema. "+renameHint)
 		return
 	}
 	for _, r := range a.cat.rules[name][schema] {
-		if !r.boundTo(rel.Schema, rel.Name) {
+		// What has not been sealed for the rule does not open under it, and what
+		// has no guard is not read at all.
+		if r.Was == nil {
 			a.refuse(loc, "table "+schema+"."+name+" has protected columns: it cannot be "+what, renameHint)
 			return
 		}
@@ -74,12 +77,6 @@ func (a *analyzer) moveRelation(rel *Relation, schema, name string, loc int, wha
 	if a.cat.rules[name] != nil {
 		a.stmt.Hidden = true
 	}
-}
-
-// boundTo says whether the rule's values are bound to a column of the table,
-// under the name before it was renamed.
-func (r *Rule) boundTo(schema, table string) bool {
-	return r.Was != nil && r.Was.Schema == schema && r.Was.Table == table
 }
 
 func (a *analyzer) renameColumn(s *pg.RenameStmt) {
