@@ -101,7 +101,7 @@ func TestPartitionsAndChildren(t *testing.T) {
 	takes(t, conn, []ddlStep{
 		{"CREATE TABLE users (id int, email text, ssn varchar(11)) PARTITION BY RANGE (id)", ""},
 		{"CREATE TABLE users_1 PARTITION OF users FOR VALUES FROM (0) TO (10)", ""},
-		{"INSERT INTO users VALUES (1, 'pc-a', '1')", ""},
+		{"INSERT INTO users VALUES (1, 'pcmark-a', '1')", ""},
 		{"CREATE TABLE users_2 (id int, email text, ssn varchar(11))", ""}, // plaintext: no rule names it
 		{"ALTER TABLE users ATTACH PARTITION users_2 FOR VALUES FROM (10) TO (20)", "42804"},
 		{"ALTER TABLE users DETACH PARTITION users_1", ""},
@@ -112,8 +112,16 @@ func TestPartitionsAndChildren(t *testing.T) {
 		{"ALTER TABLE leads_child NO INHERIT leads", ""},
 		{"ALTER TABLE leads_child INHERIT leads", ""},
 	})
-	selects(t, conn, "SELECT email FROM users", "pc-a")
-	noCanary(t, f, "pc-a")
+	selects(t, conn, "SELECT email FROM users", "pcmark-a")
+	// Refused or sealed: what is said to a child is not seen by the server.
+	for _, table := range []string{"users_1", "leads_child"} {
+		conn.Exec(t.Context(), "INSERT INTO "+table+" (id, email) VALUES (2, 'pcmark-b')")
+	}
+	exec1(t, conn, "CREATE TABLE leads_late () INHERITS (leads)")
+	conn.Exec(t.Context(), "INSERT INTO leads_late (id, email) VALUES (2, 'pcmark-c')")
+	exec1(t, conn, "CREATE VIEW leads_view AS SELECT id, email FROM leads")
+	conn.Exec(t.Context(), "INSERT INTO leads_view (id, email) VALUES (2, 'pcmark-d')")
+	noCanary(t, f, "pcmark-")
 }
 
 // TestRename renames by rules that are bound to the old name.
