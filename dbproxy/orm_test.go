@@ -112,3 +112,33 @@ func TestDjango(t *testing.T) {
 	}
 	noCanary(t, f, "078-05-1120")
 }
+
+// TestJavaScript has Sequelize, TypeORM, Knex and node-postgres.
+func TestJavaScript(t *testing.T) {
+	dir, err := filepath.Abs("testdata/orm/js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup := exec.Command("../e2e/kmsclients/setup-js.sh", dir)
+	setup.Stderr = t.Output()
+	modules, err := setup.Output()
+	if err != nil {
+		t.Fatalf("installing packages: %v", err)
+	}
+	for program, table := range map[string]string{"sequelize.cjs": "seq_accounts", "typeorm.cjs": "tor_accounts", "knex.cjs": "knex_accounts"} {
+		t.Run(program, func(t *testing.T) {
+			f := start(t, shared, accounts(table, "varchar(120)", "varchar(11)"))
+			if out := f.run(t, dir, []string{"JS_MODULES=" + strings.TrimSpace(string(modules))}, "node", program, f.url()); !strings.Contains(out, "ok") {
+				t.Error(out)
+			}
+			want := []string{"balance", "born", "email", "joined", "ref", "settings", "ssn", "visits"}
+			if table == "knex_accounts" {
+				want = []string{"balance", "born", "city", "email", "joined", "ref", "settings", "ssn", "visits"}
+			}
+			if d := cmp.Diff(want, sealedColumns(t, f, table)); d != "" {
+				t.Error(d)
+			}
+			noCanary(t, f, "078-05-1120")
+		})
+	}
+}
