@@ -72,10 +72,11 @@ var descriptions = map[string]description{
 			"attlen":       "COALESCE(d.typlen, a.attlen)",
 			"attbyval":     "COALESCE(d.typbyval, a.attbyval)",
 			"attalign":     "COALESCE(d.typalign, a.attalign)",
+			"attstorage":   "COALESCE(d.typstorage, a.attstorage)",
 			"attcollation": "COALESCE(d.typcollation, a.attcollation)",
 			"atthasdef":    "(a.atthasdef AND d.oid IS NULL)",
 		},
-		join: " LEFT JOIN LATERAL (SELECT t.oid, t.typlen, t.typbyval, t.typalign, t.typcollation, v.m FROM " + declaredAs +
+		join: " LEFT JOIN LATERAL (SELECT t.oid, t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcollation, v.m FROM " + declaredAs +
 			" JOIN pg_catalog.pg_type t ON t.oid = v.t, pg_catalog.pg_class r, pg_catalog.pg_namespace n" +
 			" WHERE a.atttypid = " + bytea + " AND a.attname = v.c AND r.oid = a.attrelid AND " + ofRelation + " OFFSET 0) d ON true",
 	},
