@@ -68,6 +68,9 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 	if format != formatText && format != formatBinary {
 		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
 	}
+	if castFromText(p, oid) {
+		oid, format = p.OID, formatText
+	}
 	if !p.Array {
 		plain, err := decodeFor(p.Use, p.Rule.Type, oid, format, value, zone)
 		if err != nil {

@@ -221,6 +221,9 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 			m.ParameterOIDs[n-1] = plan.ByteaArray
 			element = plan.ElementOf(*declared)
 		}
+		if castFromText(p, *declared) {
+			element = p.OID
+		}
 		if *declared == plan.Unspecified {
 			*declared = column
 			if element = column; p.Array {
@@ -234,6 +237,13 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 		}
 	}
 	return nil
+}
+
+// castFromText says whether the statement casts a parameter that is declared as
+// text to another type, as in $1::jsonb: then its text is that type's.
+func castFromText(p plan.Param, declared uint32) bool {
+	textual := func(oid uint32) bool { return oid == plan.Text || oid == plan.Varchar }
+	return !p.Array && textual(declared) && p.OID != plan.Unspecified && !textual(p.OID)
 }
 
 // clientBind seals the parameters of a statement.
