@@ -72,6 +72,7 @@ WHERE c.table_name = '%s' ORDER BY c.ordinal_position`,
 	"check constraints":  `SELECT count(*) FROM information_schema.check_constraints WHERE check_clause LIKE '%%octet_length%%' AND '%s' <> ''`,
 	"grouped":            `SELECT c.relname, a.attname, count(*) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relname = '%s' AND a.attnum > 0 GROUP BY c.oid, a.attrelid, a.attnum ORDER BY a.attnum`,
 	"system columns":     `SELECT a.tableoid::regclass, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE attrelid = '%s'::regclass AND attnum > 0 ORDER BY attnum`,
+	"index":              `SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), pg_get_indexdef(a.attrelid, a.attnum, true) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_index i ON i.indexrelid = c.oid WHERE i.indrelid = '%s'::regclass ORDER BY 1, a.attnum`,
 	"distinct":           `SELECT DISTINCT ON (a.attname) a.attname, t.typname FROM pg_attribute a, pg_type t WHERE a.atttypid = t.oid AND attrelid = '%s'::regclass AND attnum > 0 ORDER BY a.attname`,
 }
 
@@ -80,12 +81,12 @@ func TestIntrospection(t *testing.T) {
 	f := start(t, shared, described())
 	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
 	exec1(t, conn, kindsDDL())
-	exec1(t, conn, "CREATE INDEX kinds_plain ON kinds (plain)")
+	exec1(t, conn, "CREATE INDEX kinds_plain ON kinds (plain) INCLUDE (c_varchar_20, c_int4)")
 	// The same table, as it would be without the proxy, in a database of its own.
 	twin := start(t, shared, nil)
 	plain := twin.connect(t, pgx.QueryExecModeSimpleProtocol)
 	exec1(t, plain, kindsDDL())
-	exec1(t, plain, "CREATE INDEX kinds_plain ON kinds (plain)")
+	exec1(t, plain, "CREATE INDEX kinds_plain ON kinds (plain) INCLUDE (c_varchar_20, c_int4)")
 	for name, sql := range introspections {
 		for mode, execMode := range execModes {
 			t.Run(name+"/"+mode, func(t *testing.T) {
@@ -172,6 +173,9 @@ func TestPsqlDescribes(t *testing.T) {
 		out, err := psql(t, f.url(), nil, command+"\n")
 		if err != nil {
 			t.Errorf("%s: %v %s", command, err, out)
+		}
+		if command == `\d users_email_key` && !strings.Contains(out, "email|text|") {
+			t.Errorf("%s: %s", command, out)
 		}
 		if strings.HasSuffix(command, " users") && strings.HasPrefix(command, `\d`) && command != `\dp users` {
 			if !strings.Contains(out, "email|text") || !strings.Contains(out, "ssn|character varying(11)") || !strings.Contains(out, "pin|integer") || strings.Contains(out, "sidekey_sealed") {

@@ -20,6 +20,7 @@ func (a *analyzer) view(s *pg.ViewStmt) {
 	// What is kept must not depend on what the rules say today.
 	a.kept = true
 	a.query(sel, nil)
+	a.kept = false
 	a.stmt.Hidden = true // later names of it have to be seen
 }
 
@@ -39,7 +40,7 @@ func (a *analyzer) takesName(rv *pg.RangeVar, what string) bool {
 func (a *analyzer) tableAs(s *pg.CreateTableAsStmt) {
 	what := "CREATE TABLE AS"
 	if s.Objtype == pg.ObjectType_OBJECT_MATVIEW {
-		what, a.kept = "a materialized view", true
+		what = "a materialized view"
 	}
 	if a.shadows(s.Into.GetRel()) || a.takesName(s.Into.GetRel(), what) {
 		return
@@ -49,7 +50,10 @@ func (a *analyzer) tableAs(s *pg.CreateTableAsStmt) {
 		a.reach(s.Query)
 		return
 	}
-	for _, f := range a.query(sel, nil).fields {
+	a.kept = s.Objtype == pg.ObjectType_OBJECT_MATVIEW
+	out := a.query(sel, nil)
+	a.kept = false
+	for _, f := range out.fields {
 		if f.rule != nil {
 			a.refuse(int(f.loc), "protected column "+f.rule.Name()+" cannot be copied by "+what, "Its values are bound to it. CREATE TABLE with rules for its columns, then INSERT.")
 		}

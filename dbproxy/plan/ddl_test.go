@@ -251,6 +251,12 @@ func TestIntrospection(t *testing.T) {
 			t.Errorf("%s became %s: %v", c.sql, got, again.Refusal)
 		}
 	}
+	for path, want := range map[string]bool{"pg_temp_3,pg_catalog,public": true, "public,pg_catalog": false, "pg_catalog,information_schema,public": true} {
+		opt := plan.Options{Path: plan.NewPath("public", strings.Split(path, ",")), Fresh: true}
+		if got := !plan.Make("SELECT attname FROM pg_attribute", cat, opt).Raw(); got != want {
+			t.Errorf("path %s: replaced %v, want %v", path, got, want)
+		}
+	}
 	if p := plan.Make("SELECT attname FROM pg_attribute", ddlCatalog(t), publicPath); !p.Raw() {
 		t.Error("without the columns of the catalogs a query was changed")
 	}

@@ -77,8 +77,9 @@ var descriptions = map[string]description{
 			"atthasdef":    "(a.atthasdef AND d.oid IS NULL)",
 		},
 		join: " LEFT JOIN LATERAL (SELECT t.oid, t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcollation, v.m FROM " + declaredAs +
-			" JOIN pg_catalog.pg_type t ON t.oid = v.t, pg_catalog.pg_class r, pg_catalog.pg_namespace n" +
-			" WHERE a.atttypid = " + bytea + " AND a.attname = v.c AND r.oid = a.attrelid AND " + ofRelation + " OFFSET 0) d ON true",
+			" JOIN pg_catalog.pg_type t ON t.oid = v.t, pg_catalog.pg_class r, pg_catalog.pg_namespace n" + // r: the table, also of an index
+			" WHERE a.atttypid = " + bytea + " AND a.attname = v.c AND " + ofRelation +
+			" AND r.oid = COALESCE((SELECT x.indrelid FROM pg_catalog.pg_index x WHERE x.indexrelid = a.attrelid), a.attrelid) OFFSET 0) d ON true",
 	},
 	"pg_catalog.pg_attrdef": {
 		key: []string{"oid"},
@@ -170,17 +171,23 @@ func (a *analyzer) describeItem(n *pg.Node, grouped map[string]bool, sc *scope) 
 	a.replaceRelation(rv, a.cat.described(name, d, columns))
 }
 
-// systemName is the full name of a catalog; a bare name finds those of
-// pg_catalog, whose schema comes first unless the path says otherwise.
+// systemName is the full name of a catalog, "" if a bare name may mean something
+// else: pg_catalog comes first unless the search_path says otherwise.
 func (a *analyzer) systemName(rv *pg.RangeVar) string {
 	if rv.Schemaname != "" {
 		return rv.Schemaname + "." + rv.Relname
 	}
-	if describedNames[rv.Relname] == "pg_catalog" {
-		return "pg_catalog." + rv.Relname
+	schema, path := describedNames[rv.Relname], a.path()
+	if path == nil && schema == "pg_catalog" {
+		return schema + "." + rv.Relname
 	}
-	if p := a.path(); len(p) > 1 && p[1] == describedNames[rv.Relname] {
-		return p[1] + "." + rv.Relname
+	for _, s := range path {
+		if s == schema {
+			return schema + "." + rv.Relname
+		}
+		if s != "pg_catalog" && !isTemporary(s) {
+			break
+		}
 	}
 	return ""
 }

@@ -227,10 +227,14 @@ func TestPositions(t *testing.T) {
 }
 
 func FuzzMake(f *testing.F) {
-	cat := testCatalog(f)
+	cat := testCatalog(f).WithSystem(&plan.System{Columns: map[string][]string{"pg_catalog.pg_attribute": {"attname", "atttypid"}, "information_schema.columns": {"data_type"}}})
 	for _, s := range []string{"SELECT * FROM users", "INSERT INTO users VALUES (1, 'a', '2'::varchar, -3)", "UPDATE users SET email = $1::text",
 		"CREATE TABLE gone (x text)", "ALTER TABLE users ADD x int", "SELECT 1 FROM users WHERE email IN ('a', U&'b' UESCAPE '!')",
-		"WITH a AS (DELETE FROM users RETURNING *) SELECT * FROM a", "SELECT * FROM users u JOIN leads l USING (id) WHERE u.email = ANY($1::text[])"} {
+		"WITH a AS (DELETE FROM users RETURNING *) SELECT * FROM a", "SELECT * FROM users u JOIN leads l USING (id) WHERE u.email = ANY($1::text[])",
+		"CREATE TABLE gone (x text DEFAULT 'a' CHECK (x <> ''), LIKE t, PRIMARY KEY (x)) PARTITION BY LIST (y)", "CREATE VIEW v AS SELECT email FROM users WHERE email = 'a'",
+		"ALTER TABLE users ALTER email TYPE text USING email::text, ALTER pin SET DEFAULT 3", "CREATE INDEX ON users (email text_pattern_ops) WHERE pin = 3",
+		"SELECT pg_catalog.pg_attribute.attname FROM pg_catalog.pg_attribute, information_schema.columns c GROUP BY 1",
+		"CREATE TRIGGER t BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.email = 'a') EXECUTE FUNCTION f()"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
