@@ -42,6 +42,7 @@ type database struct {
 	current atomic.Pointer[snapshot]
 	loaded  atomic.Int64 // unix nanoseconds; 0: stale
 	loading atomic.Bool  // a background load is on its way
+	changes atomic.Int64 // how often the snapshot has become stale
 	// system is what the server's own catalogs look like; read once.
 	system atomic.Pointer[plan.System]
 
@@ -115,11 +116,15 @@ func (d *database) load(ctx context.Context) (*snapshot, error) {
 }
 
 // stale has the next load read the catalog.
-func (d *database) stale() { d.loaded.Store(0) }
+func (d *database) stale() {
+	d.changes.Add(1)
+	d.loaded.Store(0)
+}
 
 // reload reads the catalog. An unchanged one keeps its plans.
 func (d *database) reload(ctx context.Context) (*snapshot, error) {
 	var rows [][]string
+	changes := d.changes.Load()
 	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		results, err := conn.PgConn().Exec(ctx, d.proxy.catalogSQL).ReadAll()
 		if err != nil {
@@ -139,7 +144,11 @@ func (d *database) reload(ctx context.Context) (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalog: %w", err)
 	}
-	return d.install(rows), nil
+	s := d.install(rows)
+	if d.changes.Load() != changes {
+		d.loaded.Store(0) // it may have been read before the change
+	}
+	return s, nil
 }
 
 func (d *database) install(rows [][]string) *snapshot {

@@ -176,3 +176,30 @@ func TestRename(t *testing.T) {
 	selects(t, conn, "SELECT email FROM crm.people WHERE pin = 3", "renmark-x")
 	noCanary(t, f, "renmark-")
 }
+
+// TestOthersSeeNewRelations: a view or child that one session makes is known to
+// the others at once, and not only when the catalog is read again.
+func TestOthersSeeNewRelations(t *testing.T) {
+	f := start(t, shared, users())
+	for name, mode := range execModes {
+		t.Run(name, func(t *testing.T) {
+			exec1(t, f.direct(t), "DROP TABLE IF EXISTS users, others CASCADE")
+			maker, other := f.connect(t, mode), f.connect(t, mode)
+			exec1(t, maker, usersDDL)
+			exec1(t, maker, "INSERT INTO users (email) VALUES ('a')")
+			exec1(t, other, "SELECT id FROM users")
+			exec1(t, maker, "BEGIN")
+			exec1(t, maker, "CREATE VIEW others AS SELECT email FROM users")
+			exec1(t, maker, "COMMIT")
+			// Opened or refused, but never as it is stored.
+			var email string
+			if err := other.QueryRow(t.Context(), "SELECT email FROM others").Scan(&email); email != "a" && state(err) != "0A000" {
+				t.Errorf("got %q, %v", email, err)
+			}
+			exec1(t, maker, "DROP VIEW others")
+			exec1(t, maker, "CREATE TABLE others () INHERITS (users)")
+			other.Exec(t.Context(), "INSERT INTO others (id, email) VALUES (7, 'osmark')")
+			noCanary(t, f, "osmark")
+		})
+	}
+}

@@ -336,6 +336,7 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 		s.end(op, "", audit.Rows.Int64(rowCount(body)))
 	}
 	err := s.pass(e, kind, body)
+	s.tablesChanged = s.tablesChanged || changesTables(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copyIn = false
@@ -350,6 +351,19 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 		s.dropCopy(true)
 	}
 	return err
+}
+
+// changesTables says whether the statement that an entry answers has changed
+// tables that matter, or may have.
+func changesTables(e *entry) bool {
+	var st *statement
+	var one *plan.Statement
+	if e.query != nil {
+		st, one = e.query.statement, e.query.current()
+	} else if e.portal != nil {
+		st, one = e.portal.statement, e.portal.statement.only()
+	}
+	return one != nil && (one.Hidden || one.DDL && st.mentions())
 }
 
 // rowCount reads the number at the end of a command tag.
@@ -475,6 +489,11 @@ func (s *session) serverReady(body []byte) error {
 	}
 	s.status = body[0]
 	if body[0] == 'I' {
+		if s.tablesChanged {
+			// Other sessions are to see it, too.
+			s.db.stale()
+			s.tablesChanged = false
+		}
 		for _, p := range s.portals {
 			if p.op != nil {
 				over = append(over, p.op)

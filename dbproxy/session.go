@@ -52,6 +52,7 @@ type session struct {
 	swallow       *entry         // its rows failed: nothing passes until ReadyForQuery
 	swallowedMore bool           // more than that was done
 	skipping      bool           // the server skips until Sync
+	tablesChanged bool           // tables that matter have changed since the last commit
 	value         []byte
 
 	catalog atomic.Pointer[snapshot] // against which results are checked
