@@ -165,6 +165,23 @@ func TestIntrospectionWithoutPrivileges(t *testing.T) {
 	}
 }
 
+// TestDefaultsAreNotShown: that of a protected column is ciphertext.
+func TestDefaultsAreNotShown(t *testing.T) {
+	f := start(t, shared, users())
+	conn := f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, conn, "CREATE TABLE users (id int DEFAULT 3, email text DEFAULT 'a', note text DEFAULT 'n')")
+	for sql, want := range map[string][]string{
+		"SELECT adnum FROM pg_attrdef WHERE adrelid = 'users'::regclass ORDER BY 1":                                         {"1", "3"},
+		"SELECT attname FROM pg_attribute WHERE attrelid = 'users'::regclass AND atthasdef ORDER BY 1":                      {"id", "note"},
+		"SELECT column_default FROM information_schema.columns WHERE table_name = 'users' AND column_default IS NOT NULL":   {"3", "'n'::text"},
+		"SELECT d.adnum FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid WHERE c.relname = 'users' GROUP BY d.adnum ": {"1", "3"},
+	} {
+		if d := cmp.Diff(want, textRows(t, conn, sql, f.database)); d != "" {
+			t.Errorf("%s: %s", sql, d)
+		}
+	}
+}
+
 func TestPsqlDescribes(t *testing.T) {
 	f := start(t, shared, users())
 	exec1(t, f.connect(t, pgx.QueryExecModeExec), usersDDL)

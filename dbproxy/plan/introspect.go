@@ -45,6 +45,9 @@ type description struct {
 	key []string
 	// only, if set, is the column without which it need not be replaced.
 	only string
+	// defaults says that it need not be replaced unless a protected column has a
+	// default.
+	defaults bool
 	// columns replaces columns by expressions over the catalog a and what join
 	// brings along.
 	columns map[string]string
@@ -76,13 +79,16 @@ var descriptions = map[string]description{
 			"attcollation": "COALESCE(d.typcollation, a.attcollation)",
 			"atthasdef":    "(a.atthasdef AND d.oid IS NULL)",
 		},
-		join: " LEFT JOIN LATERAL (SELECT t.oid, t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcollation, v.m FROM " + declaredAs +
-			" JOIN pg_catalog.pg_type t ON t.oid = v.t, pg_catalog.pg_class r, pg_catalog.pg_namespace n" + // r: the table, also of an index
-			" WHERE a.atttypid = " + bytea + " AND a.attname = v.c AND " + ofRelation +
-			" AND r.oid = COALESCE((SELECT x.indrelid FROM pg_catalog.pg_index x WHERE x.indexrelid = a.attrelid), a.attrelid) OFFSET 0) d ON true",
+		// The list is made once, of the tables that exist and of their indexes, and
+		// then joined: OFFSET 0 keeps it out of the query's own order of joins.
+		join: " LEFT JOIN (SELECT i.o, v.c, v.m, t.oid, t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcollation FROM " + declaredAs +
+			" JOIN pg_catalog.pg_type t ON t.oid = v.t JOIN pg_catalog.pg_namespace n ON n.nspname = v.s" +
+			" JOIN pg_catalog.pg_class r ON r.relnamespace = n.oid AND r.relname = v.r" +
+			" CROSS JOIN LATERAL (SELECT r.oid UNION ALL SELECT x.indexrelid FROM pg_catalog.pg_index x WHERE x.indrelid = r.oid) i(o) OFFSET 0) d" +
+			" ON d.o = a.attrelid AND d.c = a.attname AND a.atttypid = " + bytea,
 	},
 	"pg_catalog.pg_attrdef": {
-		key: []string{"oid"},
+		key: []string{"oid"}, defaults: true,
 		where: " WHERE NOT EXISTS (SELECT 1 FROM " + declaredAs + ", pg_catalog.pg_attribute b, pg_catalog.pg_class r, pg_catalog.pg_namespace n" +
 			" WHERE b.attrelid = a.adrelid AND b.attnum = a.adnum AND b.atttypid = " + bytea + " AND b.attname = v.c AND r.oid = a.adrelid AND " + ofRelation + ")",
 	},
@@ -110,8 +116,8 @@ var descriptions = map[string]description{
 			"datetime_precision":       "COALESCE(" + informative + "_pg_datetime_precision(d.oid, d.m)::" + informative + "cardinal_number, a.datetime_precision)",
 			"column_default":           "CASE WHEN d.oid IS NULL THEN a.column_default END",
 		},
-		join: " LEFT JOIN LATERAL (SELECT t.oid, t.typname, v.m FROM " + declaredAs + " JOIN pg_catalog.pg_type t ON t.oid = v.t" +
-			" WHERE a.udt_schema = 'pg_catalog' AND a.udt_name = 'bytea' AND a.column_name = v.c AND a.table_name = v.r AND a.table_schema = v.s OFFSET 0) d ON true",
+		join: " LEFT JOIN (SELECT v.s, v.r, v.c, v.m, t.oid, t.typname FROM " + declaredAs + " JOIN pg_catalog.pg_type t ON t.oid = v.t OFFSET 0) d" +
+			" ON a.udt_schema = 'pg_catalog' AND a.udt_name = 'bytea' AND d.c = a.column_name AND d.r = a.table_name AND d.s = a.table_schema",
 	},
 	"information_schema.table_constraints": {
 		where: " WHERE a.constraint_type <> 'CHECK' OR NOT EXISTS (SELECT 1 FROM " + guardedBy + " WHERE a.constraint_name = g.k AND a.table_name = g.r AND a.table_schema = g.s)",
@@ -162,13 +168,28 @@ func (a *analyzer) describeItem(n *pg.Node, grouped map[string]bool, sc *scope) 
 	name := a.systemName(rv)
 	d, known := descriptions[name]
 	columns := a.cat.system.Columns[name]
-	if !known || len(columns) == 0 || d.only != "" && !a.says(d.only) || groupedBy(d.key, grouped) {
+	if !known || len(columns) == 0 || d.only != "" && !a.says(d.only) || d.defaults && !a.cat.hasDefaults() || groupedBy(d.key, grouped) {
 		return
 	}
 	if strings.HasPrefix(name, "pg_catalog.") {
 		columns = a.systemColumns(columns)
 	}
 	a.replaceRelation(rv, a.cat.described(name, d, columns))
+}
+
+// hasDefaults says whether a protected column has a default, which is not shown:
+// it is ciphertext.
+func (c *Catalog) hasDefaults() bool {
+	for _, rels := range c.byName {
+		for _, rel := range rels {
+			for i := range rel.Columns {
+				if rel.Columns[i].Default {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // systemName is the full name of a catalog, "" if a bare name may mean something
