@@ -113,6 +113,17 @@ func TestDjango(t *testing.T) {
 	noCanary(t, f, "078-05-1120")
 }
 
+func TestAsyncpg(t *testing.T) {
+	f := start(t, shared, accounts("apg_accounts", "varchar(120)", "varchar(11)"))
+	if out := f.run(t, "testdata/orm", nil, "/usr/bin/python3", "asyncpg_app.py", f.url()); !strings.Contains(out, "ok") {
+		t.Error(out)
+	}
+	if d := cmp.Diff([]string{"balance", "born", "email", "joined", "ref", "settings", "ssn", "visits"}, sealedColumns(t, f, "apg_accounts")); d != "" {
+		t.Error(d)
+	}
+	noCanary(t, f, "078-05-1120")
+}
+
 func TestActiveRecord(t *testing.T) {
 	f := start(t, shared, accounts("ar_accounts", "varchar(120)", "varchar(11)"))
 	if out := f.run(t, "testdata/orm", nil, "/usr/bin/ruby", "activerecord_app.rb", f.url()); !strings.Contains(out, "ok") {
