@@ -88,6 +88,9 @@ var harmlessChanges = map[pg.AlterTableType]bool{
 
 func (a *analyzer) alterCommand(c *pg.AlterTableCmd, rel *Relation, rules []*Rule, loc int) {
 	rule := ruleFor(rules, c.GetName())
+	if col := rel.column(c.GetName()); rule == nil && col != nil {
+		rule = col.Rule // of a parent
+	}
 	sc := tableScope(rel)
 	switch c.GetSubtype() {
 	case pg.AlterTableType_AT_AddColumn:
@@ -126,7 +129,7 @@ func (a *analyzer) alterCommand(c *pg.AlterTableCmd, rel *Relation, rules []*Rul
 		}
 	case pg.AlterTableType_AT_DropInherit:
 	default:
-		if len(rules) > 0 && !harmlessChanges[c.GetSubtype()] {
+		if (rel.Protected || len(rules) > 0) && !harmlessChanges[c.GetSubtype()] {
 			a.refuse(loc, "this ALTER TABLE is not supported on a table with protected columns", "")
 		}
 	}
