@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,7 +38,7 @@ func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''
 
 // catalogQuery reads everything that plans need, as text: one row for each
 // relation that has the name of a configured table or of one that depends on
-// it, and for configured tables one row for each column.
+// it, and for these one row for each column.
 func catalogQuery(rules []*plan.Rule) string {
 	var pairs, names []string
 	for _, r := range rules {
@@ -50,7 +51,7 @@ func catalogQuery(rules []*plan.Rule) string {
 ), up AS (
   SELECT oid FROM prot UNION SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
 ), down AS (
-  SELECT oid FROM prot UNION SELECT i.inhrelid FROM down JOIN pg_catalog.pg_inherits i ON i.inhparent = down.oid
+  SELECT oid, oid AS root FROM prot UNION SELECT i.inhrelid, down.root FROM down JOIN pg_catalog.pg_inherits i ON i.inhparent = down.oid
 ), deps AS (
   SELECT oid FROM (SELECT oid FROM up UNION SELECT oid FROM down) x
   UNION
@@ -62,13 +63,18 @@ func catalogQuery(rules []*plan.Rule) string {
   UNION SELECT v FROM pg_catalog.unnest(ARRAY[` + strings.Join(names, ", ") + `]::pg_catalog.name[]) v
 )
 SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
-  CASE WHEN c.oid IN (SELECT oid FROM prot) THEN 'p' WHEN c.oid IN (SELECT oid FROM deps) THEN 'd' ELSE 'n' END,
+  CASE WHEN c.oid IN (SELECT oid FROM prot) THEN 'p' WHEN c.oid IN (SELECT oid FROM up) THEN 'd'
+    WHEN c.oid IN (SELECT oid FROM down) THEN 'c' WHEN c.oid IN (SELECT oid FROM deps) THEN 'v' ELSE 'n' END,
   COALESCE(a.attname, ''), COALESCE(a.attnum, 0)::pg_catalog.text, COALESCE(a.atttypid, 0)::pg_catalog.text,
   COALESCE(a.atthasdef, false)::pg_catalog.text,
   COALESCE((SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), pg_catalog.chr(10))
-    FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), '')
+    FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), ''),
+  COALESCE((SELECT pg_catalog.string_agg(rn.nspname || pg_catalog.chr(10) || r.relname, pg_catalog.chr(10) ORDER BY r.oid)
+    FROM down JOIN pg_catalog.pg_class r ON r.oid = down.root JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace WHERE down.oid = c.oid), ''),
+  COALESCE(CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 THEN pg_catalog.pg_get_viewdef(c.oid) END, ''),
+  CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 THEN pg_catalog.array_to_string(pg_catalog.current_schemas(true), pg_catalog.chr(10)) ELSE '' END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM prot)
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM deps)
 WHERE c.relname IN (SELECT relname FROM names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'
 ORDER BY c.oid, a.attnum`
@@ -84,35 +90,78 @@ func parsePath(rows [][]string) *plan.Path {
 	return plan.NewPath(rows[0][0], strings.Split(rows[0][1], "\n"))
 }
 
+// catalogRow is a row of catalogQuery.
+type catalogRow struct {
+	schema, name, kind string
+	// part is what the relation has to do with protected tables: p one of them,
+	// c a partition or child of one, d a parent of one, v a view that reads
+	// one, n nothing.
+	part string
+	// column and what follows are of one column, "" if there is none.
+	column      string
+	typ         string
+	hasDefault  bool
+	constraints []string
+	// roots are schema and name of each table that the relation is a child of.
+	roots            []string
+	definition, path string
+	oid              uint32
+	attnum           int16
+}
+
+func readCatalogRow(row []string) (r catalogRow, ok bool) {
+	if len(row) != 13 {
+		return r, false
+	}
+	oid, _ := strconv.ParseUint(row[2], 10, 32)
+	attnum, _ := strconv.ParseInt(row[6], 10, 16)
+	return catalogRow{schema: row[0], name: row[1], oid: uint32(oid), kind: row[3], part: row[4], column: row[5], attnum: int16(attnum),
+		typ: row[7], hasDefault: row[8] != "false", constraints: strings.Split(row[9], "\n"), roots: strings.Split(row[10], "\n"),
+		definition: row[11], path: row[12]}, true
+}
+
 // newSnapshot makes a catalog of the rows of catalogQuery.
 func (p *Proxy) newSnapshot(rows [][]string) *snapshot {
 	var relations []*plan.Relation
 	var last *plan.Relation
-	for _, row := range rows {
-		if len(row) != 10 {
+	for _, text := range rows {
+		row, ok := readCatalogRow(text)
+		if !ok {
 			continue
 		}
-		oid, _ := strconv.ParseUint(row[2], 10, 32)
-		if last == nil || last.OID != uint32(oid) {
-			last = &plan.Relation{Schema: row[0], Name: row[1], OID: uint32(oid)}
+		if last == nil || last.OID != row.oid {
+			last = newRelation(row)
 			relations = append(relations, last)
-			if row[4] == "d" {
-				last.Refuse = "relation " + row[0] + "." + row[1] + " depends on a table with protected columns"
-				last.Hint = "Use the table itself."
-			}
 		}
-		if row[4] == "p" && row[5] != "" {
+		if row.column != "" && row.part != "d" {
 			p.addColumn(last, row)
 		}
 	}
 	return &snapshot{cat: plan.NewCatalog(p.rules, relations), plans: newPlanCache(), shapes: newPlanCache(), rows: rows}
 }
 
-func (p *Proxy) addColumn(rel *plan.Relation, row []string) {
-	attnum, _ := strconv.ParseInt(row[6], 10, 16)
-	col := plan.Column{Name: row[5], Attnum: int16(attnum)}
+func newRelation(row catalogRow) *plan.Relation {
+	rel := &plan.Relation{Schema: row.schema, Name: row.name, OID: row.oid}
+	view := row.part == "v" && row.definition != ""
+	switch {
+	case view:
+		rel.Definition, rel.Path = row.definition, strings.Split(row.path, "\n")
+	case row.part == "v" || row.part == "d" || (row.part == "c" || row.part == "p") && len(row.roots) != 2:
+		rel.Refuse = "relation " + row.schema + "." + row.name + " depends on a table with protected columns"
+		rel.Hint = "Use the table itself."
+	}
+	return rel
+}
+
+func (p *Proxy) addColumn(rel *plan.Relation, row catalogRow) {
+	col := plan.Column{Name: row.column, Attnum: row.attnum}
+	schema, table := row.schema, row.name
+	if row.part == "c" && len(row.roots) == 2 {
+		// A partition or child holds the values of its parent.
+		schema, table = row.roots[0], row.roots[1]
+	}
 	for _, r := range p.rules {
-		if r.Schema == rel.Schema && r.Table == rel.Name && r.Column == col.Name {
+		if row.part != "v" && r.Schema == schema && r.Table == table && r.Column == col.Name {
 			col.Rule = r
 		}
 	}
@@ -127,20 +176,18 @@ func (p *Proxy) addColumn(rel *plan.Relation, row []string) {
 }
 
 // unguarded says what the column lacks.
-func unguarded(r *plan.Rule, row []string) string {
-	if row[3] != "r" && row[3] != "p" {
+func unguarded(r *plan.Rule, row catalogRow) string {
+	if row.kind != "r" && row.kind != "p" {
 		return "it is not one of a table"
 	}
-	if row[7] != strconv.Itoa(int(plan.Bytea)) {
+	if row.typ != strconv.Itoa(int(plan.Bytea)) {
 		return "its type is not bytea"
 	}
-	if row[8] != "false" {
+	if row.hasDefault {
 		return "it has a default"
 	}
-	for _, def := range strings.Split(row[9], "\n") {
-		if r.Guards(def) {
-			return ""
-		}
+	if slices.ContainsFunc(row.constraints, r.Guards) {
+		return ""
 	}
 	return "the constraint " + r.CheckName() + " is missing"
 }

@@ -112,10 +112,8 @@ func (a *analyzer) tableParts(s *pg.CreateStmt, rel *Relation, configured, missi
 }
 
 func tableScope(rel *Relation) *scope {
-	s := &source{schema: rel.Schema, name: rel.Name, open: !rel.Protected}
-	for _, c := range rel.Columns {
-		s.fields = append(s.fields, field{c.Name, value{rule: c.Rule, plain: true}})
-	}
+	s := relationFields(rel)
+	s.qualifies, s.bare = true, true
 	return &scope{sources: []*source{s}}
 }
 
@@ -167,7 +165,7 @@ func (a *analyzer) protectedConstraint(c *pg.Constraint, r *Rule) {
 		pg.ConstrType_CONSTR_ATTR_DEFERRABLE, pg.ConstrType_CONSTR_ATTR_NOT_DEFERRABLE,
 		pg.ConstrType_CONSTR_ATTR_DEFERRED, pg.ConstrType_CONSTR_ATTR_IMMEDIATE:
 	case pg.ConstrType_CONSTR_PRIMARY, pg.ConstrType_CONSTR_UNIQUE:
-		a.equality(value{rule: r, loc: int32(loc)}, "cannot be unique")
+		a.equality(columnValue(r, int32(loc)), "cannot be unique")
 	case pg.ConstrType_CONSTR_DEFAULT:
 		if !c.RawExpr.GetAConst().GetIsnull() {
 			a.refuse(loc, "protected column "+r.Name()+" cannot have a default", "The server would store it as plaintext.")
@@ -189,7 +187,7 @@ func (a *analyzer) tableConstraint(c *pg.Constraint, rel *Relation, sc *scope) {
 	case pg.ConstrType_CONSTR_PRIMARY, pg.ConstrType_CONSTR_UNIQUE:
 		for _, k := range names(c.Keys) {
 			if col := rel.column(k); col != nil && col.Rule != nil {
-				a.equality(value{rule: col.Rule, loc: c.Location}, "cannot be unique")
+				a.equality(columnValue(col.Rule, c.Location), "cannot be unique")
 			}
 		}
 	case pg.ConstrType_CONSTR_FOREIGN:

@@ -6,11 +6,15 @@ import pg "github.com/pganalyze/pg_query_go/v6"
 
 // value is what is known of an expression.
 type value struct {
-	// rule is the protected column whose stored value it is; nil: none.
-	rule *Rule
-	// plain says that the server reports the column as the value's origin.
+	// class says whether it is a protected value; nil: it surely is not.
+	class *class
+	// array says that it is an array of values of the class.
+	array bool
+	// typ is its type as the client sees it.
+	typ Type
+	// plain says that the server reports a column as its origin.
 	plain bool
-	// loc is where the column is named.
+	// loc is where it stands.
 	loc int32
 }
 
@@ -18,19 +22,37 @@ type value struct {
 type field struct {
 	name string
 	value
+	// rest says that it stands for any number of columns, which are not listed;
+	// they are not protected.
+	rest bool
 }
 
-// source is one item of FROM.
+// source is one item of FROM, or the columns of a query.
 type source struct {
 	schema, name string
 	fields       []field
-	// open says that it has columns which are not listed; they are unprotected.
-	open bool
+	// derived says that it is not a relation, so that all of its columns that
+	// are protected are among the fields.
+	derived bool
+	// Whether its name can qualify a column, and whether a bare name finds its
+	// columns.
+	qualifies, bare bool
 }
 
+// open says that it has columns which are not listed.
+func (s *source) open() bool {
+	for i := range s.fields {
+		if s.fields[i].rest {
+			return true
+		}
+	}
+	return false
+}
+
+// protected says whether a column may be a protected one.
 func (s *source) protected() bool {
-	for _, f := range s.fields {
-		if f.rule != nil {
+	for i := range s.fields {
+		if s.fields[i].class != nil {
 			return true
 		}
 	}
@@ -38,31 +60,24 @@ func (s *source) protected() bool {
 }
 
 func (s *source) field(name string) (field, bool) {
-	for _, f := range s.fields {
-		if f.name == name {
-			return f, true
+	for i := range s.fields {
+		if s.fields[i].name == name && !s.fields[i].rest {
+			return s.fields[i], true
 		}
 	}
 	return field{}, false
 }
 
+// unlisted is a source of columns that are not protected and not listed.
+func unlisted(name string) *source {
+	return &source{name: name, fields: []field{{rest: true}}}
+}
+
 // scope is the names that an expression sees, inner before outer.
 type scope struct {
 	sources []*source
-	ctes    map[string]*source
+	ctes    *ctes
 	parent  *scope
-	// merged says that USING made one column of two protected ones, so that *
-	// does not list the sources' columns one after the other.
-	merged bool
-}
-
-func (sc *scope) cte(name string) *source {
-	for ; sc != nil; sc = sc.parent {
-		if s := sc.ctes[name]; s != nil {
-			return s
-		}
-	}
-	return nil
 }
 
 // column resolves a column reference, which is not a star.
@@ -88,35 +103,55 @@ func (a *analyzer) column(ref *pg.ColumnRef, sc *scope) value {
 	return a.qualifiedColumn(schema, names[len(names)-2], names[len(names)-1], ref.Location, sc)
 }
 
+// refer is the value of a field where an expression names it.
+func (a *analyzer) refer(f field, loc int32) value {
+	v := f.value
+	v.loc = loc
+	if r := v.sealed(); r != nil {
+		a.touch(r)
+		if v.of().consts == nil && v.of().casts == nil && !v.array {
+			// Each place has a class of its own.
+			v.class = &class{rule: r, loc: loc, merged: v.of().merged}
+		}
+	}
+	return v
+}
+
 func (a *analyzer) bareColumn(name string, loc int32, sc *scope) value {
-	maybe, known, any := false, false, false
+	maybe, known, derived := false, false, false
 	for ; sc != nil; sc = sc.parent {
 		found := false
 		for _, s := range sc.sources {
-			any = true
+			if !s.bare {
+				continue
+			}
 			if f, ok := s.field(name); ok {
-				if f.rule != nil {
+				if f.class != nil {
 					if maybe {
 						a.refuse(int(loc), "column "+name+" may be a protected column or one of an inner table", "Qualify the column with its table's name or alias.")
 					}
-					return value{f.rule, f.plain, loc}
+					return a.refer(f, loc)
 				}
 				found = true
 			}
-			maybe = maybe || s.open
+			maybe = maybe || s.open()
 		}
 		if found {
 			return value{}
 		}
 		for _, s := range sc.sources {
-			if s.name == name && s.protected() {
+			if s.qualifies && s.name == name && s.protected() {
 				return a.rowRefused(s, loc)
 			}
 			known = known || s.protected()
+			derived = derived || s.protected() && s.derived
 		}
 	}
-	if any && known && !maybe && !systemColumn(name) {
+	if known && !maybe && !systemColumn(name) {
 		a.needs(NeedCatalog)
+		if derived && a.opt.Fresh {
+			a.refuseCode(codeNoColumn, int(loc), `column "`+name+`" does not exist`, "", "")
+		}
 	}
 	return value{}
 }
@@ -128,14 +163,14 @@ func (a *analyzer) qualifiedColumn(schema, table, name string, loc int32, sc *sc
 	}
 	f, ok := s.field(name)
 	switch {
-	case ok && f.rule != nil:
-		return value{f.rule, f.plain, loc}
-	case ok || !s.protected() || systemColumn(name):
+	case ok:
+		return a.refer(f, loc)
+	case !s.protected() || systemColumn(name):
 		return value{}
 	}
 	// t.name also calls a function name(t).
 	a.needs(NeedCatalog)
-	if a.opt.Fresh && !s.open {
+	if a.opt.Fresh && !s.open() {
 		a.refuse(int(loc), "column "+table+"."+name+" is not known", "A function cannot be applied to the row of a table with protected columns.")
 	}
 	return value{}
@@ -162,15 +197,23 @@ func (a *analyzer) wholeRow(names []string, loc int32, sc *scope) value {
 	return value{}
 }
 
+// rowRefused refuses a row as one value, unless nothing in it is protected in
+// the end.
 func (a *analyzer) rowRefused(s *source, loc int32) value {
-	a.refuse(int(loc), "the row of "+s.name+" cannot be used as one value: it has protected columns", "Name the columns.")
+	for _, f := range s.fields {
+		if c := f.of(); c != nil && c.rule == nil {
+			c.open = true
+		} else if c != nil {
+			a.refuse(int(loc), "the row of "+s.name+" cannot be used as one value: it has protected columns", "Name the columns.")
+		}
+	}
 	return value{}
 }
 
 func findSource(schema, table string, sc *scope) *source {
 	for ; sc != nil; sc = sc.parent {
 		for _, s := range sc.sources {
-			if s.name == table && (schema == "" || s.schema == schema) {
+			if s.qualifies && s.name == table && (schema == "" || s.schema == schema) {
 				return s
 			}
 		}
@@ -188,29 +231,66 @@ func systemColumn(name string) bool {
 
 // relationSource is a relation under its name or alias.
 func (a *analyzer) relationSource(rel *Relation, rv *pg.RangeVar) *source {
-	s := &source{name: rv.Relname}
-	if rel == nil {
-		s.open = true
-	} else {
-		s.schema = rel.Schema
-		for _, c := range rel.Columns {
-			s.fields = append(s.fields, field{c.Name, value{rule: c.Rule, plain: rel.OID != 0}})
-		}
-		s.open = !rel.Protected
+	s := unlisted(rv.Relname)
+	if rel != nil {
+		s = relationFields(rel)
 	}
-	return s.aliased(rv.Alias)
+	return a.aliased(s, rv.Alias)
 }
 
-// aliased gives the source under an alias, which hides its own name.
-func (s *source) aliased(al *pg.Alias) *source {
-	if al == nil {
-		return s
-	}
-	n := &source{name: al.Aliasname, open: s.open, fields: append([]field(nil), s.fields...)}
-	for i, c := range al.Colnames {
-		if i < len(n.fields) {
-			n.fields[i].name = c.GetString_().GetSval()
+func relationFields(rel *Relation) *source {
+	s := &source{schema: rel.Schema, name: rel.Name}
+	for _, c := range rel.Columns {
+		f := field{name: c.Name, value: columnValue(c.Rule, -1)}
+		f.plain = rel.OID != 0
+		if c.Rule != nil {
+			f.array = c.Array
+			if c.Type.OID != 0 {
+				f.typ = c.Type
+			}
 		}
+		s.fields = append(s.fields, f)
 	}
-	return n
+	if !rel.Protected {
+		s.fields = []field{{rest: true}}
+	}
+	return s
+}
+
+// aliased gives the source under an alias, which hides its own name, visible by
+// its name and by those of its columns.
+func (a *analyzer) aliased(s *source, al *pg.Alias) *source {
+	n := *s
+	n.qualifies, n.bare = true, true
+	if al == nil {
+		return &n
+	}
+	n.schema, n.name = "", al.Aliasname
+	n.fields = append([]field(nil), s.fields...)
+	a.renameFields(&n, al.Colnames)
+	return &n
+}
+
+// renameFields gives the first fields other names.
+func (a *analyzer) renameFields(s *source, names []*pg.Node) {
+	for i, c := range names {
+		if i >= len(s.fields) {
+			return
+		}
+		if s.fields[i].rest {
+			// Whose names the others are cannot be known.
+			rest := &source{name: s.name, fields: s.fields[i:]}
+			a.settle(rest, "cannot be named by the column list of an alias, behind columns that are not known")
+			s.fields = append(s.fields[:i:i], field{rest: true})
+			return
+		}
+		s.fields[i].name = c.GetString_().GetSval()
+	}
+}
+
+// settle requires that no field is protected.
+func (a *analyzer) settle(s *source, what string) {
+	for _, f := range s.fields {
+		a.plainly(f.value, what)
+	}
 }

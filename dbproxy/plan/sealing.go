@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// conversion is a cast or COLLATE on an expression that may be a protected
+// value: it has to change nothing, and is edited out.
+type conversion struct {
+	class *class
+	// typ is what is cast to; OID Unspecified for COLLATE.
+	typ Type
+	// collation, if it is COLLATE.
+	collation string
+	edit      Edit
+	known     bool
+	loc       int
+}
+
+// resolveConstants decides what a statement's constants are, once all of it was read.
+func (a *analyzer) resolveConstants() {
+	uses := make(map[int][]use)
+	for _, c := range a.consts {
+		root := c.class.root()
+		if c.param > 0 {
+			uses[c.param] = append(uses[c.param], use{c, root})
+			continue
+		}
+		if root.rule != nil {
+			a.seal(c, root)
+		}
+	}
+	for _, c := range a.casts {
+		if root := c.class.root(); root.rule != nil {
+			a.convert(c, root)
+		}
+	}
+	a.parameters(uses)
+	a.consts, a.casts = nil, nil
+}
+
+// purpose is what the values of a class are for.
+func (c *class) purpose() Use {
+	if c.use == 0 {
+		return Compare
+	}
+	return c.use
+}
+
+// fixed says why a constant of a class cannot be sealed exactly.
+func (c *class) fixed(k *constant) string {
+	_, scale, ok := c.rule.Type.Precision()
+	if !ok || !c.merged || c.use&Store != 0 || k.null {
+		return ""
+	}
+	_, decimals, _ := strings.Cut(k.text, ".")
+	if k.param > 0 || len(decimals) != scale || strings.ContainsAny(k.text, "eExXnNiI") {
+		return "a number that stands for a value must have as many decimals as the protected column"
+	}
+	return ""
+}
+
+// seal has a constant replaced by its sealed value for the rule's column.
+func (a *analyzer) seal(c *constant, to *class) {
+	if !a.sealable(c, to) {
+		return
+	}
+	if c.retype != nil {
+		a.edits = append(a.edits, *c.retype)
+	}
+	if c.null {
+		return
+	}
+	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, Rule: to.rule, Cast: c.retype == nil, Array: c.array, Use: to.purpose()})
+}
+
+func (a *analyzer) sealable(c *constant, to *class) bool {
+	a.touch(to.rule)
+	if a.view {
+		return false // as the server has it, all is sealed
+	}
+	why := c.why
+	if why == "" {
+		why = to.fixed(c)
+	}
+	if why != "" && (!c.null || c.retype != nil) {
+		a.refuse(c.loc, why+" ("+to.rule.Name()+")", "Write a plain literal or a parameter of type "+to.rule.Type.String()+".")
+		return false
+	}
+	return true
+}
+
+// convert has a cast or COLLATE taken off a protected value.
+func (a *analyzer) convert(c *conversion, to *class) {
+	rule := to.rule
+	if a.view && c.typ.OID == Bytea {
+		return
+	}
+	if c.collation != "" {
+		if !textual(rule.Type) || c.collation != "C" && c.collation != "POSIX" && c.collation != "default" && c.collation != "ucs_basic" {
+			a.refuse(c.loc, "protected column "+rule.Name()+" cannot have this collation", `Its values compare and sort by bytes, as under COLLATE "C".`)
+			return
+		}
+	} else if !c.known || !keeps(rule.Type, c.typ) {
+		a.refuse(c.loc, "protected column "+rule.Name()+" cannot be cast to this type", "The server cannot change a sealed value; cast it in the application.")
+		return
+	}
+	a.edits = append(a.edits, c.edit)
+}
+
+// keeps says whether a cast changes no value of a column.
+func keeps(from, to Type) bool {
+	if textual(from) && textual(to) {
+		n, limited := to.MaxChars()
+		m, also := from.MaxChars()
+		return !limited || also && m <= n
+	}
+	return from.OID == to.OID && (to.Typmod < 0 || to.Typmod == from.Typmod)
+}
+
+// use is one place where a parameter stands.
+type use struct {
+	*constant
+	to *class
+}
+
+// serves says whether one sealed value can be what both places need.
+func (u use) serves(o use) bool {
+	if u.to.rule == nil || o.to.rule == nil {
+		return u.to.rule == o.to.rule
+	}
+	same := u.to.rule == o.to.rule || u.to.rule.Equality && u.to.rule.carries(o.to.rule)
+	return same && u.array == o.array
+}
+
+// parameters decides what each parameter is. One that stands for values which
+// are sealed differently becomes several.
+func (a *analyzer) parameters(uses map[int][]use) {
+	numbers := make([]int, 0, len(uses))
+	for n := range uses {
+		numbers = append(numbers, n)
+		a.lastParam = max(a.lastParam, n)
+	}
+	sort.Ints(numbers)
+	for _, n := range numbers {
+		groups := [][]use{}
+		for _, u := range uses[n] {
+			i := 0
+			for i < len(groups) && !groups[i][0].serves(u) {
+				i++
+			}
+			if i == len(groups) {
+				groups = append(groups, nil)
+			}
+			groups[i] = append(groups[i], u)
+		}
+		// The place that is not sealed keeps the number, so that the server
+		// tells its type.
+		sort.SliceStable(groups, func(i, j int) bool { return groups[i][0].to.rule == nil && groups[j][0].to.rule != nil })
+		for i, g := range groups {
+			a.parameter(n, i, g)
+		}
+	}
+}
+
+// parameter records one group of places, the i-th, of a parameter.
+func (a *analyzer) parameter(n, i int, places []use) {
+	first := places[0]
+	if first.to.rule == nil {
+		return
+	}
+	p := Param{Rule: first.to.rule, Array: first.array, Location: first.loc}
+	if n < 1 || n > maxParams {
+		a.refuseCode(codeTooManyParams, first.loc, fmt.Sprintf("there is no parameter $%d", n), "", "")
+		return
+	}
+	number := n
+	if i > 0 {
+		a.lastParam++
+		number, p.Source = a.lastParam, n
+	}
+	for _, u := range places {
+		if !a.sealable(u.constant, u.to) {
+			continue
+		}
+		if u.retype != nil {
+			a.edits = append(a.edits, *u.retype)
+		}
+		if i > 0 {
+			a.renumber(u.constant, number)
+		}
+		switch {
+		case p.OID == Unspecified:
+			p.OID = u.declared()
+		case u.oid != Unspecified && u.declared() != p.OID:
+			a.refuse(u.loc, fmt.Sprintf("parameter $%d is cast to two types", n), "Pass the value twice, as two parameters.")
+		}
+		p.Use |= u.to.purpose()
+	}
+	if a.params == nil {
+		a.params = make(map[int]Param)
+	}
+	a.params[number] = p
+}
+
+// declared is the type that the text gives a parameter.
+func (c *constant) declared() uint32 {
+	if c.array && c.oid != Unspecified {
+		return ArrayOf(c.oid)
+	}
+	return c.oid
+}
+
+// renumber gives one place of a parameter another number.
+func (a *analyzer) renumber(c *constant, n int) {
+	i := a.tokenAt(c.loc)
+	if n > maxParams || i < 0 {
+		a.refuse(c.loc, fmt.Sprintf("parameter $%d is used for protected column %s and for something else", c.param, c.class.root().rule.Name()),
+			"Pass the value twice, as two parameters.")
+		return
+	}
+	a.edits = append(a.edits, Edit{c.loc, int(a.tokens[i].End), fmt.Sprintf("$%d", n)})
+}
+
+// maxParams is the largest number of parameters of a statement.
+const maxParams = 65535
