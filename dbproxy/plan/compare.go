@@ -50,7 +50,9 @@ func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
 	case pg.A_Expr_Kind_AEXPR_NULLIF:
 		l := a.expr(e.Lexpr, sc)
 		a.compareValues(l, a.expr(e.Rexpr, sc), Compare, cannotCompare)
-		l.plain = false
+		if l.plain = false; l.typ.OID == Varchar {
+			l.typ = Type{Text, -1} // as = compares it
+		}
 		return l
 	}
 	a.open(e.Lexpr, sc)
@@ -67,8 +69,27 @@ func (a *analyzer) compare(l, r *pg.Node, need Use, what string, sc *scope) {
 		}
 		return
 	}
+	if sub := r.GetSubLink(); lr != nil && sub.GetSubLinkType() == pg.SubLinkType_EXPR_SUBLINK && sub.GetSubselect().GetSelectStmt() != nil {
+		a.compareRow(lr.Args, a.subquery(sub.Subselect.GetSelectStmt(), sc), need, what, sc)
+		return
+	}
 	lv := a.expr(l, sc)
 	a.compareValues(lv, a.expr(r, sc), need, what)
+}
+
+// compareRow analyzes a comparison of a row with those of a subquery.
+func (a *analyzer) compareRow(left []*pg.Node, out *source, need Use, what string, sc *scope) {
+	values := a.rowValues(left, sc)
+	if need == 0 || len(out.fields) != len(values) || out.open() {
+		a.settle(out, "cannot be used in this subquery")
+		for _, v := range values {
+			a.plainly(v, "cannot be compared with this subquery")
+		}
+		return
+	}
+	for i, v := range values {
+		a.compareValues(v, out.fields[i].value, need, what)
+	}
 }
 
 // compareList analyzes l IN (items) and l BETWEEN x AND y.
@@ -140,24 +161,14 @@ func (a *analyzer) subLink(s *pg.SubLink, sc *scope) value {
 
 // subLinkTest analyzes a comparison with the rows of a subquery.
 func (a *analyzer) subLinkTest(s *pg.SubLink, out *source, sc *scope) value {
-	need, what, compares := Compare, cannotCompare, true
+	need, what := Compare, cannotCompare
 	if len(s.OperName) > 0 {
-		need, what, compares = comparison(operatorName(s.OperName))
+		need, what, _ = comparison(operatorName(s.OperName))
 	}
 	left := []*pg.Node{s.Testexpr}
 	if row := s.Testexpr.GetRowExpr(); row != nil {
 		left = row.Args
 	}
-	values := a.rowValues(left, sc)
-	if !compares || len(out.fields) != len(values) || out.open() {
-		a.settle(out, "cannot be used in this subquery")
-		for _, v := range values {
-			a.plainly(v, "cannot be compared with this subquery")
-		}
-		return value{}
-	}
-	for i, v := range values {
-		a.compareValues(v, out.fields[i].value, need, what)
-	}
+	a.compareRow(left, out, need, what, sc)
 	return value{}
 }

@@ -178,9 +178,6 @@ func (a *analyzer) cast(t *pg.TypeCast, sc *scope) value {
 	if !known {
 		v.typ = Type{Unknown, -1}
 	} else if !a.view || typ.OID != Bytea {
-		if typ.Typmod < 0 && typ.OID == v.typ.OID && !array {
-			typ = v.typ // a cast to the same type keeps the length
-		}
 		v.typ = typ
 	}
 	return v
