@@ -38,6 +38,12 @@ func testCatalog(t testing.TB) *plan.Catalog {
 		{Schema: "public", Name: "leads", OID: 1001, Protected: true, Columns: []plan.Column{col(1, "id", nil), col(2, "email", lead)}},
 		{Schema: "public", Name: "twice", OID: 1002, Protected: true, Columns: []plan.Column{col(1, "x", twice)}},
 		{Schema: "other", Name: "twice", OID: 1003},
+		{Schema: "public", Name: "user_mails", OID: 1005, Columns: []plan.Column{col(1, "n", nil), col(2, "mail", nil)}, Path: []string{"pg_catalog", "public"},
+			Definition: "SELECT inner_mails.id AS n, inner_mails.email AS mail FROM inner_mails WHERE (inner_mails.email <> '\\x5301'::bytea)"},
+		{Schema: "public", Name: "inner_mails", OID: 1006, Columns: []plan.Column{col(1, "id", nil), col(2, "email", nil)}, Path: []string{"pg_catalog", "public"},
+			Definition: "SELECT users.id, users.email FROM users UNION ALL SELECT l.id, COALESCE(l.email, '\\x5301'::bytea) AS email FROM leads l"},
+		{Schema: "public", Name: "bad_view", OID: 1007, Columns: []plan.Column{col(1, "x", nil)}, Path: []string{"public"}, Definition: "SELECT encode(users.email, 'hex'::text) AS x FROM users"},
+		{Schema: "public", Name: "users_part", OID: 1008, Protected: true, Columns: []plan.Column{col(1, "id", nil), col(2, "email", email)}},
 		{Schema: "public", Name: "user_view", OID: 1004, Refuse: "user_view reads a protected table", Hint: "h"},
 	})
 }
