@@ -26,7 +26,10 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 		return nil, nil
 	}
 	columns := make([]*plan.Output, len(m.Fields))
-	if one.Columns >= 0 && one.Columns != len(m.Fields) || !place(cat.cat, one.Outputs, m.Fields, columns) {
+	// Another session may have added columns; those of the plan are found by
+	// their origin then.
+	counted := one.Columns < 0 || one.Columns == len(m.Fields)
+	if !place(cat.cat, one.Outputs, m.Fields, columns, counted) {
 		return nil, s.unexpected()
 	}
 	return columns, nil
@@ -46,14 +49,15 @@ func originated(cat *plan.Catalog, fields []pgproto3.FieldDescription) bool {
 }
 
 // place finds the column of each output, and says whether all are as expected.
-func place(cat *plan.Catalog, outputs []plan.Output, fields []pgproto3.FieldDescription, columns []*plan.Output) bool {
+// If the columns are not as many as the plan says, only their origin counts.
+func place(cat *plan.Catalog, outputs []plan.Output, fields []pgproto3.FieldDescription, columns []*plan.Output, counted bool) bool {
 	at := -1
 	for n := range outputs {
 		o := &outputs[n]
 		switch {
-		case o.Left >= 0:
+		case o.Left >= 0 && counted:
 			at = o.Left
-		case o.Right >= 0:
+		case o.Right >= 0 && counted:
 			at = len(fields) - 1 - o.Right
 		default:
 			// Outputs are in order, so it is the next of its origin.

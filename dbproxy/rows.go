@@ -82,7 +82,11 @@ func (s *session) openValue(o *plan.Output, op *operation, format int16, stored 
 	if s.value, err = s.open(o.Rule, op, stored); err != nil {
 		return err
 	}
-	s.down.buf, err = encodeInto(s.down.buf, o.Type, format, s.value, zone)
+	t := o.Type
+	if t.OID == o.Rule.Type.OID {
+		t = o.Rule.Type // the client may be told no length, the value has one
+	}
+	s.down.buf, err = encodeInto(s.down.buf, t, format, s.value, zone)
 	clear(s.value)
 	return err
 }

@@ -261,9 +261,24 @@ func (a *analyzer) alterTable(s *pg.AlterTableStmt) {
 	}
 }
 
+// storageOnly are commands that have to do with no value.
+var storageOnly = map[pg.AlterTableType]bool{
+	pg.AlterTableType_AT_SetStatistics: true, pg.AlterTableType_AT_SetStorage: true, pg.AlterTableType_AT_SetCompression: true,
+	pg.AlterTableType_AT_ChangeOwner: true, pg.AlterTableType_AT_ClusterOn: true, pg.AlterTableType_AT_DropCluster: true,
+	pg.AlterTableType_AT_SetTableSpace: true, pg.AlterTableType_AT_SetRelOptions: true, pg.AlterTableType_AT_ResetRelOptions: true,
+	pg.AlterTableType_AT_ReplicaIdentity: true, pg.AlterTableType_AT_EnableRowSecurity: true, pg.AlterTableType_AT_DisableRowSecurity: true,
+	pg.AlterTableType_AT_ForceRowSecurity: true, pg.AlterTableType_AT_NoForceRowSecurity: true, pg.AlterTableType_AT_SetOptions: true,
+	pg.AlterTableType_AT_ResetOptions: true, pg.AlterTableType_AT_SetLogged: true, pg.AlterTableType_AT_SetUnLogged: true,
+	pg.AlterTableType_AT_DetachPartition: true, pg.AlterTableType_AT_DetachPartitionFinalize: true,
+}
+
 func (a *analyzer) alterCommand(c *pg.AlterTableCmd, rel *Relation, rules []*Rule, loc int) {
 	rule := ruleFor(rules, c.GetName())
 	sc := tableScope(rel)
+	if rel.Protected && len(rules) == 0 && !storageOnly[c.GetSubtype()] {
+		a.refuse(loc, "this ALTER TABLE is not supported on a view or partition with protected columns", "Alter the table that has the rules.")
+		return
+	}
 	switch c.GetSubtype() {
 	case pg.AlterTableType_AT_AddColumn:
 		cd := c.Def.GetColumnDef()

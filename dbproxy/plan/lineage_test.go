@@ -84,7 +84,7 @@ func TestLineageRefusals(t *testing.T) {
 		// Literals whose cast may change the value.
 		"INSERT INTO users (email) VALUES ('a'::char(3))", "INSERT INTO users (email) VALUES (1.5::text)", "INSERT INTO users (email) VALUES ($1::varchar(3))", "INSERT INTO users (pin) VALUES (true::int)", "INSERT INTO users (email) VALUES ('a'::name)", "INSERT INTO users (email) VALUES (B'1')", "SELECT 1 FROM users WHERE email = ANY ('{a}'::varchar(3)[])",
 		// Views and partitions.
-		"SELECT * FROM bad_view", "SELECT lower(mail) FROM user_mails", "INSERT INTO t SELECT mail FROM user_mails", "SELECT user_mails FROM user_mails", "INSERT INTO user_mails (mail, n) SELECT 'a' || 'b', 1", "COPY user_mails TO STDOUT", "SELECT lower(email) FROM users_part",
+		"SELECT * FROM bad_view", "SELECT lower(mail) FROM user_mails", "INSERT INTO t SELECT mail FROM user_mails", "SELECT user_mails FROM user_mails", "INSERT INTO user_mails (mail, n) SELECT 'a' || 'b', 1", "COPY user_mails TO STDOUT", "ALTER TABLE users_part ALTER email SET DEFAULT 'a'", "ALTER VIEW user_mails ALTER mail SET DEFAULT 'a'", "ALTER TABLE users_part ADD CHECK (email <> 'a')", "SELECT 1 FROM users WHERE ssn IS NOT DISTINCT FROM $1", "UPDATE users SET ssn = $1 WHERE $1 = 'x'", "SELECT lower(email) FROM users_part",
 	} {
 		p := planned(t, sql)
 		switch {
@@ -100,21 +100,28 @@ func TestLineageRefusals(t *testing.T) {
 
 func TestParameters(t *testing.T) {
 	for sql, want := range map[string]string{
-		"INSERT INTO users (email) VALUES ($1)":                                      "1:email",
-		"SELECT 1 FROM users WHERE email = $1 OR email IN ($1, $2)":                  "1:email 2:email",
-		"SELECT 1 FROM users WHERE email = $1::text AND note = $2":                   "1:email/25",
-		"SELECT 1 FROM users WHERE email = ANY ($1)":                                 "1:email[]",
-		"SELECT 1 FROM users WHERE email IN (SELECT unnest($1::text[]))":             "1:email[]/1009",
-		"INSERT INTO users (email, pin) SELECT * FROM unnest($1::text[], $2::int[])": "1:email[]/1009 2:pin[]/1007",
-		"SELECT 1 FROM users WHERE email = $1 AND note = $1":                         "2:email<1",
-		"INSERT INTO users (note, email, ssn) VALUES ($1, $1, $1)":                   "2:email<1 3:ssn<1",
-		"INSERT INTO users (email, ssn) VALUES ($1, $1) RETURNING $2":                "1:email 3:ssn<1",
-		"SELECT 1 FROM users WHERE email = $1 OR email = ANY ($1)":                   "1:email 2:email[]<1",
-		"SELECT 1 FROM users u JOIN leads l ON u.email = $1 AND l.email = $1":        "1:email",
-		"SELECT coalesce(email, $1), coalesce(note, $2) FROM users":                  "1:email",
-		"SELECT $1 UNION SELECT email FROM users":                                    "1:email",
-		"SELECT 1 FROM (SELECT $1 AS e) s, users WHERE email = e":                    "1:email/25",
-		"SELECT $1, $2 FROM users WHERE id = $3":                                     "",
+		"INSERT INTO users (email) VALUES ($1)":                                           "1:email",
+		"SELECT 1 FROM users WHERE email = $1 OR email IN ($1, $2)":                       "1:email 2:email",
+		"SELECT 1 FROM users WHERE email = $1::text AND note = $2":                        "1:email/25",
+		"SELECT 1 FROM users WHERE email = ANY ($1)":                                      "1:email[]",
+		"SELECT 1 FROM users WHERE email IN (SELECT unnest($1::text[]))":                  "1:email[]/1009",
+		"INSERT INTO users (email, pin) SELECT * FROM unnest($1::text[], $2::int[])":      "1:email[]/1009 2:pin[]/1007",
+		"SELECT 1 FROM users WHERE email = $1 AND note = $1":                              "2:email<1",
+		"INSERT INTO users (note, email, ssn) VALUES ($1, $1, $1)":                        "2:email<1 3:ssn<1",
+		"INSERT INTO users (email, ssn) VALUES ($1, $1) RETURNING $2":                     "1:email 3:ssn<1",
+		"SELECT 1 FROM users WHERE email = $1 OR email = ANY ($1)":                        "1:email 2:email[]<1",
+		"SELECT 1 FROM users u JOIN leads l ON u.email = $1 AND l.email = $1":             "1:email",
+		"SELECT coalesce(email, $1), coalesce(note, $2) FROM users":                       "1:email",
+		"SELECT $1 UNION SELECT email FROM users":                                         "1:email",
+		"SELECT 1 FROM (SELECT $1 AS e) s, users WHERE email = e":                         "1:email/25",
+		"SELECT 1 FROM users WHERE $1 IS NULL OR email = $1":                              "1:email",
+		"SELECT 1 FROM users WHERE $1::text IS NULL OR email = $1":                        "1:email/25",
+		"SELECT 1 FROM users WHERE $1 IS NULL OR email = ANY ($1)":                        "1:email[]",
+		"SELECT 1 FROM users WHERE $1 = 'all' OR email = $1":                              "1:email",
+		"SELECT $1 FROM users WHERE email = $1":                                           "1:email",
+		"SELECT 1 FROM users WHERE $3 = $2 AND $2 = $1 AND email = $3":                    "1:email 2:email 3:email",
+		"SELECT 1 FROM users WHERE $1 IS NULL OR email = $1 OR ssn IS NULL AND note = $1": "2:email<1",
+		"SELECT $1, $2 FROM users WHERE id = $3":                                          "",
 	} {
 		p := planned(t, sql)
 		if p.Refusal != nil {

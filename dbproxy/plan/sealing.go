@@ -21,16 +21,21 @@ type conversion struct {
 	loc       int
 }
 
-// resolveConstants decides what a statement's constants are, once all of it was read.
+// resolveConstants decides what a statement's constants are, once all of it was
+// read.
 func (a *analyzer) resolveConstants() {
-	uses := make(map[int][]use)
+	var uses map[int][]use
 	for _, c := range a.consts {
-		root := c.class.root()
 		if c.param > 0 {
-			uses[c.param] = append(uses[c.param], use{c, root})
-			continue
+			if uses == nil {
+				uses = make(map[int][]use)
+			}
+			uses[c.param] = append(uses[c.param], use{c, nil})
 		}
-		if root.rule != nil {
+	}
+	a.spread(uses)
+	for _, c := range a.consts {
+		if root := c.class.root(); c.param == 0 && root.rule != nil {
 			a.seal(c, root)
 		}
 	}
@@ -41,6 +46,47 @@ func (a *analyzer) resolveConstants() {
 	}
 	a.parameters(uses)
 	a.consts, a.casts = nil, nil
+}
+
+// spread has a parameter that is sealed in one place sealed wherever it can be,
+// as in $1 IS NULL OR email = $1: it is not sent as plaintext beside.
+func (a *analyzer) spread(uses map[int][]use) {
+	var queue []int
+	for n, places := range uses {
+		for _, u := range places {
+			if u.class.root().rule != nil {
+				queue = append(queue, n)
+				break
+			}
+		}
+	}
+	sort.Ints(queue)
+	for len(queue) > 0 {
+		n := queue[0]
+		queue = queue[1:]
+		var sealed use
+		for _, u := range uses[n] {
+			if u.class.root().rule != nil {
+				sealed = u
+				break
+			}
+		}
+		for _, u := range uses[n] {
+			root := u.class.root()
+			if root.rule != nil || root.open {
+				continue
+			}
+			if len(root.consts) == 1 && len(root.casts) == 0 && u.oid == Unspecified {
+				u.array = sealed.array
+			}
+			a.bind(root, sealed.class.root().rule, int32(u.loc))
+			for _, c := range root.consts {
+				if c.param > 0 && c.param != n {
+					queue = append(queue, c.param)
+				}
+			}
+		}
+	}
 }
 
 // purpose is what the values of a class are for.
@@ -54,6 +100,9 @@ func (c *class) purpose() Use {
 // fixed says why a constant of a class cannot be sealed exactly.
 func (c *class) fixed(k *constant) string {
 	_, scale, ok := c.rule.Type.Precision()
+	if c.merged && c.rule.Type.OID == BPChar && !k.null {
+		return "a constant is not padded as the values of the protected column are"
+	}
 	if !ok || !c.merged || c.use&Store != 0 || k.null {
 		return ""
 	}
@@ -149,6 +198,7 @@ func (a *analyzer) parameters(uses map[int][]use) {
 	for _, n := range numbers {
 		groups := [][]use{}
 		for _, u := range uses[n] {
+			u.to = u.class.root()
 			i := 0
 			for i < len(groups) && !groups[i][0].serves(u) {
 				i++
