@@ -180,13 +180,14 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 
 // SQLSTATEs of refusals.
 const (
-	codeNotSupported  = "0A000"
-	codeSyntax        = "42601"
-	codeNoTable       = "42P01"
-	codeNoColumn      = "42703"
-	codeTypeMismatch  = "42804"
-	codeTooComplex    = "54001"
-	codeTooManyParams = "08P01"
+	codeNotSupported   = "0A000"
+	codeSyntax         = "42601"
+	codeNoTable        = "42P01"
+	codeNoColumn       = "42703"
+	codeTypeMismatch   = "42804"
+	codeTooComplex     = "54001"
+	codeTooManyColumns = "54011"
+	codeTooManyParams  = "08P01"
 )
 
 // Options of Make.

@@ -223,29 +223,3 @@ func TestPositions(t *testing.T) {
 		t.Errorf("got position %d, want %d", got, want)
 	}
 }
-
-func FuzzMake(f *testing.F) {
-	cat := testCatalog(f)
-	for _, s := range []string{"SELECT * FROM users", "INSERT INTO users VALUES (1, 'a', '2'::varchar, -3)", "UPDATE users SET email = $1::text",
-		"CREATE TABLE gone (x text)", "ALTER TABLE users ADD x int", "SELECT 1 FROM users WHERE email IN ('a', U&'b' UESCAPE '!')",
-		"WITH a AS (DELETE FROM users RETURNING *) SELECT * FROM a", "SELECT * FROM users u JOIN leads l USING (id) WHERE u.email = ANY($1::text[])"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, sql string) {
-		p := plan.Make(sql, cat, plan.Options{Fresh: true, Path: &plan.Path{Create: "public", Search: []string{"public"}}})
-		if p.Refusal != nil || p.Need != plan.NeedNothing {
-			return
-		}
-		r, err := p.Rewrite(sql, func(plan.Literal) ([][]byte, error) { return [][]byte{{0x53, 1}}, nil })
-		if err != nil {
-			t.Fatal(err)
-		}
-		again := plan.Make(r.SQL, plan.NewCatalog(nil, nil), plan.Options{})
-		if again.Refusal != nil {
-			t.Fatalf("%q became %q: %v", sql, r.SQL, again.Refusal)
-		}
-		if len(again.Statements) != len(p.Statements) {
-			t.Fatalf("%q became %q: %d statements, want %d", sql, r.SQL, len(again.Statements), len(p.Statements))
-		}
-	})
-}

@@ -3,6 +3,8 @@
 package plan
 
 import (
+	"fmt"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -144,6 +146,9 @@ func (a *analyzer) targets(list []*pg.Node, sc *scope) *source {
 	return out
 }
 
+// maxColumns is MaxTupleAttributeNumber: more columns a query cannot have.
+const maxColumns = 1664
+
 // star lists the columns that * or t.* stands for.
 func (a *analyzer) star(ref *pg.ColumnRef, out *source, sc *scope) {
 	var sources []*source
@@ -165,6 +170,10 @@ func (a *analyzer) star(ref *pg.ColumnRef, out *source, sc *scope) {
 		}
 	}
 	for _, s := range sources {
+		if len(out.fields)+len(s.fields) > maxColumns {
+			a.refuseCode(codeTooManyColumns, int(ref.Location), fmt.Sprintf("target lists can have at most %d entries", maxColumns), "", "")
+			return
+		}
 		for _, f := range s.fields {
 			f.value = a.refer(f, ref.Location)
 			out.fields = append(out.fields, f)
