@@ -170,16 +170,6 @@ func fits(text string, precision, scale int) bool {
 	return whole != "" && len(decimals) <= scale && len(whole) <= precision-scale
 }
 
-// castType is typeOf, and the element type of an array of one dimension.
-func castType(n *pg.TypeName) (t Type, array, known bool) {
-	if len(n.GetArrayBounds()) == 1 {
-		t, known = typeOf(&pg.TypeName{Names: n.Names, Typmods: n.Typmods, Setof: n.Setof, PctType: n.PctType})
-		return t, true, known
-	}
-	t, known = typeOf(n)
-	return t, false, known
-}
-
 // constantValue is the value that a constant has, whose class tells later
 // whether it is sealed.
 func (a *analyzer) constantValue(c constant) value {
@@ -191,41 +181,4 @@ func (a *analyzer) constantValue(c constant) value {
 		t.OID = Unspecified // it may be a sealed value
 	}
 	return value{class: k.class, array: c.array, typ: t, loc: int32(c.loc)}
-}
-
-func textual(t Type) bool { return t.OID == Text || t.OID == Varchar }
-
-// ranks are types in the order in which they turn into each other by
-// themselves.
-var ranks = []uint32{Unspecified, Int2, Int4, Int8, Numeric, Date, Timestamp, Timestamptz, Varchar, Text}
-
-// commonType is the type of an expression that has values of both types; the
-// OID is Unknown if that is not known.
-func commonType(l, r Type) Type {
-	if l == r {
-		return l
-	}
-	if l.OID == r.OID {
-		return Type{l.OID, -1}
-	}
-	if l.OID == Unspecified {
-		return Type{r.OID, -1}
-	}
-	if r.OID == Unspecified {
-		return Type{l.OID, -1}
-	}
-	family := func(oid uint32) (rank, fam int) {
-		for i, o := range ranks {
-			if o == oid {
-				return i, map[bool]int{true: 1, false: 2}[i < 5] + map[bool]int{true: 2}[i > 7]
-			}
-		}
-		return -1, -1
-	}
-	li, lf := family(l.OID)
-	ri, rf := family(r.OID)
-	if lf != rf || lf < 0 {
-		return Type{Unknown, -1}
-	}
-	return Type{ranks[max(li, ri)], -1}
 }
