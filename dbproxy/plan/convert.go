@@ -3,6 +3,8 @@
 package plan
 
 import (
+	"unicode/utf8"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -30,7 +32,7 @@ func (a *analyzer) convert(c *conversion, to *class) {
 			a.refuse(c.loc, "protected column "+rule.Name()+" cannot have this collation", `Its values compare and sort by bytes, as under COLLATE "C".`)
 			return
 		}
-	} else if !c.known || !keeps(rule.Type, c.typ) {
+	} else if !c.known || !keeps(rule.Type, c.typ) || !to.fit(c.typ) {
 		a.refuse(c.loc, "protected column "+rule.Name()+" cannot be cast to this type", "The server cannot change a sealed value; cast it in the application.")
 		return
 	}
@@ -45,6 +47,19 @@ func keeps(from, to Type) bool {
 		return !limited || also && m <= n
 	}
 	return from.OID == to.OID && (to.Typmod < 0 || to.Typmod == from.Typmod)
+}
+
+// fit says whether a cast with a length or precision changes no constant of the
+// class, which may be longer than values of the column.
+func (c *class) fit(t Type) bool {
+	n, limited := t.MaxChars()
+	for _, k := range c.consts {
+		short := limited && k.param == 0 && utf8.RuneCountInString(k.text) <= n
+		if t.Typmod >= 0 && !k.null && !short {
+			return false
+		}
+	}
+	return true
 }
 
 // castType is typeOf, and the element type of an array of one dimension.
