@@ -201,51 +201,6 @@ func (s *session) rewriteParse(st *statement) (string, error) {
 	return sql, nil
 }
 
-// declare sets the parameter types that the server is told, and keeps those
-// that the client believes in.
-func (st *statement) declare(m *pgproto3.Parse) error {
-	st.declared = append([]uint32(nil), m.ParameterOIDs...)
-	for n, p := range st.plan.Params {
-		for len(m.ParameterOIDs) < n {
-			m.ParameterOIDs = append(m.ParameterOIDs, 0)
-			st.declared = append(st.declared, 0)
-		}
-		declared := &st.declared[n-1]
-		if *declared == plan.Unspecified || *declared == plan.Unknown {
-			*declared = p.OID
-		}
-		column := p.Rule.Type.OID
-		element := *declared
-		m.ParameterOIDs[n-1] = plan.Bytea
-		if p.Array {
-			m.ParameterOIDs[n-1] = plan.ByteaArray
-			element = plan.ElementOf(*declared)
-		}
-		if castFromText(p, *declared) {
-			element = p.OID
-		}
-		if *declared == plan.Unspecified {
-			*declared = column
-			if element = column; p.Array {
-				*declared = plan.ArrayOf(column)
-			}
-		}
-		if !assignable(element, column) {
-			return &pgError{Code: codeTypeMismatch,
-				Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
-				Hint:    "Give the parameter the column's type."}
-		}
-	}
-	return nil
-}
-
-// castFromText says whether the statement casts a parameter that is declared as
-// text to another type, as in $1::jsonb: then its text is that type's.
-func castFromText(p plan.Param, declared uint32) bool {
-	textual := func(oid uint32) bool { return oid == plan.Text || oid == plan.Varchar }
-	return !p.Array && textual(declared) && p.OID != plan.Unspecified && !textual(p.OID)
-}
-
 // clientBind seals the parameters of a statement.
 func (s *session) clientBind(length int) error {
 	open := s.batchOpen

@@ -145,17 +145,13 @@ func (s *session) serverParameters(e *entry, body []byte) error {
 	if err := m.Decode(body); err != nil {
 		return err
 	}
-	for n := range st.plan.Params {
-		if n <= len(m.ParameterOIDs) {
-			m.ParameterOIDs[n-1] = st.declared[n-1]
-		}
-	}
+	m.ParameterOIDs = st.describeParams(m.ParameterOIDs)
 	return s.down.encode(&m)
 }
 
 // serverColumns handles RowDescription and NoData.
 func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
-	var columns []*plan.Rule
+	var columns []*plan.Output
 	var failed *pgError
 	var m pgproto3.RowDescription
 	st := s.describedBy(e)
@@ -164,7 +160,7 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 			return err
 		}
 		columns, failed = s.columnsOf(e, &m)
-	} else if len(s.expected(e)) > 0 {
+	} else if one := s.expected(e); one != nil && len(one.Outputs) > 0 {
 		failed = s.unexpected()
 	}
 	if e.kind == 'D' {
@@ -186,9 +182,9 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 	if columns == nil {
 		return s.pass(e, kind, body)
 	}
-	for i, r := range columns {
-		if r != nil {
-			m.Fields[i].DataTypeOID, m.Fields[i].TypeModifier, m.Fields[i].DataTypeSize = r.Type.OID, r.Type.Typmod, r.Type.Len()
+	for i, o := range columns {
+		if o != nil {
+			describe(&m.Fields[i], o)
 		}
 	}
 	if s.swallow != nil {
@@ -202,50 +198,6 @@ func (s *session) describedBy(e *entry) *statement {
 		return e.portal.statement
 	}
 	return e.statement
-}
-
-// columnsOf finds the protected columns of a result by their origin, which must
-// be those that the plan expects, in order; nil if there is none.
-func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Rule, *pgError) {
-	if e.own != nil && e.statement == nil {
-		return nil, nil
-	}
-	expected := s.expected(e)
-	cat := s.catalog.Load()
-	if cat == nil {
-		return nil, nil
-	}
-	var columns []*plan.Rule
-	seen := 0
-	for i := range m.Fields {
-		f := &m.Fields[i]
-		r := cat.cat.Rule(plan.Attr{Table: f.TableOID, Column: int16(f.TableAttributeNumber)})
-		if r == nil {
-			continue
-		}
-		if seen >= len(expected) || expected[seen] != r || f.DataTypeOID != plan.Bytea {
-			return nil, s.unexpected()
-		}
-		if columns == nil {
-			columns = make([]*plan.Rule, len(m.Fields))
-		}
-		columns[i] = r
-		seen++
-	}
-	if seen != len(expected) {
-		return nil, s.unexpected()
-	}
-	return columns, nil
-}
-
-func (s *session) expected(e *entry) []*plan.Rule {
-	if e.query != nil {
-		if one := e.query.current(); one != nil {
-			return one.Outputs
-		}
-		return nil
-	}
-	return s.describedBy(e).outputs()
 }
 
 // unexpected has the catalog read anew: the tables are not what they were.
@@ -311,9 +263,9 @@ func (s *session) skip(length int) error {
 }
 
 // rowsOf says what the columns of the rows are that answer an entry.
-func (s *session) rowsOf(e *entry) ([]*plan.Rule, *operation, []int16, *pgError) {
+func (s *session) rowsOf(e *entry) ([]*plan.Output, *operation, []int16, *pgError) {
 	if e.query != nil {
-		if e.query.columns == nil && len(s.expected(e)) > 0 {
+		if one := s.expected(e); e.query.columns == nil && one != nil && len(one.Outputs) > 0 {
 			return nil, e.query.operation(), nil, s.unexpected()
 		}
 		return e.query.columns, e.query.operation(), nil, nil

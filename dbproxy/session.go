@@ -88,9 +88,9 @@ type statement struct {
 	rewritten *plan.Rewritten
 	trace     string   // traceparent of its comment
 	declared  []uint32 // types the client gave its parameters
-	// columns are the rules of its result columns; set by fromServer before
+	// columns are the protected ones of its result columns; set by fromServer before
 	// any row of it arrives.
-	columns []*plan.Rule
+	columns []*plan.Output
 	bad     *pgError // its result columns are not those of the plan
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
@@ -109,7 +109,7 @@ func (st *statement) only() *plan.Statement {
 	return &st.plan.Statements[0]
 }
 
-func (st *statement) outputs() []*plan.Rule {
+func (st *statement) outputs() []plan.Output {
 	if o := st.only(); o != nil {
 		return o.Outputs
 	}
@@ -148,8 +148,8 @@ type entry struct {
 type query struct {
 	statement *statement // its text and plan
 	ops       []*operation
-	at        int          // statement that is being answered
-	columns   []*plan.Rule // of its rows; nil if none is protected
+	at        int            // statement that is being answered
+	columns   []*plan.Output // of its rows; nil if none is protected
 }
 
 // current is the plan's statement that is being answered.

@@ -167,7 +167,12 @@ func TestHidden(t *testing.T) {
 	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
 	exec1(t, conn, usersDDL)
 	exec1(t, conn, "DO $$ BEGIN CREATE VIEW hv AS SELECT * FROM users; END $$")
-	for _, sql := range []string{"INSERT INTO hv (email) VALUES ('hdmark-1')", "SELECT * FROM hv", "ALTER SCHEMA public RENAME TO p2",
+	exec1(t, conn, "INSERT INTO hv (email) VALUES ('hdmark-1')")
+	var email string
+	if err := conn.QueryRow(t.Context(), "SELECT email FROM hv WHERE email = 'hdmark-1'").Scan(&email); err != nil || email != "hdmark-1" {
+		t.Errorf("got %q, %v", email, err)
+	}
+	for _, sql := range []string{"ALTER SCHEMA public RENAME TO p2",
 		"CREATE TABLE pg_temp.users (id int)", "CREATE TEMP TABLE users (id int)", "SELECT 1 AS id INTO TEMP users",
 		"CREATE RULE r AS ON INSERT TO users DO ALSO NOTIFY x",
 		"ALTER TABLE users DROP CONSTRAINT sidekey_sealed_email", "ALTER TABLE users RENAME CONSTRAINT sidekey_sealed_email TO x", "ALTER TABLE users ALTER email TYPE text USING 'x'",

@@ -110,6 +110,10 @@ type Column struct {
 	Rule *Rule
 	// Default says that a protected column has a sealed default.
 	Default bool
+	// Type, if not zero, is that of a view's column, which may differ from that
+	// of the rule in its length. Array says that it holds arrays of values.
+	Type  Type
+	Array bool
 }
 
 // Relation is one relation of the database that a statement's names may mean.
@@ -126,6 +130,10 @@ type Relation struct {
 	Protected bool
 	// PrimaryKey are the names of its columns.
 	PrimaryKey []string
+	// Definition is the query of a view, with names as they are found along
+	// Path; which of its columns are protected follows from it.
+	Definition string
+	Path       []string
 }
 
 func (r *Relation) column(name string) *Column {
@@ -166,13 +174,16 @@ func NewCatalog(rules []*Rule, relations []*Relation) *Catalog {
 		c.rules[r.Table][r.Schema] = append(c.rules[r.Table][r.Schema], r)
 	}
 	for _, rel := range relations {
-		c.add(rel)
+		c.byName[rel.Name] = append(c.byName[rel.Name], rel)
+	}
+	c.views()
+	for _, rel := range relations {
+		c.addColumns(rel)
 	}
 	return c
 }
 
-func (c *Catalog) add(rel *Relation) {
-	c.byName[rel.Name] = append(c.byName[rel.Name], rel)
+func (c *Catalog) addColumns(rel *Relation) {
 	for _, col := range rel.Columns {
 		if col.Rule != nil && rel.OID != 0 {
 			c.byAttr[Attr{rel.OID, col.Attnum}] = col.Rule
@@ -295,7 +306,7 @@ func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, r
 
 func anyMatters(rels []*Relation) bool {
 	for _, r := range rels {
-		if r.Protected || r.Refuse != "" {
+		if r.Protected || r.Refuse != "" || r.Definition != "" {
 			return true
 		}
 	}

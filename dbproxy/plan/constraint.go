@@ -26,7 +26,7 @@ func (a *analyzer) protectedConstraint(c *pg.Constraint, r *Rule, rel *Relation,
 		pg.ConstrType_CONSTR_ATTR_DEFERRABLE, pg.ConstrType_CONSTR_ATTR_NOT_DEFERRABLE,
 		pg.ConstrType_CONSTR_ATTR_DEFERRED, pg.ConstrType_CONSTR_ATTR_IMMEDIATE:
 	case pg.ConstrType_CONSTR_PRIMARY, pg.ConstrType_CONSTR_UNIQUE:
-		a.equality(value{rule: r, loc: int32(loc)}, "cannot be unique")
+		a.equality(columnValue(r, int32(loc)), "cannot be unique")
 		if c.Contype == pg.ConstrType_CONSTR_PRIMARY {
 			rel.PrimaryKey = []string{r.Column}
 		}
@@ -48,16 +48,14 @@ func (a *analyzer) protectedConstraint(c *pg.Constraint, r *Rule, rel *Relation,
 func (a *analyzer) columnDefault(n *pg.Node, r *Rule, loc int) {
 	c, constant := a.constant(n)
 	switch {
-	case constant && c.null:
-		a.seal(c, r, Store)
 	case !constant || c.param > 0:
 		a.refuse(loc, "protected column "+r.Name()+" cannot have this default", "The server would store it as plaintext. A literal can be a default in mode equality.")
-	case !r.Equality:
+	case !c.null && !r.Equality:
 		a.refuseCode(codeNotSupported, loc, "protected column "+r.Name()+" cannot have a default in mode random",
 			"All rows with the default would have the same ciphertext, which shows which rows they are.",
 			"Add the column without a default, set the values by UPDATE through the encrypting proxy, then SET NOT NULL.")
 	default:
-		a.seal(c, r, Store)
+		a.store(r, a.expr(n, &scope{}), loc)
 	}
 }
 
@@ -87,7 +85,7 @@ func (a *analyzer) uniqueKeys(c *pg.Constraint, rel *Relation) {
 	keys := names(c.Keys)
 	for _, k := range keys {
 		if col := rel.column(k); col != nil && col.Rule != nil {
-			a.equality(value{rule: col.Rule, loc: c.Location}, "cannot be unique")
+			a.equality(columnValue(col.Rule, c.Location), "cannot be unique")
 		}
 	}
 	if c.Contype == pg.ConstrType_CONSTR_PRIMARY && len(keys) > 0 {

@@ -6,9 +6,9 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
-// view takes CREATE VIEW if its query is understood. Literals of protected
+// createView takes CREATE VIEW if its query is understood. Literals of protected
 // columns in it are sealed.
-func (a *analyzer) view(s *pg.ViewStmt) {
+func (a *analyzer) createView(s *pg.ViewStmt) {
 	if a.shadows(s.View) || a.takesName(s.View, "a view") {
 		return
 	}
@@ -54,9 +54,7 @@ func (a *analyzer) tableAs(s *pg.CreateTableAsStmt) {
 	out := a.query(sel, nil)
 	a.kept = false
 	for _, f := range out.fields {
-		if f.rule != nil {
-			a.refuse(int(f.loc), "protected column "+f.rule.Name()+" cannot be copied by "+what, "Its values are bound to it. CREATE TABLE with rules for its columns, then INSERT.")
-		}
+		a.plainly(f.value, "cannot be copied by "+what)
 	}
 	a.stmt.Hidden = true
 }

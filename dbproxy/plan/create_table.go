@@ -258,10 +258,8 @@ func tableScope(rel *Relation) *scope {
 
 // rowOf is a row of the table under a name.
 func rowOf(rel *Relation, name string) *source {
-	s := &source{schema: rel.Schema, name: name, open: !rel.Protected}
-	for _, c := range rel.Columns {
-		s.fields = append(s.fields, field{c.Name, value{rule: c.Rule, plain: true}})
-	}
+	s := relationFields(rel)
+	s.name, s.qualifies, s.bare = name, true, true
 	return s
 }
 

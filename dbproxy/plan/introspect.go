@@ -162,7 +162,7 @@ func (a *analyzer) describeItem(n *pg.Node, grouped map[string]bool, sc *scope) 
 		return
 	}
 	rv := n.GetRangeVar()
-	if rv == nil || !a.cat.describes(rv.Relname) || !rv.Inh || rv.Schemaname == "" && sc.cte(rv.Relname) != nil {
+	if rv == nil || !a.cat.describes(rv.Relname) || !rv.Inh || rv.Schemaname == "" && a.cte(rv.Relname, sc) != nil {
 		return
 	}
 	name := a.systemName(rv)

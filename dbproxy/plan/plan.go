@@ -4,7 +4,6 @@ package plan
 
 import (
 	"errors"
-	"fmt"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -79,7 +78,9 @@ type Statement struct {
 	// Touched are the protected columns that it uses, in order of name.
 	Touched []*Rule
 	// Outputs are the protected columns among its result columns, in order.
-	Outputs []*Rule
+	Outputs []Output
+	// Columns is the number of its result columns, -1 if it is not known.
+	Columns int
 	// Writes says that it stores something.
 	Writes bool
 	// DDL says that the catalog may differ afterwards.
@@ -126,6 +127,9 @@ type Use int
 const (
 	Store Use = 1 << iota
 	Compare
+	// Order: it is compared with <, <=, > or >=, so that only a value of the
+	// column's type has a place.
+	Order
 )
 
 // Edit replaces a byte range of the text.
@@ -145,6 +149,9 @@ type Param struct {
 	Location int
 	// Use is what the value is for.
 	Use Use
+	// Source is the number that the client knows it by, 0 if it is the same: a
+	// parameter that stands for different values is several for the server.
+	Source int
 }
 
 // Touched says whether any statement uses a protected column or makes one.
@@ -173,12 +180,14 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 
 // SQLSTATEs of refusals.
 const (
-	codeNotSupported  = "0A000"
-	codeSyntax        = "42601"
-	codeNoTable       = "42P01"
-	codeTypeMismatch  = "42804"
-	codeTooComplex    = "54001"
-	codeTooManyParams = "08P01"
+	codeNotSupported   = "0A000"
+	codeSyntax         = "42601"
+	codeNoTable        = "42P01"
+	codeNoColumn       = "42703"
+	codeTypeMismatch   = "42804"
+	codeTooComplex     = "54001"
+	codeTooManyColumns = "54011"
+	codeTooManyParams  = "08P01"
 )
 
 // Options of Make.
@@ -194,7 +203,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	if strings.IndexByte(sql, 0) >= 0 || !utf8.ValidString(sql) {
 		return refused(&Refusal{Code: "22021", Message: "invalid byte sequence for encoding \"UTF8\""})
 	}
-	a := &analyzer{sql: sql, cat: cat, opt: opt, params: make(map[int]Param), plain: make(map[int]int)}
+	a := &analyzer{sql: sql, cat: cat, opt: opt}
 	mentioned, err := a.scan()
 	if err != nil {
 		return refused(syntaxError(sql, err))
@@ -211,6 +220,8 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		if mentioned {
 			a.touched = make(map[*Rule]bool)
 			a.statement(raw.Stmt)
+			a.resolveConstants()
+			a.finishOutputs()
 			a.stmt.Touched = sortedRules(a.touched)
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
@@ -219,7 +230,6 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
 		settings = settings || a.stmt.Settings
 	}
-	a.checkParams()
 	return a.finish(p)
 }
 
@@ -253,7 +263,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 func onlyData(statements []Statement) bool {
 	for i := range statements {
 		switch statements[i].Command {
-		case "SELECT", "INSERT", "UPDATE", "DELETE":
+		case "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE":
 		default:
 			return false
 		}
@@ -280,17 +290,6 @@ func syntaxError(sql string, err error) *Refusal {
 		r.Position = min(perr.Cursorpos, utf8.RuneCountInString(sql)+1)
 	}
 	return r
-}
-
-// checkParams refuses a parameter that has a use besides the sealed one: the
-// server would get a sealed value where a plain one is meant.
-func (a *analyzer) checkParams() {
-	for n, p := range a.params {
-		if loc, both := a.plain[n]; both {
-			a.refuse(loc, fmt.Sprintf("parameter $%d is used for protected column %s and for something else", n, p.Rule.Name()),
-				"Pass the value twice, as two parameters.")
-		}
-	}
 }
 
 func sortedRules(set map[*Rule]bool) []*Rule {

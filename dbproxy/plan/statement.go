@@ -138,16 +138,20 @@ func (a *analyzer) setting(s *pg.VariableSetStmt) {
 func (a *analyzer) statement(n *pg.Node) {
 	switch x := n.Node.(type) {
 	case *pg.Node_SelectStmt:
-		a.outputs(a.query(x.SelectStmt, nil))
-		if x.SelectStmt.IntoClause != nil && len(a.stmt.Outputs) > 0 {
-			a.refuse(-1, "protected columns cannot be copied into another table", "")
+		out := a.query(x.SelectStmt, nil)
+		if x.SelectStmt.IntoClause != nil {
+			a.settle(out, "cannot be copied into another table")
+			out = &source{}
 		}
+		a.outputs(out)
 	case *pg.Node_InsertStmt:
 		a.outputs(a.insert(x.InsertStmt, nil))
 	case *pg.Node_UpdateStmt:
 		a.outputs(a.update(x.UpdateStmt, nil))
 	case *pg.Node_DeleteStmt:
 		a.outputs(a.delete(x.DeleteStmt, nil))
+	case *pg.Node_MergeStmt:
+		a.outputs(a.merge(x.MergeStmt, nil))
 	case *pg.Node_ExplainStmt:
 		a.explain(x.ExplainStmt)
 	case *pg.Node_CreateStmt:
@@ -161,7 +165,7 @@ func (a *analyzer) statement(n *pg.Node) {
 	case *pg.Node_AlterObjectSchemaStmt:
 		a.moveSchema(x.AlterObjectSchemaStmt)
 	case *pg.Node_ViewStmt:
-		a.view(x.ViewStmt)
+		a.createView(x.ViewStmt)
 	case *pg.Node_CreateTableAsStmt:
 		a.tableAs(x.CreateTableAsStmt)
 	case *pg.Node_CreateTrigStmt:
@@ -186,20 +190,11 @@ func (a *analyzer) statement(n *pg.Node) {
 	}
 }
 
-// outputs notes the protected columns among a statement's result columns.
-func (a *analyzer) outputs(out *source) {
-	for _, f := range out.fields {
-		if f.rule != nil {
-			a.stmt.Outputs = append(a.stmt.Outputs, f.rule)
-		}
-	}
-}
-
 func (a *analyzer) explain(e *pg.ExplainStmt) {
 	switch e.Query.Node.(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.statement(e.Query)
-		a.stmt.Outputs = nil
+		a.result = nil
 	default:
 		a.reach(e.Query)
 	}
@@ -241,7 +236,6 @@ var hints = map[string]string{
 	"COPY":          "Use INSERT and SELECT.",
 	"DECLARECURSOR": "Use a protocol-level portal with a row limit, or LIMIT.",
 	"PREPARE":       "Use a protocol-level prepared statement.",
-	"MERGE":         "Use INSERT .. ON CONFLICT.",
 	"VIEW":          "Select the protected columns from the table itself.",
 	"CREATETABLEAS": "CREATE TABLE it, then INSERT.",
 }
