@@ -239,13 +239,6 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 	return nil
 }
 
-// castFromText says whether the statement casts a parameter that is declared as
-// text to another type, as in $1::jsonb: then its text is that type's.
-func castFromText(p plan.Param, declared uint32) bool {
-	textual := func(oid uint32) bool { return oid == plan.Text || oid == plan.Varchar }
-	return !p.Array && textual(declared) && p.OID != plan.Unspecified && !textual(p.OID)
-}
-
 // clientBind seals the parameters of a statement.
 func (s *session) clientBind(length int) error {
 	open := s.batchOpen
