@@ -6,9 +6,9 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
-// view takes CREATE VIEW if its query is understood. Literals of protected
+// createView takes CREATE VIEW if its query is understood. Literals of protected
 // columns in it are sealed.
-func (a *analyzer) view(s *pg.ViewStmt) {
+func (a *analyzer) createView(s *pg.ViewStmt) {
 	if a.shadows(s.View) || a.takesName(s.View, "a view") {
 		return
 	}

@@ -161,7 +161,7 @@ func (a *analyzer) statement(n *pg.Node) {
 	case *pg.Node_AlterObjectSchemaStmt:
 		a.moveSchema(x.AlterObjectSchemaStmt)
 	case *pg.Node_ViewStmt:
-		a.view(x.ViewStmt)
+		a.createView(x.ViewStmt)
 	case *pg.Node_CreateTableAsStmt:
 		a.tableAs(x.CreateTableAsStmt)
 	case *pg.Node_CreateTrigStmt:
