@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/proxy"
 )
 
@@ -202,4 +203,20 @@ func TestOthersSeeNewRelations(t *testing.T) {
 			noCanary(t, f, "osmark")
 		})
 	}
+}
+
+// TestPipelineOfNewRelations: what a pipeline has made is not used in it.
+func TestPipelineOfNewRelations(t *testing.T) {
+	f := start(t, shared, users())
+	w := rawClient(t, f)
+	run := func(sql string) []pgproto3.FrontendMessage {
+		return []pgproto3.FrontendMessage{&pgproto3.Parse{Query: sql}, &pgproto3.Bind{}, &pgproto3.Execute{}}
+	}
+	w.send(&pgproto3.Query{String: usersDDL}).want("C Z")
+	w.send(&pgproto3.Query{String: "INSERT INTO users (email) VALUES ('a')"}).want("C Z")
+	w.send(append(slices.Concat(run("CREATE VIEW plv AS SELECT email FROM users"), run("SELECT 1"), run(`SELECT * FROM "plv"`)), &pgproto3.Sync{})...).
+		want("1 2 C 1 2 D:1 C E0A000 Z")
+	w.send(append(slices.Concat(run("CREATE TABLE plc () INHERITS (users)"), run("INSERT INTO PLC (email) VALUES ('plmark')")), &pgproto3.Sync{})...).
+		want("1 2 C E0A000 Z")
+	noCanary(t, f, "plmark")
 }

@@ -191,6 +191,9 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.batchOpen && s.namesMade(sql) {
+		return nil, s.settle() // refuses it
+	}
 	fresh := false
 	for range 4 {
 		p := s.makePlan(snap, sql, fresh)
@@ -210,6 +213,15 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
+}
+
+// namesMade says whether a text may name what the session has made since the
+// catalog was read.
+func (s *session) namesMade(sql string) bool {
+	sql = strings.ToLower(sql)
+	return slices.ContainsFunc(s.made, func(name string) bool {
+		return strings.Contains(sql, `u&"`) || strings.Contains(name, `"`) || strings.Contains(sql, strings.ToLower(name))
+	})
 }
 
 func onlyTransaction(p *plan.Plan) bool {
@@ -276,7 +288,7 @@ func (s *session) reload() (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.private, s.dirty, s.hidden = nil, false, false
+		s.private, s.dirty, s.hidden, s.made = nil, false, false, nil
 		s.catalog.Store(snap)
 		return snap, nil
 	}
@@ -284,7 +296,7 @@ func (s *session) reload() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.private, s.dirty, s.hidden = s.db.newSnapshot(rows), false, false
+	s.private, s.dirty, s.hidden, s.made = s.db.newSnapshot(rows), false, false, nil
 	s.catalog.Store(s.private)
 	return s.private, nil
 }

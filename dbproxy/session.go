@@ -37,6 +37,7 @@ type session struct {
 	private   *snapshot // the catalog as this session's open transaction sees it
 	dirty     bool      // the catalog may have changed in this session
 	hidden    bool      // likewise, by a text that was not seen
+	made      []string  // names of what it has made that the catalog does not know
 	unsettled bool      // settings may have changed that were not reported yet
 	changed   bool      // settings have been changed in this session
 	path      *plan.Path

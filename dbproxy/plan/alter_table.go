@@ -182,7 +182,9 @@ func (a *analyzer) adopt(parent *Relation, child *pg.RangeVar) {
 	if !ok {
 		return
 	}
-	a.stmt.Hidden = a.stmt.Hidden || parent.Protected || parent.Refuse != ""
+	if parent.Protected || parent.Refuse != "" {
+		a.madeHere(child.Relname)
+	}
 	for _, r := range a.cat.rules[rel.Name][rel.Schema] {
 		c := parent.column(r.Column)
 		if c == nil || c.Rule == nil || !c.Rule.carries(r) {

@@ -119,7 +119,8 @@ type Column struct {
 // Relation is one relation of the database that a statement's names may mean.
 type Relation struct {
 	Schema, Name string
-	// OID is zero for a table made by an earlier statement of the same text.
+	// OID is zero for a table made by an earlier statement of the same text;
+	// Schema is empty if that is not known of it.
 	OID     uint32
 	Columns []Column
 	// Refuse says why the relation may not be used at all: it is a view over
@@ -240,6 +241,11 @@ func (c *Catalog) resolve(schema, name string, path []string, fresh bool) (*Rela
 		return nil, unprotected
 	}
 	rels := c.byName[name]
+	for _, r := range rels {
+		if r.Schema == "" {
+			return r, resolved // made by the text, wherever
+		}
+	}
 	if schema != "" {
 		return c.resolveIn(schema, name, rels)
 	}

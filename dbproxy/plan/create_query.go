@@ -21,7 +21,7 @@ func (a *analyzer) createView(s *pg.ViewStmt) {
 	a.kept = true
 	a.query(sel, nil)
 	a.kept = false
-	a.stmt.Hidden = true // later names of it have to be seen
+	a.madeHere(s.View.Relname)
 }
 
 // takesName refuses what is not a table under the name of a configured one.
@@ -56,7 +56,9 @@ func (a *analyzer) tableAs(s *pg.CreateTableAsStmt) {
 	for _, f := range out.fields {
 		a.plainly(f.value, "cannot be copied by "+what)
 	}
-	a.stmt.Hidden = true
+	if s.Objtype == pg.ObjectType_OBJECT_MATVIEW {
+		a.madeHere(s.Into.GetRel().GetRelname())
+	}
 }
 
 // trigger takes CREATE TRIGGER: it sees what is stored, ciphertext, and what it

@@ -52,12 +52,17 @@ func (a *analyzer) created(s *pg.CreateStmt, rel *Relation, child, configured bo
 	case configured:
 		a.cat = a.cat.with(rel)
 	case child:
-		// Its columns are sealed, though no rule names it: what is later said
-		// to it has to be seen by a catalog that knows it.
-		a.stmt.Hidden = true
-		a.cat = a.cat.with(&Relation{Schema: rel.Schema, Name: rel.Name,
-			Refuse: "relation " + rel.Name + " depends on a table with protected columns", Hint: "Use the table itself."})
+		a.madeHere(rel.Name)
 	}
+}
+
+// madeHere notes a relation that holds or shows sealed values though no rule
+// names it. Later statements of the text cannot use it; later texts have the
+// catalog read first, which then knows it.
+func (a *analyzer) madeHere(name string) {
+	a.stmt.Hidden, a.stmt.Makes = true, append(a.stmt.Makes, name)
+	a.cat = a.cat.with(&Relation{Name: name, Refuse: "relation " + name + " has been made or changed by the same text, and depends on a table with protected columns",
+		Hint: "Send the statement on its own."})
 }
 
 // shadows refuses temporary relations under the name of a protected one: they

@@ -38,6 +38,7 @@ func TestDDL(t *testing.T) {
 		{"CREATE TABLE users_1 PARTITION OF users FOR VALUES IN (1)", same},
 		{"CREATE TABLE users_1 PARTITION OF users (CHECK (email <> 'a')) DEFAULT", "CREATE TABLE users_1 PARTITION OF users (CHECK (email <> " + e("a") + ")) DEFAULT"},
 		{"CREATE TABLE admins (level int) INHERITS (users)", same},
+		{"CREATE TABLE p1 PARTITION OF users FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF users FOR VALUES IN (2); ALTER TABLE p1 OWNER TO a", same},
 		{"CREATE TABLE copies (LIKE leads INCLUDING ALL)", same},
 		{"CREATE TABLE other_copy (LIKE other.t INCLUDING ALL)", same},
 		{"CREATE TABLE counts AS SELECT count(*) FROM users WHERE email = 'a'", "CREATE TABLE counts AS SELECT count(*) FROM users WHERE email = " + e("a")},
@@ -182,7 +183,14 @@ func TestDDLRefusals(t *testing.T) {
 		{"CREATE TRIGGER t BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.ssn IS DISTINCT FROM NEW.ssn) EXECUTE FUNCTION f()", "public.users.ssn"},
 		{"CREATE STATISTICS s ON (lower(email)), id FROM users", "public.users.email cannot be"},
 		{"CREATE PUBLICATION p FOR TABLE users WHERE (email > 'a')", "public.users.email cannot be"},
-		{"CREATE TABLE users_1 PARTITION OF users DEFAULT; INSERT INTO users_1 (email) VALUES ('a')", "depends on a table with protected columns"},
+		{"CREATE TABLE users_1 PARTITION OF users DEFAULT; INSERT INTO users_1 (email) VALUES ('a')", "made or changed by the same text"},
+		{"CREATE TABLE users_1 PARTITION OF users DEFAULT; INSERT INTO public.users_1 (email) VALUES ('a')", "made or changed by the same text"},
+		{"CREATE VIEW v AS SELECT email FROM users; SELECT * FROM v", "made or changed by the same text"},
+		{"CREATE VIEW v AS SELECT email FROM users; CREATE TABLE t AS SELECT * FROM public.v", "made or changed by the same text"},
+		{"ALTER VIEW user_view RENAME TO v; SELECT * FROM v", "made or changed by the same text"},
+		{"ALTER TABLE users ATTACH PARTITION p DEFAULT; SELECT * FROM p", "made or changed by the same text"},
+		{"ALTER TABLE c INHERIT users; INSERT INTO c (email) VALUES ('a')", "made or changed by the same text"},
+		{"ALTER TABLE persons RENAME COLUMN mail TO address; SELECT address FROM persons", "made or changed by the same text"},
 	} {
 		sql, want := c[0], c[1]
 		p := plan.Make(sql, ddlCatalog(t), publicPath)

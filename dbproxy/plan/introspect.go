@@ -315,10 +315,10 @@ func (c *Catalog) described(name string, d description, columns []string) string
 func (c *Catalog) declarations() (declared, guards string) {
 	seen := make(map[string]bool)
 	var columns, checks []string
-	add := func(schema, table, column string, r *Rule) {
+	add := func(schema, table, column string, r *Rule, t Type) {
 		names := fmt.Sprintf("(%s::pg_catalog.name, %s::pg_catalog.name, ", nameLiteral(schema), nameLiteral(table))
-		row := names + nameLiteral(column) + "::pg_catalog.name, " + strconv.FormatUint(uint64(r.Type.OID), 10) + "::pg_catalog.oid, " +
-			strconv.Itoa(int(r.Type.Typmod)) + ")"
+		row := names + nameLiteral(column) + "::pg_catalog.name, " + strconv.FormatUint(uint64(t.OID), 10) + "::pg_catalog.oid, " +
+			strconv.Itoa(int(t.Typmod)) + ")"
 		if seen[row] {
 			return
 		}
@@ -331,16 +331,21 @@ func (c *Catalog) declarations() (declared, guards string) {
 	for _, bySchema := range c.rules {
 		for _, rules := range bySchema {
 			for _, r := range rules {
-				add(r.Schema, r.Table, r.Column, r)
+				add(r.Schema, r.Table, r.Column, r, r.Type)
 			}
 		}
 	}
 	for _, rels := range c.byName {
 		for _, rel := range rels {
 			for _, col := range rel.Columns {
-				if col.Rule != nil {
-					add(rel.Schema, rel.Name, col.Name, col.Rule)
+				if col.Rule == nil || col.Array {
+					continue
 				}
+				t := col.Rule.Type
+				if col.Type.OID != 0 {
+					t = col.Type
+				}
+				add(rel.Schema, rel.Name, col.Name, col.Rule, t)
 			}
 		}
 	}

@@ -101,6 +101,9 @@ type Statement struct {
 	Deallocates bool
 	// Creates are rules whose columns it makes.
 	Creates []*Rule
+	// Makes are names of views, partitions and the like that hold or show sealed
+	// values, which the catalog does not know yet.
+	Makes []string
 }
 
 // Literal is a constant that stands for a value of a protected column.

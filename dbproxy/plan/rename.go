@@ -74,8 +74,8 @@ func (a *analyzer) moveRelation(rel *Relation, schema, name string, loc int, wha
 			return
 		}
 	}
-	if a.cat.rules[name] != nil {
-		a.stmt.Hidden = true
+	if a.cat.rules[name] != nil || rel.Refuse != "" || rel.Protected {
+		a.madeHere(name)
 	}
 }
 
@@ -99,6 +99,6 @@ func (a *analyzer) renameColumn(s *pg.RenameStmt) {
 	case r.Was == nil || r.Was.Column != s.Subname:
 		a.refuse(loc, "no other column can take the name of protected column "+r.Name(), renameHint)
 	default:
-		a.stmt.Hidden = true
+		a.madeHere(rel.Name)
 	}
 }
