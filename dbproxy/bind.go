@@ -52,6 +52,13 @@ func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 			formats[i] = m.ParameterFormatCodes[i]
 		}
 	}
+	for _, n := range p.statement.addedParams() {
+		source := p.statement.plan.Params[n].Source
+		if n != len(m.Parameters)+1 || source > len(m.Parameters) {
+			break // the server will say that the number is wrong
+		}
+		m.Parameters, formats = append(m.Parameters, m.Parameters[source-1]), append(formats, formats[source-1])
+	}
 	for n, param := range p.statement.plan.Params {
 		if n > len(m.Parameters) {
 			continue // the server will say so
@@ -76,6 +83,9 @@ func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, format int16, value []byte, zone *time.Location) ([]byte, error) {
 	if format != formatText && format != formatBinary {
 		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
+	}
+	if castFromText(p, oid) {
+		oid, format = p.OID, formatText
 	}
 	if p.As != nil {
 		var err error

@@ -200,48 +200,6 @@ func (s *session) rewriteParse(st *statement) (string, error) {
 	return sql, nil
 }
 
-// declare sets the parameter types that the server is told, and keeps those
-// that the client believes in.
-func (st *statement) declare(m *pgproto3.Parse) error {
-	st.declared = append([]uint32(nil), m.ParameterOIDs...)
-	for n, p := range st.plan.Params {
-		for len(m.ParameterOIDs) < n {
-			m.ParameterOIDs = append(m.ParameterOIDs, 0)
-			st.declared = append(st.declared, 0)
-		}
-		declared := &st.declared[n-1]
-		if *declared == plan.Unspecified || *declared == plan.Unknown {
-			*declared = p.OID
-		}
-		column := p.Rule.Type.OID
-		element := *declared
-		m.ParameterOIDs[n-1] = plan.Bytea
-		if p.Array {
-			m.ParameterOIDs[n-1] = plan.ByteaArray
-			if element = plan.ElementOf(*declared); own(p.Rule.Type, *declared) {
-				element = column
-			}
-		}
-		if *declared == plan.Unspecified {
-			*declared = column
-			if element = column; p.Array {
-				*declared = plan.ArrayOf(column)
-			}
-		}
-		if !fits(p.Use, p.Rule.Type, element) {
-			return &pgError{Code: codeTypeMismatch,
-				Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
-				Hint:    "Give the parameter the column's type."}
-		}
-	}
-	return nil
-}
-
-// fits says whether a value of a type can be used for a column.
-func fits(use plan.Use, t plan.Type, oid uint32) bool {
-	return own(t, oid) || (use&plan.Store == 0 || assignable(oid, t.OID)) && (use&^plan.Store == 0 || comparable(oid, t.OID))
-}
-
 // clientBind seals the parameters of a statement.
 func (s *session) clientBind(length int) error {
 	open := s.batchOpen
@@ -398,6 +356,7 @@ func (s *session) after(statements []plan.Statement) {
 		// What the transaction made may be taken back.
 		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
+		s.made = append(s.made, statements[i].Makes...)
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,12 @@ type Config struct {
 	// There the wrapped data keys of columns are kept. The database in the URL
 	// is the one that is checked at start. Needed if any column has a rule.
 	AdminURLFile string `yaml:"admin_url_file"`
+
+	// RawRoles are database roles whose sessions pass untouched: they get
+	// ciphertext and see tables as they are stored, for pg_dump and pg_restore.
+	// What they write into a protected column has to be sealed already, or the
+	// server refuses it.
+	RawRoles []string `yaml:"raw_roles"`
 
 	// TenantSetting is the setting in which sessions name their tenant, for
 	// columns with per_tenant. Empty means sidekey.tenant; any name with a dot
@@ -91,6 +98,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("postgres.tenant_setting: %q has no dot: PostgreSQL knows no such setting", c.TenantSetting)
 	case c.Upstream.Address == "":
 		return errors.New("postgres.upstream.address: missing")
+	}
+	if slices.Contains(c.RawRoles, "") {
+		return errors.New("postgres.raw_roles: a role's name is empty")
 	}
 	switch c.Upstream.TLS {
 	case "", TLSDisable, TLSRequire, TLSVerifyFull:

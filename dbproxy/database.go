@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,9 @@ type database struct {
 	current atomic.Pointer[snapshot]
 	loaded  atomic.Int64 // unix nanoseconds; 0: stale
 	loading atomic.Bool  // a background load is on its way
+	changes atomic.Int64 // how often the snapshot has become stale
+	// system is what the server's own catalogs look like; read once.
+	system atomic.Pointer[plan.System]
 
 	mu      sync.Mutex // serializes use of conn
 	conn    *pgx.Conn  // guarded by mu
@@ -112,11 +116,15 @@ func (d *database) load(ctx context.Context) (*snapshot, error) {
 }
 
 // stale has the next load read the catalog.
-func (d *database) stale() { d.loaded.Store(0) }
+func (d *database) stale() {
+	d.changes.Add(1)
+	d.loaded.Store(0)
+}
 
 // reload reads the catalog. An unchanged one keeps its plans.
 func (d *database) reload(ctx context.Context) (*snapshot, error) {
 	var rows [][]string
+	changes := d.changes.Load()
 	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		results, err := conn.PgConn().Exec(ctx, d.proxy.catalogSQL).ReadAll()
 		if err != nil {
@@ -130,22 +138,53 @@ func (d *database) reload(ctx context.Context) (*snapshot, error) {
 			}
 			rows = append(rows, row)
 		}
+		d.readSystem(ctx, conn)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalog: %w", err)
 	}
-	return d.install(rows), nil
+	s := d.install(rows)
+	if d.changes.Load() != changes {
+		d.loaded.Store(0) // it may have been read before the change
+	}
+	return s, nil
 }
 
 func (d *database) install(rows [][]string) *snapshot {
 	old := d.current.Load()
 	if old == nil || !sameRows(old.rows, rows) {
-		old = d.proxy.newSnapshot(rows)
+		old = d.newSnapshot(rows)
 		d.current.Store(old)
 	}
 	d.loaded.Store(time.Now().UnixNano())
 	return old
+}
+
+// newSnapshot makes a catalog with which clients see protected columns as they
+// are declared.
+func (d *database) newSnapshot(rows [][]string) *snapshot {
+	s := d.proxy.newSnapshot(rows)
+	s.cat = s.cat.WithSystem(d.system.Load())
+	return s
+}
+
+// readSystem reads what the server's own catalogs look like. Should that fail,
+// clients see them as they are.
+func (d *database) readSystem(ctx context.Context, conn *pgx.Conn) {
+	if d.system.Load() != nil {
+		return
+	}
+	results, err := conn.PgConn().Exec(ctx, plan.SystemQuery()).ReadAll()
+	if err != nil {
+		d.proxy.log.Warn("reading the columns of the system catalogs", "database", d.name, "error", err)
+		return
+	}
+	system := &plan.System{Columns: make(map[string][]string)}
+	for _, row := range results[0].Rows {
+		system.Columns[string(row[0])+"."+string(row[1])] = strings.Split(string(row[2]), "\n")
+	}
+	d.system.Store(system)
 }
 
 func sameRows(a, b [][]string) bool {

@@ -79,7 +79,7 @@ func (s *session) permitValues(st *statement) error {
 		}
 	}
 	for i := range st.plan.Statements {
-		rules := st.plan.Statements[i].Outputs
+		rules := outputRules(st.plan.Statements[i].Outputs)
 		if c := st.plan.Statements[i].Copy; c != nil {
 			rules = c.Rules()
 			if c.From {
@@ -131,4 +131,12 @@ func (s *session) masked(r *plan.Rule, open func() ([]byte, error)) (plain []byt
 		return masked, false, nil
 	}
 	return nil, false, s.denied(r)
+}
+
+func outputRules(outputs []plan.Output) []*plan.Rule {
+	rules := make([]*plan.Rule, 0, len(outputs))
+	for i := range outputs {
+		rules = append(rules, outputs[i].Rule)
+	}
+	return rules
 }

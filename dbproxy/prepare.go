@@ -191,7 +191,7 @@ func permitDates(st *statement, set settings) error {
 		return nil
 	}
 	for i := range st.plan.Statements {
-		rules := st.plan.Statements[i].Outputs
+		rules := outputRules(st.plan.Statements[i].Outputs)
 		if c := st.plan.Statements[i].Copy; c != nil && !c.From {
 			rules = c.Rules()
 		}
@@ -230,6 +230,9 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.batchOpen && s.namesMade(sql) {
+		return nil, s.settle() // refuses it
+	}
 	fresh := false
 	for range 4 {
 		p := s.makePlan(snap, sql, fresh)
@@ -249,6 +252,15 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
+}
+
+// namesMade says whether a text may name what the session has made since the
+// catalog was read.
+func (s *session) namesMade(sql string) bool {
+	sql = strings.ToLower(sql)
+	return slices.ContainsFunc(s.made, func(name string) bool {
+		return strings.Contains(sql, `u&"`) || strings.Contains(name, `"`) || strings.Contains(sql, strings.ToLower(name))
+	})
 }
 
 func onlyTransaction(p *plan.Plan) bool {
@@ -315,7 +327,7 @@ func (s *session) reload() (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.private, s.dirty, s.hidden = nil, false, false
+		s.private, s.dirty, s.hidden, s.made = nil, false, false, nil
 		s.catalog.Store(snap)
 		return snap, nil
 	}
@@ -323,7 +335,7 @@ func (s *session) reload() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.private, s.dirty, s.hidden = s.proxy.newSnapshot(rows), false, false
+	s.private, s.dirty, s.hidden, s.made = s.db.newSnapshot(rows), false, false, nil
 	s.catalog.Store(s.private)
 	return s.private, nil
 }

@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -15,7 +16,7 @@ import (
 // openRow appends a DataRow with its protected values opened.
 //
 //	DataRow: int16 columns, then for each an int32 length (-1: NULL) and bytes
-func (s *session) openRow(columns []*plan.Rule, op *operation, formats []int16, body []byte) error {
+func (s *session) openRow(columns []*plan.Output, op *operation, formats []int16, body []byte) error {
 	bad := failf(codeProtocolViolation, "invalid DataRow message")
 	if len(body) < 2 || int(binary.BigEndian.Uint16(body)) != len(columns) {
 		return bad
@@ -25,7 +26,7 @@ func (s *session) openRow(columns []*plan.Rule, op *operation, formats []int16, 
 	s.down.header('D', 0)
 	s.down.buf = append(s.down.buf, body[:2]...)
 	rest := body[2:]
-	for i, r := range columns {
+	for i, o := range columns {
 		if len(rest) < 4 {
 			return bad
 		}
@@ -33,9 +34,9 @@ func (s *session) openRow(columns []*plan.Rule, op *operation, formats []int16, 
 		if n > len(rest)-4 {
 			return bad
 		}
-		if r == nil || n < 0 {
+		if o == nil || n < 0 {
 			s.down.buf = append(s.down.buf, rest[:4+max(n, 0)]...)
-		} else if err := s.openValue(r, op, formatOf(formats, i), rest[4:4+n], zone); err != nil {
+		} else if err := s.openOutput(o, op, formatOf(formats, i), rest[4:4+n], zone); err != nil {
 			return err
 		}
 		rest = rest[4+max(n, 0):]
@@ -54,31 +55,112 @@ func formatOf(formats []int16, i int) int16 {
 	return formatText
 }
 
-// openValue appends one opened value with its length.
-func (s *session) openValue(r *plan.Rule, op *operation, format int16, stored []byte, zone *time.Location) error {
+// openOutput appends one opened value, or array of them, with its length.
+func (s *session) openOutput(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
+	at := len(s.down.buf)
+	if m := s.maskOf(o.Rule); m != nil && m.show == proxy.ShowNull {
+		s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff)
+		return nil
+	}
+	s.down.buf = append(s.down.buf, 0, 0, 0, 0)
+	open := s.openValue
+	if o.Array {
+		open = s.openArray
+	}
+	if err := open(o, op, format, stored, zone); err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
+	return nil
+}
+
+// openValue appends one opened value.
+func (s *session) openValue(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
 	if format == formatText {
 		var err error
 		if stored, err = storedBytea(stored); err != nil {
 			return proxy.ErrFormat
 		}
 	}
-	var null bool
 	var err error
-	if s.value, null, err = s.reveal(r, op, stored); err != nil {
+	if s.value, _, err = s.reveal(o.Rule, op, stored); err != nil {
 		return err
 	}
-	at := len(s.down.buf)
-	if null {
-		s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff)
-		return nil
+	t := o.Type
+	if t.OID == o.Rule.Type.OID {
+		t = o.Rule.Type // the client may be told no length, the value has one
 	}
-	s.down.buf = append(s.down.buf, 0, 0, 0, 0)
-	if s.down.buf, err = encodeInto(s.down.buf, r.Type, format, s.value, zone); err != nil {
-		return err
-	}
+	s.down.buf, err = encodeInto(s.down.buf, t, format, s.value, zone)
 	clear(s.value)
-	binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
+	return err
+}
+
+// openArray appends an array of opened values.
+//
+//	binary: int32 dimensions (0 or 1), int32 whether there are NULLs, int32 type,
+//	then int32 elements, int32 lower bound, and each with its length (-1: NULL)
+func (s *session) openArray(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
+	elements, err := arrayElements(format, stored)
+	if err != nil {
+		return proxy.ErrFormat
+	}
+	if format == formatText {
+		return s.openTextArray(o, op, elements, zone)
+	}
+	head := min(len(stored), 20)
+	s.down.buf = append(s.down.buf, stored[:head]...)
+	binary.BigEndian.PutUint32(s.down.buf[len(s.down.buf)-head+8:], o.Type.OID)
+	for _, e := range elements {
+		at := len(s.down.buf)
+		if s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff); e == nil {
+			continue
+		}
+		if err := s.openValue(o, op, format, e, zone); err != nil {
+			return err
+		}
+		binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
+	}
 	return nil
+}
+
+// openTextArray appends an array in text format.
+func (s *session) openTextArray(o *plan.Output, op *operation, elements [][]byte, zone *time.Location) error {
+	s.down.buf = append(s.down.buf, '{')
+	for i, e := range elements {
+		if i > 0 {
+			s.down.buf = append(s.down.buf, ',')
+		}
+		if e == nil {
+			s.down.buf = append(s.down.buf, "NULL"...)
+			continue
+		}
+		at := len(s.down.buf)
+		if err := s.openValue(o, op, formatText, e, zone); err != nil {
+			return err
+		}
+		s.down.buf = quoteElement(s.down.buf, at)
+	}
+	s.down.buf = append(s.down.buf, '}')
+	return nil
+}
+
+// quoteElement quotes the array element that begins at an offset, as array_out
+// does: where it must be.
+func quoteElement(buf []byte, at int) []byte {
+	e := buf[at:]
+	if len(e) > 0 && !bytes.ContainsAny(e, "\"\\{}, \t\n\r\v\f") && !bytes.EqualFold(e, []byte("null")) {
+		return buf
+	}
+	plain := append([]byte(nil), e...)
+	buf = append(buf[:at], '"')
+	for _, c := range plain {
+		if c == '"' || c == '\\' {
+			buf = append(buf, '\\')
+		}
+		buf = append(buf, c)
+	}
+	clear(plain)
+	return append(buf, '"')
 }
 
 // encodeInto keeps dst when the value cannot be encoded.

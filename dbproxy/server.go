@@ -152,17 +152,13 @@ func (s *session) serverParameters(e *entry, body []byte) error {
 	if err := m.Decode(body); err != nil {
 		return err
 	}
-	for n := range st.plan.Params {
-		if n <= len(m.ParameterOIDs) {
-			m.ParameterOIDs[n-1] = shown(st.declared[n-1])
-		}
-	}
+	m.ParameterOIDs = st.describeParams(m.ParameterOIDs)
 	return s.down.encode(&m)
 }
 
 // serverColumns handles RowDescription and NoData.
 func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
-	var columns []*plan.Rule
+	var columns []*plan.Output
 	var failed *pgError
 	var m pgproto3.RowDescription
 	st := s.describedBy(e)
@@ -171,7 +167,7 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 			return err
 		}
 		columns, failed = s.columnsOf(e, &m)
-	} else if len(s.expected(e)) > 0 {
+	} else if one := s.expected(e); one != nil && len(one.Outputs) > 0 {
 		failed = s.unexpected()
 	}
 	if e.kind == 'D' {
@@ -195,9 +191,9 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 	if columns == nil {
 		return s.pass(e, kind, body)
 	}
-	for i, r := range columns {
-		if r != nil {
-			m.Fields[i].DataTypeOID, m.Fields[i].TypeModifier, m.Fields[i].DataTypeSize = r.Type.Wire()
+	for i, o := range columns {
+		if o != nil {
+			describe(&m.Fields[i], o)
 		}
 	}
 	if s.swallow != nil {
@@ -220,64 +216,6 @@ func (s *session) describedBy(e *entry) *statement {
 		return e.portal.statement
 	}
 	return e.statement
-}
-
-// columnsOf finds the protected columns of a result by their origin, which must
-// be those that the plan expects, in order; nil if there is none.
-func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Rule, *pgError) {
-	if e.own != nil && e.statement == nil && e.portal == nil {
-		return nil, nil
-	}
-	expected, unseen := s.expected(e), s.unseen(e)
-	cat := s.catalog.Load()
-	if cat == nil {
-		return nil, nil
-	}
-	var columns []*plan.Rule
-	seen := 0
-	for i := range m.Fields {
-		f := &m.Fields[i]
-		r := cat.cat.Rule(plan.Attr{Table: f.TableOID, Column: int16(f.TableAttributeNumber)})
-		if r == nil {
-			continue
-		}
-		if !unseen && (seen >= len(expected) || expected[seen] != r) || f.DataTypeOID != plan.Bytea {
-			return nil, s.unexpected()
-		}
-		if unseen {
-			if err := permitStyle(r, s.current()); err != nil {
-				return nil, asPgError(err)
-			}
-		}
-		if columns == nil {
-			columns = make([]*plan.Rule, len(m.Fields))
-		}
-		columns[i] = r
-		seen++
-	}
-	if !unseen && seen != len(expected) {
-		return nil, s.unexpected()
-	}
-	return columns, nil
-}
-
-// unseen says that the protected columns of a result are those of its origins.
-func (s *session) unseen(e *entry) bool {
-	one := s.describedBy(e).only()
-	if e.query != nil {
-		one = e.query.current()
-	}
-	return one != nil && one.Unseen
-}
-
-func (s *session) expected(e *entry) []*plan.Rule {
-	if e.query != nil {
-		if one := e.query.current(); one != nil {
-			return one.Outputs
-		}
-		return nil
-	}
-	return s.describedBy(e).outputs()
 }
 
 // unexpected has the catalog read anew: the tables are not what they were.
@@ -333,9 +271,9 @@ func (s *session) serverData(kind byte, length int) error {
 }
 
 // rowsOf says what the columns of the rows are that answer an entry.
-func (s *session) rowsOf(e *entry) ([]*plan.Rule, *operation, []int16, *pgError) {
+func (s *session) rowsOf(e *entry) ([]*plan.Output, *operation, []int16, *pgError) {
 	if e.query != nil {
-		if e.query.columns == nil && len(s.expected(e)) > 0 {
+		if one := s.expected(e); e.query.columns == nil && one != nil && len(one.Outputs) > 0 {
 			return nil, e.query.operation(), nil, s.unexpected()
 		}
 		return e.query.columns, e.query.operation(), e.query.formats, nil
@@ -362,6 +300,7 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 	}
 	err := s.pass(e, kind, body)
 	defer s.wake()
+	s.tablesChanged = s.tablesChanged || changesTables(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copyIn = false
@@ -388,6 +327,19 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 		s.dropCopy(true)
 	}
 	return err
+}
+
+// changesTables says whether the statement that an entry answers has changed
+// tables that matter, or may have.
+func changesTables(e *entry) bool {
+	var st *statement
+	var one *plan.Statement
+	if e.query != nil {
+		st, one = e.query.statement, e.query.current()
+	} else if e.portal != nil {
+		st, one = e.portal.statement, e.portal.statement.only()
+	}
+	return one != nil && (one.Hidden || one.DDL && st.mentions())
 }
 
 // rowCount reads the number at the end of a command tag.
@@ -536,6 +488,11 @@ func (s *session) serverReady(body []byte) error {
 	}
 	s.status, s.failing = body[0], false
 	if body[0] == 'I' {
+		if s.tablesChanged {
+			// Other sessions are to see it, too.
+			s.db.stale()
+			s.tablesChanged = false
+		}
 		for _, p := range s.portals {
 			if p.op != nil {
 				over = append(over, p.op)

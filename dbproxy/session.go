@@ -38,6 +38,7 @@ type session struct {
 	private   *snapshot // the catalog as this session's open transaction sees it
 	dirty     bool      // the catalog may have changed in this session
 	hidden    bool      // likewise, by a text that was not seen
+	made      []string  // names of what it has made that the catalog does not know
 	unsettled bool      // settings may have changed that were not reported yet
 	changed   bool      // settings have been changed in this session
 	path      *plan.Path
@@ -55,6 +56,7 @@ type session struct {
 	swallow       *entry         // its rows failed: nothing passes until ReadyForQuery
 	swallowedMore bool           // more than that was done
 	skipping      bool           // the server skips until Sync
+	tablesChanged bool           // tables that matter have changed since the last commit
 	value         []byte
 	copyFrom      *copyOut // the COPY TO that is being answered; nil if not of protected columns
 
@@ -96,9 +98,9 @@ type statement struct {
 	rewritten *plan.Rewritten
 	trace     string   // traceparent of its comment
 	declared  []uint32 // types the client gave its parameters
-	// columns are the rules of its result columns; set by fromServer before
+	// columns are the protected ones of its result columns; set by fromServer before
 	// any row of it arrives.
-	columns []*plan.Rule
+	columns []*plan.Output
 	bad     *pgError     // its result columns are not those of the plan
 	base    *plan.Plan   // before names in it were resolved; nil if there is none
 	inner   []*statement // what PREPARE and DECLARE in it make, by statement
@@ -121,7 +123,7 @@ func (st *statement) only() *plan.Statement {
 	return &st.plan.Statements[0]
 }
 
-func (st *statement) outputs() []*plan.Rule {
+func (st *statement) outputs() []plan.Output {
 	if o := st.only(); o != nil {
 		return o.Outputs
 	}
@@ -138,7 +140,7 @@ type portal struct {
 	// described says that columns and bad are those of the portal, and not
 	// those of its statement; of fromServer only.
 	described bool
-	columns   []*plan.Rule
+	columns   []*plan.Output
 	bad       *pgError
 }
 
@@ -172,9 +174,9 @@ type entry struct {
 type query struct {
 	statement *statement // its text and plan
 	ops       []*operation
-	at        int          // statement that is being answered
-	formats   []int16      // of its rows
-	columns   []*plan.Rule // of its rows; nil if none is protected
+	at        int            // statement that is being answered
+	formats   []int16        // of its rows
+	columns   []*plan.Output // of its rows; nil if none is protected
 }
 
 // current is the plan's statement that is being answered.

@@ -82,7 +82,7 @@ func TestExecuteHidden(t *testing.T) {
 	w.send(&pgproto3.Query{String: "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE s('exmark-2')"}).want("T25 D:Insert+on+users+(actual+rows=0+loops=1) D:++->++Result+(actual+rows=1+loops=1) C Z")
 	w.send(&pgproto3.Query{String: "EXECUTE q('exmark-2')"}).want("T25 D:exmark-2 C Z")
 	for _, sql := range []string{
-		"CREATE TABLE x1 AS EXECUTE q('exmark-3')", "EXECUTE s('exmark' || '-6')", "EXECUTE s(upper('exmark-7'))", "EXECUTE s('exmark-8'::varchar(3))",
+		"CREATE TABLE x1 AS EXECUTE q('exmark-3')", "EXECUTE s('exmark' || '-6')", "EXECUTE s(upper('exmark-7'))",
 		"EXPLAIN ANALYZE CREATE TABLE x2 AS EXECUTE q('exmark-4')", "CREATE TEMP TABLE x3 AS EXECUTE q('exmark-5') WITH NO DATA",
 	} {
 		w.send(&pgproto3.Query{String: sql}).want("E0A000 Z")
@@ -177,15 +177,20 @@ func TestHidden(t *testing.T) {
 	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
 	exec1(t, conn, usersDDL)
 	exec1(t, conn, "DO $$ BEGIN CREATE VIEW hv AS SELECT * FROM users; END $$")
-	for _, sql := range []string{"INSERT INTO hv (email) VALUES ('hdmark-1')", "SELECT * FROM hv", "ALTER SCHEMA public RENAME TO p2",
+	exec1(t, conn, "INSERT INTO hv (email) VALUES ('hdmark-1')")
+	var email string
+	if err := conn.QueryRow(t.Context(), "SELECT email FROM hv WHERE email = 'hdmark-1'").Scan(&email); err != nil || email != "hdmark-1" {
+		t.Errorf("got %q, %v", email, err)
+	}
+	for _, sql := range []string{"ALTER SCHEMA public RENAME TO p2",
 		"CREATE TABLE pg_temp.users (id int)", "CREATE TEMP TABLE users (id int)", "SELECT 1 AS id INTO TEMP users",
-		"CREATE RULE r AS ON INSERT TO users DO ALSO NOTIFY x", "CREATE TRIGGER t BEFORE INSERT ON users EXECUTE FUNCTION f()",
+		"CREATE RULE r AS ON INSERT TO users DO ALSO NOTIFY x",
 		"ALTER TABLE users DROP CONSTRAINT sidekey_sealed_email", "ALTER TABLE users RENAME CONSTRAINT sidekey_sealed_email TO x", "ALTER TABLE users ALTER email TYPE text USING 'x'",
 		"ALTER TABLE users RENAME email TO mail", "ALTER TABLE users RENAME TO people", "ALTER TABLE users SET SCHEMA pg_temp", "ALTER TABLE users ADD g text GENERATED ALWAYS AS (encode(email, 'hex')) STORED",
-		"CREATE TABLE c () INHERITS (users)", "CREATE TABLE c (LIKE users)", "CREATE TABLE c AS TABLE users", "CREATE MATERIALIZED VIEW c AS SELECT email FROM users",
-		"CREATE INDEX ON users (lower(note)) WHERE email > 'x'", "CREATE INDEX ON users ((email || 'x'))", "CREATE STATISTICS s ON email, pin FROM users",
+		"CREATE TABLE c (LIKE users)", "CREATE TABLE c AS TABLE users", "CREATE MATERIALIZED VIEW c AS SELECT email FROM users",
+		"CREATE INDEX ON users (lower(note)) WHERE email > 'x'", "CREATE INDEX ON users ((email || 'x'))",
 		"CREATE FUNCTION ff() RETURNS SETOF text BEGIN ATOMIC SELECT email FROM users; END",
-		"ALTER TABLE users ALTER email SET DEFAULT 'x'", "ALTER TABLE users ADD CHECK (email <> 'hdmark-x' || 'y')", "CREATE POLICY p ON users USING (email > 'a')",
+		"ALTER TABLE users ALTER email SET DEFAULT lower('x')", "ALTER TABLE users ADD CHECK (email <> 'hdmark-x' || 'y')", "CREATE POLICY p ON users USING (email > 'a')",
 	} {
 		if _, err := conn.Exec(t.Context(), sql); state(err) != "0A000" {
 			t.Errorf("%s: got %v, want 0A000", sql, err)

@@ -28,7 +28,8 @@ type ColumnKey struct {
 
 // columnContext is the encryption context of a column's data keys.
 func columnContext(rule ColumnRule) map[string]string {
-	context := map[string]string{"sidekey:table": rule.QualifiedTable(), "sidekey:column": rule.Column}
+	table, column := rule.BoundColumn()
+	context := map[string]string{"sidekey:table": table, "sidekey:column": column}
 	if rule.Domain != "" {
 		context = map[string]string{"sidekey:domain": rule.Domain}
 	}
@@ -46,7 +47,8 @@ func binding(rule ColumnRule) (envelope.Binding, error) {
 	if rule.Domain != "" {
 		return envelope.Binding{Tenant: rule.tenant, Domain: rule.Domain, Type: t.bound()}, nil
 	}
-	return envelope.Binding{Tenant: rule.tenant, Table: rule.QualifiedTable(), Column: rule.Column, Type: t.bound()}, nil
+	table, column := rule.BoundColumn()
+	return envelope.Binding{Tenant: rule.tenant, Table: table, Column: column, Type: t.bound()}, nil
 }
 
 func envelopeMode(rule ColumnRule) envelope.Mode {

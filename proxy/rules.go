@@ -98,6 +98,13 @@ type ColumnRule struct {
 	// and join with each other. They must have the same mode, type and key.
 	Domain string `yaml:"domain"`
 
+	// BoundAs is the schema.table.column that the column's values are bound to,
+	// if the column, its table or its schema has been renamed since the first was
+	// sealed. Empty means the column's name. It also lets the encrypting proxy
+	// take the statement that renames it. Values of a domain are bound to that
+	// and not to a name: there it is for the statement only.
+	BoundAs string `yaml:"bound_as"`
+
 	// PerTenant binds values to a tenant, which the client's session names in the
 	// setting postgres.tenant_setting, and seals them under data keys of its own.
 	// Values of another tenant do not open, nor compare as equal. The key ID may
@@ -125,7 +132,7 @@ func (r *Rules) Validate() error {
 			return fmt.Errorf("objects[%d].%w", i, err)
 		}
 	}
-	seen, domains := map[string]int{}, map[string]int{}
+	seen, bound, domains := map[string]int{}, map[string]int{}, map[string]int{}
 	for i := range r.Columns {
 		rule := &r.Columns[i]
 		if err := rule.validate(); err != nil {
@@ -136,6 +143,12 @@ func (r *Rules) Validate() error {
 			return fmt.Errorf("columns[%d].column: %s has a rule already, columns[%d]", i, name, first)
 		}
 		seen[name] = i
+		if first, ok := bound[rule.boundName()]; ok && rule.Domain == "" {
+			return fmt.Errorf("columns[%d].bound_as: the values of columns[%d] are bound to %s", i, first, rule.boundName())
+		}
+		if rule.Domain == "" {
+			bound[rule.boundName()] = i
+		}
 		if rule.Domain == "" {
 			continue
 		}
@@ -195,6 +208,9 @@ func (r *ColumnRule) validate() error {
 	case r.KeyID == "":
 		return fmt.Errorf("key_id: missing")
 	}
+	if r.BoundAs != "" && (strings.Count(r.BoundAs, ".") != 2 || strings.Contains("."+r.BoundAs+".", "..")) {
+		return fmt.Errorf("bound_as: %q is not schema.table.column", r.BoundAs)
+	}
 	switch r.mode() {
 	case ModeRandom, ModeEquality, ModeRange:
 	default:
@@ -229,6 +245,20 @@ func (r *ColumnRule) QualifiedTable() string {
 		return r.Table
 	}
 	return "public." + r.Table
+}
+
+// BoundColumn is the table, with its schema, and the column that values are
+// bound to.
+func (r *ColumnRule) BoundColumn() (table, column string) {
+	if i := strings.LastIndexByte(r.BoundAs, '.'); i > 0 {
+		return r.BoundAs[:i], r.BoundAs[i+1:]
+	}
+	return r.QualifiedTable(), r.Column
+}
+
+func (r *ColumnRule) boundName() string {
+	table, column := r.BoundColumn()
+	return table + "." + column
 }
 
 // Warnings say what valid rules give away that an operator might not expect.

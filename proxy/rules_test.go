@@ -52,7 +52,11 @@ func TestRulesValidate(t *testing.T) {
 		"columns[1].mode: range does not compare with equality":                domain(proxy.ColumnRule{Table: "t", Column: "c", Type: "text", Mode: "range", KeyID: "k", Domain: "mail"}),
 		"columns[1].column: public.users.email has a rule already, columns[0]": domain(proxy.ColumnRule{Table: "public.users", Column: "email", Type: "text", KeyID: "k"}),
 		"columns[1].type: int4 does not compare with text":                     domain(proxy.ColumnRule{Table: "t", Column: "c", Type: "int4", Mode: "equality", KeyID: "k", Domain: "mail"}),
-		"columns[1].key_id: differs":                                           domain(proxy.ColumnRule{Table: "t", Column: "c", Type: "text", Mode: "equality", KeyID: "l", Domain: "mail"}),
+		`columns[0].bound_as: "users.email" is not schema.table.column`:        column(func(r *proxy.ColumnRule) { r.BoundAs = "users.email" }),
+		`columns[0].bound_as: "a..c" is not schema.table.column`:               column(func(r *proxy.ColumnRule) { r.BoundAs = "a..c" }),
+		"columns[1].bound_as: the values of columns[0] are bound to public.users.email": {Columns: []proxy.ColumnRule{
+			{Table: "users", Column: "email", Type: "text", KeyID: "k"}, {Table: "people", Column: "mail", Type: "text", KeyID: "k", BoundAs: "public.users.email"}}},
+		"columns[1].key_id: differs": domain(proxy.ColumnRule{Table: "t", Column: "c", Type: "text", Mode: "equality", KeyID: "l", Domain: "mail"}),
 	} {
 		err := rules.Validate()
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -5,6 +5,7 @@ package plan
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -32,7 +33,13 @@ type Rule struct {
 	MinLen int
 	// Index identifies the rule to the caller.
 	Index int
+	// Was is the name that the values are bound to, if the column has had
+	// another one.
+	Was *Name
 }
+
+// Name is that of a column.
+type Name struct{ Schema, Table, Column string }
 
 // Name is schema.table.column.
 func (r *Rule) Name() string { return r.Schema + "." + r.Table + "." + r.Column }
@@ -58,13 +65,26 @@ func sameBase(a, b Type) bool {
 }
 
 // CheckName is the name of the constraint that guards the column.
-func (r *Rule) CheckName() string {
-	name := "sidekey_sealed_" + r.Column
+func (r *Rule) CheckName() string { return checkName(r.Column) }
+
+func checkName(column string) string {
+	name := "sidekey_sealed_" + column
 	if len(name) > 63 {
-		name = "sidekey_sealed_" + hex.EncodeToString([]byte(r.Column))[:48]
+		name = "sidekey_sealed_" + hex.EncodeToString([]byte(column))[:48]
 	}
 	return name
 }
+
+// CheckNames are the names that the guard can have: it keeps that of a column
+// which has been renamed.
+func (r *Rule) CheckNames() []string {
+	if r.Was != nil && r.Was.Column != r.Column {
+		return []string{r.CheckName(), checkName(r.Was.Column)}
+	}
+	return []string{r.CheckName()}
+}
+
+func (r *Rule) isCheckName(name string) bool { return slices.Contains(r.CheckNames(), name) }
 
 // CheckSQL is the constraint's expression. It compares hexadecimal text, so
 // that pg_get_constraintdef prints it alike under every bytea_output.
@@ -93,12 +113,19 @@ type Column struct {
 	Rule *Rule
 	// Generated says that the server computes it, so that COPY leaves it out.
 	Generated bool
+	// Default says that a protected column has a sealed default.
+	Default bool
+	// Type, if not zero, is that of a view's column, which may differ from that
+	// of the rule in its length. Array says that it holds arrays of values.
+	Type  Type
+	Array bool
 }
 
 // Relation is one relation of the database that a statement's names may mean.
 type Relation struct {
 	Schema, Name string
-	// OID is zero for a table made by an earlier statement of the same text.
+	// OID is zero for a table made by an earlier statement of the same text;
+	// Schema is empty if that is not known of it.
 	OID     uint32
 	Columns []Column
 	// Refuse says why the relation may not be used at all: it is a view over
@@ -107,6 +134,12 @@ type Relation struct {
 	Refuse, Hint string
 	// Protected says that at least one column has a rule.
 	Protected bool
+	// PrimaryKey are the names of its columns.
+	PrimaryKey []string
+	// Definition is the query of a view, with names as they are found along
+	// Path; which of its columns are protected follows from it.
+	Definition string
+	Path       []string
 }
 
 func (r *Relation) column(name string) *Column {
@@ -126,6 +159,7 @@ type Catalog struct {
 	byAttr map[Attr]*Rule
 	// tenantSetting is that of the rules which have one.
 	tenantSetting string
+	system        *System
 }
 
 // Attr is what RowDescription says about the origin of a result column.
@@ -151,13 +185,16 @@ func NewCatalog(rules []*Rule, relations []*Relation) *Catalog {
 		}
 	}
 	for _, rel := range relations {
-		c.add(rel)
+		c.byName[rel.Name] = append(c.byName[rel.Name], rel)
+	}
+	c.views()
+	for _, rel := range relations {
+		c.addColumns(rel)
 	}
 	return c
 }
 
-func (c *Catalog) add(rel *Relation) {
-	c.byName[rel.Name] = append(c.byName[rel.Name], rel)
+func (c *Catalog) addColumns(rel *Relation) {
 	for _, col := range rel.Columns {
 		if col.Rule != nil && rel.OID != 0 {
 			c.byAttr[Attr{rel.OID, col.Attnum}] = col.Rule
@@ -167,7 +204,7 @@ func (c *Catalog) add(rel *Relation) {
 
 // with gives a copy that has rel too, instead of a relation of the same name.
 func (c *Catalog) with(rel *Relation) *Catalog {
-	n := &Catalog{rules: c.rules, byAttr: c.byAttr, tenantSetting: c.tenantSetting, byName: make(map[string][]*Relation, len(c.byName)+1)}
+	n := &Catalog{rules: c.rules, byAttr: c.byAttr, system: c.system, tenantSetting: c.tenantSetting, byName: make(map[string][]*Relation, len(c.byName)+1)}
 	for name, rels := range c.byName {
 		n.byName[name] = rels
 	}
@@ -187,8 +224,12 @@ func (c *Catalog) Rule(a Attr) *Rule { return c.byAttr[a] }
 // Empty says that no rule is configured, so that nothing needs planning.
 func (c *Catalog) Empty() bool { return len(c.rules) == 0 }
 
-// mentions says whether an identifier can name a relation that matters.
-func (c *Catalog) mentions(name string) bool {
+// mentions says whether an identifier can name a relation that matters, or one
+// of the system catalogs that describe such relations.
+func (c *Catalog) mentions(name string) bool { return c.concerns(name) || c.describes(name) }
+
+// concerns says whether an identifier can name a relation that matters.
+func (c *Catalog) concerns(name string) bool {
 	return c.rules[name] != nil || c.byName[name] != nil
 }
 
@@ -206,10 +247,15 @@ const (
 // configured table that the snapshot lacks exists all the same, perhaps, unless
 // the snapshot is fresh.
 func (c *Catalog) resolve(schema, name string, path []string, fresh bool) (*Relation, resolution) {
-	if !c.mentions(name) {
+	if !c.concerns(name) {
 		return nil, unprotected
 	}
 	rels := c.byName[name]
+	for _, r := range rels {
+		if r.Schema == "" {
+			return r, resolved // made by the text, wherever
+		}
+	}
 	if schema != "" {
 		return c.resolveIn(schema, name, rels)
 	}
@@ -276,7 +322,7 @@ func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, r
 
 func anyMatters(rels []*Relation) bool {
 	for _, r := range rels {
-		if r.Protected || r.Refuse != "" {
+		if r.Protected || r.Refuse != "" || r.Definition != "" {
 			return true
 		}
 	}

@@ -3,8 +3,9 @@
 package plan
 
 import (
-	"fmt"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
@@ -15,15 +16,23 @@ type constant struct {
 	null  bool
 	param int // number, 0 for a literal
 	text  string
-	oid   uint32 // type that the text gives it
+	oid   uint32 // type that the text gives it; if array, that of the elements
 	as    *Type  // likewise, with a modifier
 	start int
 	end   int
 	loc   int
+	// array says that it is an array of values.
+	array bool
+	// one says that the array is one value.
+	one bool
 	// retype is the edit that turns the cast into one to bytea.
 	retype *Edit
+	// whole is that edit if the array is one value.
+	whole *Edit
 	// why it cannot stand for a protected value, if it cannot.
 	why string
+	// class tells whether it stands for one.
+	class *class
 }
 
 // constant reads an expression as a constant.
@@ -38,6 +47,8 @@ func (a *analyzer) constant(n *pg.Node) (constant, bool) {
 		return a.literal(x.AConst), true
 	case *pg.Node_TypeCast:
 		return a.castConstant(x.TypeCast)
+	case *pg.Node_AExpr:
+		return a.signedConstant(x.AExpr)
 	}
 	return constant{}, false
 }
@@ -55,7 +66,7 @@ func (a *analyzer) literal(k *pg.A_Const) constant {
 		c.text, c.oid = strconv.Itoa(int(v.Ival.Ival)), Int4
 	case *pg.A_Const_Fval:
 		c.text, c.oid = v.Fval.Fval, Numeric
-		if _, err := strconv.ParseInt(c.text, 10, 64); err == nil {
+		if _, err := strconv.ParseInt(c.text, 0, 64); err == nil {
 			c.oid = Int8
 		}
 	case *pg.A_Const_Boolval:
@@ -71,6 +82,27 @@ func (a *analyzer) literal(k *pg.A_Const) constant {
 	return c
 }
 
+// signedConstant reads +5 and -5::bigint, where the sign is an operator.
+func (a *analyzer) signedConstant(e *pg.A_Expr) (constant, bool) {
+	sign := operatorName(e.Name)
+	if e.Kind != pg.A_Expr_Kind_AEXPR_OP || e.Lexpr != nil || sign != "+" && sign != "-" {
+		return constant{}, false
+	}
+	c, ok := a.constant(e.Rexpr)
+	number := c.oid == Int4 || c.oid == Int8 || c.oid == Numeric
+	if !ok || c.param > 0 || c.null || c.why != "" || !number || strings.ContainsAny(c.text, "+-'") || a.tokenAt(int(e.Location)) < 0 {
+		return constant{}, false
+	}
+	if i := a.tokenAt(int(e.Location)); i+1 >= len(a.tokens) || int(a.tokens[i+1].Start) != c.start || !isNumber(a.tokens[i+1].Token) {
+		return constant{}, false
+	}
+	if sign == "-" {
+		c.text = "-" + c.text
+	}
+	c.start, c.loc = int(e.Location), int(e.Location)
+	return c, true
+}
+
 // castConstant reads 'x'::type, CAST(.. AS type) and type 'x'.
 func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if cast.Arg.GetTypeCast() != nil {
@@ -80,31 +112,57 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if !ok {
 		return constant{}, false
 	}
-	t, known := typeOf(cast.TypeName)
+	t, array, known := castType(cast.TypeName)
 	at := int(cast.TypeName.GetLocation())
 	end, ranged := at, at >= 0
 	if c.param == 0 && at < c.start {
 		end = c.start
 	} else if ranged {
-		end, ranged = a.wholeTypeEnd(at)
+		end, ranged = a.typeEnd(at)
 	}
-	switch {
-	case !known || !ranged:
+	if !known || !ranged {
 		c.why = "this cast is not understood for a protected column"
-	case t.Typmod >= 0 && !rounds(t):
-		c.why = "a cast with a length is not understood for a protected column"
-	case c.oid != Unspecified && c.oid != t.OID && !c.null && !keepsText(c.oid, t.OID):
-		c.why = "this cast of a number or boolean is not understood for a protected column"
-	}
-	if c.oid = t.OID; t.Typmod >= 0 {
-		c.as = &t
 	}
 	text := "bytea"
+	if array {
+		// The brackets stay.
+		c.array = true
+		if t.Typmod >= 0 || c.oid != Unspecified && !c.null {
+			c.why = "this cast is not understood for a protected column"
+		}
+	} else {
+		c.apply(t)
+	}
+	c.oid = t.OID
 	if end == c.start && c.param == 0 {
 		text = "bytea "
 	}
 	c.retype = &Edit{at, end, text}
+	if whole, ok := a.wholeTypeEnd(at); array && ok {
+		c.whole = &Edit{at, whole, text}
+	}
 	return c, true
+}
+
+// apply gives the constant the effect that a cast has on it.
+func (c *constant) apply(t Type) {
+	switch {
+	case c.null || c.why != "":
+	case c.oid != Unspecified && c.oid != t.OID && !keepsText(c.oid, t.OID) && !(c.oid == Int4 && textual(t) && t.Typmod < 0):
+		c.why = "this cast of a number or boolean is not understood for a protected column"
+	case t.Typmod < 0:
+	case rounds(t):
+		c.as = &t
+	case c.param > 0:
+		c.why = "a cast of a parameter with a length is not understood for a protected column"
+	case t.OID == Varchar:
+		n, _ := t.MaxChars()
+		if utf8.RuneCountInString(c.text) > n {
+			c.text = string([]rune(c.text)[:n])
+		}
+	default:
+		c.why = "a cast with a length is not understood for a protected column"
+	}
 }
 
 // rounds says that a cast to the type does what storing in it does.
@@ -125,49 +183,25 @@ func keepsText(from, to uint32) bool {
 	return false
 }
 
-// seal has a constant replaced by its sealed value for the rule's column.
-func (a *analyzer) seal(c constant, rule *Rule, use Use) {
-	a.touch(rule)
-	if c.why != "" && !c.null {
-		a.refuse(c.loc, c.why+" ("+rule.Name()+")", "Write a plain literal or a parameter of type "+rule.Type.String()+".")
-		return
-	}
-	if c.retype != nil {
-		a.edits = append(a.edits, *c.retype)
-	}
-	switch {
-	case c.null:
-	case c.param > 0:
-		a.param(c.param, Param{Rule: rule, OID: c.oid, As: c.as, Location: c.loc, Use: use})
-	default:
-		a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, As: c.as, Rule: rule, Cast: c.retype == nil, Use: use})
-	}
-}
-
 func sameType(a, b *Type) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
-// param records that a parameter is to be sealed.
-func (a *analyzer) param(n int, p Param) {
-	a.touch(p.Rule)
-	if n > 65535 {
-		a.refuseCode(codeTooManyParams, p.Location, fmt.Sprintf("there is no parameter $%d", n), "", "")
-		return
+// under is how the constant stands for a value, or an array of values.
+func (c *constant) under() (retype *Edit, array bool) {
+	if c.array && c.one {
+		return c.whole, false
 	}
-	old, again := a.params[n]
-	if !again {
-		a.params[n] = p
-		return
+	return c.retype, c.array
+}
+
+// constantValue is the value that a constant has, whose class tells later
+// whether it is sealed.
+func (a *analyzer) constantValue(c constant) value {
+	k := &c
+	k.class = &class{consts: []*constant{k}}
+	a.consts = append(a.consts, k)
+	t := Type{OID: c.oid, Typmod: -1}
+	if a.view {
+		t.OID = Unspecified // it may be a sealed value
 	}
-	if old.Rule != p.Rule && !(p.Rule.Equality && p.Rule.carries(old.Rule)) || old.Array != p.Array {
-		a.refuse(p.Location, fmt.Sprintf("parameter $%d is used for protected columns %s and %s", n, old.Rule.Name(), p.Rule.Name()),
-			"Pass the value twice, as two parameters.")
-		return
-	}
-	if old.OID == Unspecified {
-		old.OID, old.As = p.OID, p.As
-	} else if p.OID != Unspecified && (p.OID != old.OID || !sameType(p.As, old.As)) {
-		a.refuse(p.Location, fmt.Sprintf("parameter $%d is cast to two types", n), "")
-	}
-	old.Use |= p.Use
-	a.params[n] = old
+	return value{class: k.class, array: c.array, typ: t, loc: int32(c.loc)}
 }

@@ -4,8 +4,8 @@ package plan
 
 import (
 	"errors"
-	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -81,7 +81,9 @@ type Statement struct {
 	// Touched are the protected columns that it uses, in order of name.
 	Touched []*Rule
 	// Outputs are the protected columns among its result columns, in order.
-	Outputs []*Rule
+	Outputs []Output
+	// Columns is the number of its result columns, -1 if it is not known.
+	Columns int
 	// Writes says that it stores something.
 	Writes bool
 	// DDL says that the catalog may differ afterwards.
@@ -117,6 +119,9 @@ type Statement struct {
 	CopyFrom bool
 	// Copy is what a COPY of protected columns copies; nil for other statements.
 	Copy *Copy
+	// Makes are names of views, partitions and the like that hold or show sealed
+	// values, which the catalog does not know yet.
+	Makes []string
 }
 
 // Literal is a constant that stands for a value of a protected column.
@@ -167,6 +172,9 @@ type Param struct {
 	Location int
 	// Use is what the value is for.
 	Use Use
+	// Source is the number that the client knows it by, 0 if it is the same: a
+	// parameter that stands for different values is several for the server.
+	Source int
 }
 
 // Uses says whether the statement uses a protected column or makes one, or may.
@@ -198,12 +206,14 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 
 // SQLSTATEs of refusals.
 const (
-	codeNotSupported  = "0A000"
-	codeSyntax        = "42601"
-	codeNoTable       = "42P01"
-	codeTypeMismatch  = "42804"
-	codeTooComplex    = "54001"
-	codeTooManyParams = "08P01"
+	codeNotSupported   = "0A000"
+	codeSyntax         = "42601"
+	codeNoTable        = "42P01"
+	codeNoColumn       = "42703"
+	codeTypeMismatch   = "42804"
+	codeTooComplex     = "54001"
+	codeTooManyColumns = "54011"
+	codeTooManyParams  = "08P01"
 )
 
 // Options of Make.
@@ -219,7 +229,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	if strings.IndexByte(sql, 0) >= 0 || !utf8.ValidString(sql) {
 		return refused(&Refusal{Code: "22021", Message: "invalid byte sequence for encoding \"UTF8\""})
 	}
-	a := &analyzer{sql: sql, cat: cat, opt: opt, params: make(map[int]Param), plain: make(map[int]int)}
+	a := &analyzer{sql: sql, cat: cat, opt: opt}
 	mentioned, err := a.scan()
 	if err != nil {
 		return refused(syntaxError(sql, err))
@@ -241,6 +251,8 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		if mentioned {
 			a.touched = make(map[*Rule]bool)
 			a.statement(raw.Stmt)
+			a.resolveConstants()
+			a.finishOutputs()
 			a.stmt.Touched = sortedRules(a.touched)
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
@@ -253,7 +265,6 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
 		settings = settings || a.stmt.Settings
 	}
-	a.checkParams()
 	return a.finish(p)
 }
 
@@ -275,12 +286,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	if len(a.params) > 0 {
 		p.Params = a.params
 	}
-	for n := range a.plain {
-		p.NumParams = max(p.NumParams, n)
-	}
-	for n := range a.params {
-		p.NumParams = max(p.NumParams, n)
-	}
+	p.NumParams = a.numParams()
 	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)
@@ -288,12 +294,25 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	return p
 }
 
+// numParams is the highest number of a parameter in the text.
+func (a *analyzer) numParams() int {
+	highest := 0
+	for _, t := range a.tokens {
+		if t.Token == pg.Token_PARAM {
+			if n, err := strconv.Atoi(a.text(t)[1:]); err == nil {
+				highest = max(highest, n)
+			}
+		}
+	}
+	return highest
+}
+
 // onlyData says whether all statements read or change rows: in others, such as
 // SET, constants can mean anything.
 func onlyData(statements []Statement) bool {
 	for i := range statements {
 		switch statements[i].Command {
-		case "SELECT", "INSERT", "UPDATE", "DELETE":
+		case "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE":
 		default:
 			return false
 		}
@@ -320,17 +339,6 @@ func syntaxError(sql string, err error) *Refusal {
 		r.Position = min(perr.Cursorpos, utf8.RuneCountInString(sql)+1)
 	}
 	return r
-}
-
-// checkParams refuses a parameter that has a use besides the sealed one: the
-// server would get a sealed value where a plain one is meant.
-func (a *analyzer) checkParams() {
-	for n, p := range a.params {
-		if loc, both := a.plain[n]; both {
-			a.refuse(loc, fmt.Sprintf("parameter $%d is used for protected column %s and for something else", n, p.Rule.Name()),
-				"Pass the value twice, as two parameters.")
-		}
-	}
 }
 
 func sortedRules(set map[*Rule]bool) []*Rule {

@@ -95,14 +95,9 @@ func declaredType(n *pg.TypeName) uint32 {
 	if n == nil {
 		return Unspecified
 	}
-	element := typeNameParts(n)
-	element.Typmods = nil
-	t, ok := typeOf(element)
-	switch {
-	case !ok:
+	t, ok := typeOf(&pg.TypeName{Names: n.Names, TypeOid: n.TypeOid, Setof: n.Setof, PctType: n.PctType, ArrayBounds: n.ArrayBounds, Location: n.Location, Typemod: n.Typemod})
+	if !ok {
 		return Unspecified
-	case len(n.ArrayBounds) > 0:
-		return ArrayOf(t.OID)
 	}
 	return t.OID
 }
@@ -139,17 +134,21 @@ func (a *analyzer) firstToken() int {
 // prepare analyzes PREPARE. Its parameters are not those of the text: they are
 // sealed in EXECUTE, or by the protocol.
 func (a *analyzer) prepare(s *pg.PrepareStmt) {
-	params, plain := a.params, a.plain
-	a.params, a.plain = make(map[int]Param), make(map[int]int)
+	params := a.params
+	a.params = nil
 	a.statement(s.Query)
-	a.stmt.Outputs, a.stmt.Writes = nil, false
-	a.checkParams()
+	a.resolveConstants()
+	a.stmt.Writes, a.result = false, nil
 	for n, p := range a.params {
-		if n <= len(s.Argtypes) {
+		switch {
+		case p.Source > 0:
+			a.refuse(p.Location, fmt.Sprintf("parameter $%d is used for protected column %s and for something else", p.Source, p.Rule.Name()),
+				"Pass the value twice, as two parameters.")
+		case n <= len(s.Argtypes):
 			a.retype(s.Argtypes[n-1].GetTypeName(), n, p)
 		}
 	}
-	a.params, a.plain = params, plain
+	a.params = params
 }
 
 // retype edits the type that PREPARE gives a parameter.
@@ -181,7 +180,7 @@ func (a *analyzer) retype(t *pg.TypeName, n int, p Param) {
 // declare analyzes DECLARE CURSOR: the columns are those of FETCH.
 func (a *analyzer) declare(s *pg.DeclareCursorStmt) {
 	a.statement(s.Query)
-	a.stmt.Outputs = nil
+	a.result = nil
 }
 
 // execute reads the arguments of EXECUTE.
@@ -228,6 +227,9 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			Detail: fmt.Sprintf("Expected %d parameters but got %d.", want, len(x.args))}
 	}
 	for n, p := range inner.Params {
+		if p.Source > 0 {
+			return nil, nil, x.args[p.Source-1].refusal(p.Source, p.Rule, "the parameter is also used for something else")
+		}
 		arg := &x.args[n-1]
 		oid := p.OID
 		if n <= len(declared) {
@@ -251,17 +253,19 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			if array && c.retype != nil && !c.null {
 				return nil, nil, arg.refusal(n, p.Rule, "a cast of an array is not understood")
 			}
-			if c.retype != nil {
-				edits = append(edits, *c.retype)
+			c.one = !p.Array
+			retype, _ := c.under()
+			if retype != nil {
+				edits = append(edits, *retype)
 			}
 			if c.null {
 				continue
 			}
-			given := c.oid
+			given := c.declared()
 			if given == Unspecified {
 				given = oid
 			}
-			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, Rule: p.Rule, Cast: c.retype == nil, Array: array, Use: p.Use})
+			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: retype == nil, Array: array, Use: p.Use})
 		}
 	}
 	return literals, edits, nil

@@ -129,16 +129,20 @@ func (a *analyzer) setting(s *pg.VariableSetStmt) {
 func (a *analyzer) statement(n *pg.Node) {
 	switch x := n.Node.(type) {
 	case *pg.Node_SelectStmt:
-		a.outputs(a.query(x.SelectStmt, nil))
-		if x.SelectStmt.IntoClause != nil && len(a.stmt.Outputs) > 0 {
-			a.refuse(-1, "protected columns cannot be copied into another table", "")
+		out := a.query(x.SelectStmt, nil)
+		if x.SelectStmt.IntoClause != nil {
+			a.settle(out, "cannot be copied into another table")
+			out = &source{}
 		}
+		a.outputs(out)
 	case *pg.Node_InsertStmt:
 		a.outputs(a.insert(x.InsertStmt, nil))
 	case *pg.Node_UpdateStmt:
 		a.outputs(a.update(x.UpdateStmt, nil))
 	case *pg.Node_DeleteStmt:
 		a.outputs(a.delete(x.DeleteStmt, nil))
+	case *pg.Node_MergeStmt:
+		a.outputs(a.merge(x.MergeStmt, nil))
 	case *pg.Node_ExplainStmt:
 		a.explain(x.ExplainStmt)
 	case *pg.Node_PrepareStmt:
@@ -157,33 +161,37 @@ func (a *analyzer) statement(n *pg.Node) {
 		a.rename(x.RenameStmt)
 	case *pg.Node_AlterObjectSchemaStmt:
 		a.moveSchema(x.AlterObjectSchemaStmt)
+	case *pg.Node_ViewStmt:
+		a.createView(x.ViewStmt)
+	case *pg.Node_CreateTableAsStmt:
+		a.tableAs(x.CreateTableAsStmt)
+	case *pg.Node_CreateTrigStmt:
+		a.trigger(x.CreateTrigStmt)
+	case *pg.Node_CreateStatsStmt:
+		a.statistics(x.CreateStatsStmt)
+	case *pg.Node_CreatePublicationStmt:
+		a.publication(x.CreatePublicationStmt.Pubobjects)
+	case *pg.Node_AlterPublicationStmt:
+		a.publication(x.AlterPublicationStmt.Pubobjects)
 	case *pg.Node_CreatePolicyStmt:
 		a.policy(x.CreatePolicyStmt.Table, n)
 	case *pg.Node_AlterPolicyStmt:
 		a.policy(x.AlterPolicyStmt.Table, n)
 	case *pg.Node_TruncateStmt, *pg.Node_VacuumStmt, *pg.Node_GrantStmt, *pg.Node_DropStmt, *pg.Node_CommentStmt,
 		*pg.Node_LockStmt, *pg.Node_ClusterStmt, *pg.Node_ReindexStmt, *pg.Node_SecLabelStmt,
-		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_AlterOwnerStmt, *pg.Node_GrantRoleStmt:
+		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_AlterOwnerStmt, *pg.Node_GrantRoleStmt,
+		*pg.Node_RefreshMatViewStmt, *pg.Node_AlterStatsStmt, *pg.Node_AlterObjectDependsStmt:
 		// They neither read nor write a value.
 	default:
 		a.reach(n)
 	}
 }
 
-// outputs notes the protected columns among a statement's result columns.
-func (a *analyzer) outputs(out *source) {
-	for _, f := range out.fields {
-		if f.rule != nil {
-			a.stmt.Outputs = append(a.stmt.Outputs, f.rule)
-		}
-	}
-}
-
 func (a *analyzer) explain(e *pg.ExplainStmt) {
 	switch e.Query.Node.(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.statement(e.Query)
-		a.stmt.Outputs = nil
+		a.result = nil
 	default:
 		a.reach(e.Query)
 	}
@@ -222,7 +230,6 @@ func (a *analyzer) reaches(rv *pg.RangeVar) bool {
 }
 
 var hints = map[string]string{
-	"MERGE":         "Use INSERT .. ON CONFLICT.",
 	"VIEW":          "Select the protected columns from the table itself.",
 	"CREATETABLEAS": "CREATE TABLE it, then INSERT.",
 }

@@ -89,7 +89,11 @@ func TestCasts(t *testing.T) {
 		"INSERT INTO t VALUES ('{1}'::int[])":                     {OID: 1007, Typmod: -1},
 		"INSERT INTO t VALUES ('1'::timestamp with time zone [])": {OID: 1185, Typmod: -1},
 	} {
-		p := makeFor(parseType(t, "text"), sql)
+		column := parseType(t, "text")
+		if _, array := want.Element(); array {
+			column = want // else it would be text of an array
+		}
+		p := makeFor(column, sql)
 		if p.Refusal != nil || len(p.Literals) != 1 {
 			t.Errorf("%s: got %v, %d literals", sql, p.Refusal, len(p.Literals))
 			continue
@@ -107,7 +111,7 @@ func TestCasts(t *testing.T) {
 		}
 	}
 	for _, sql := range []string{
-		"INSERT INTO t VALUES (1.5::int)", "INSERT INTO t VALUES ('a'::varchar(2))", "INSERT INTO t VALUES ('a'::char(2))", "INSERT INTO t VALUES (1::boolean)",
+		"INSERT INTO t VALUES (1.5::int)", "INSERT INTO t VALUES ('a'::char(2))", "INSERT INTO t VALUES (1::boolean)",
 		"INSERT INTO t VALUES ('1'::interval day)", "INSERT INTO t VALUES ('a'::other.type)", "UPDATE t SET c = $1::numeric(5,2) WHERE c = $1::numeric(5,1)",
 	} {
 		if p := makeFor(parseType(t, "text"), sql); p.Refusal == nil || p.Refusal.Code != "0A000" {

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
+
+// columnsOf finds the protected columns of a result: by their place, and where
+// the plan does not know it, by their origin. A column whose origin is a
+// protected one and which is not expected is an error; nil if there is none.
+func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Output, *pgError) {
+	if e.own != nil && e.statement == nil && e.portal == nil {
+		return nil, nil
+	}
+	cat := s.catalog.Load()
+	if cat == nil {
+		return nil, nil
+	}
+	one := s.expected(e)
+	if one != nil && one.Unseen {
+		return s.byOrigin(cat.cat, m.Fields)
+	}
+	if one == nil || len(one.Outputs) == 0 {
+		if originated(cat.cat, m.Fields) {
+			return nil, s.unexpected()
+		}
+		return nil, nil
+	}
+	columns := make([]*plan.Output, len(m.Fields))
+	// Another session may have added columns; those of the plan are found by
+	// their origin then.
+	counted := one.Columns < 0 || one.Columns == len(m.Fields)
+	if !placed(cat.cat, one.Outputs, m.Fields, columns, counted) {
+		return nil, s.unexpected()
+	}
+	return columns, nil
+}
+
+// byOrigin finds the protected columns of a result whose statement was not seen.
+func (s *session) byOrigin(cat *plan.Catalog, fields []pgproto3.FieldDescription) ([]*plan.Output, *pgError) {
+	var columns []*plan.Output
+	for i := range fields {
+		r := cat.Rule(originOf(&fields[i]))
+		if r == nil {
+			continue
+		}
+		if fields[i].DataTypeOID != plan.Bytea {
+			return nil, s.unexpected()
+		}
+		if err := permitStyle(r, s.current()); err != nil {
+			return nil, asPgError(err)
+		}
+		if columns == nil {
+			columns = make([]*plan.Output, len(fields))
+		}
+		columns[i] = &plan.Output{Rule: r, Type: r.Type, Left: i, Right: len(fields) - 1 - i, Origin: true}
+	}
+	return columns, nil
+}
+
+func originOf(f *pgproto3.FieldDescription) plan.Attr {
+	return plan.Attr{Table: f.TableOID, Column: int16(f.TableAttributeNumber)}
+}
+
+func originated(cat *plan.Catalog, fields []pgproto3.FieldDescription) bool {
+	for i := range fields {
+		if cat.Rule(originOf(&fields[i])) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// placed finds the column of each output, and says whether all are as expected.
+// If the columns are not as many as the plan says, only their origin counts.
+func placed(cat *plan.Catalog, outputs []plan.Output, fields []pgproto3.FieldDescription, columns []*plan.Output, counted bool) bool {
+	at := -1
+	for n := range outputs {
+		o := &outputs[n]
+		switch {
+		case o.Left >= 0 && counted:
+			at = o.Left
+		case o.Right >= 0 && counted:
+			at = len(fields) - 1 - o.Right
+		default:
+			// Outputs are in order, so it is the next of its origin.
+			for at++; at < len(fields) && cat.Rule(originOf(&fields[at])) == nil; {
+				at++
+			}
+		}
+		if at < 0 || at >= len(fields) || columns[at] != nil || !isOutput(cat, o, &fields[at]) {
+			return false
+		}
+		columns[at] = o
+	}
+	for i := range fields {
+		if columns[i] == nil && cat.Rule(originOf(&fields[i])) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// isOutput says whether a result column can be what the plan expects there.
+func isOutput(cat *plan.Catalog, o *plan.Output, f *pgproto3.FieldDescription) bool {
+	stored := plan.Bytea
+	if o.Array {
+		stored = plan.ByteaArray
+	}
+	origin := cat.Rule(originOf(f))
+	if f.DataTypeOID != stored || origin == nil {
+		return f.DataTypeOID == stored && !o.Origin
+	}
+	return origin.Binding == o.Rule.Binding
+}
+
+// describe gives a column the type that the client knows.
+func describe(f *pgproto3.FieldDescription, o *plan.Output) {
+	f.DataTypeOID, f.TypeModifier, f.DataTypeSize = o.Type.Wire()
+	if o.Array {
+		f.DataTypeOID, f.DataTypeSize = plan.ArrayOf(o.Type.OID), -1
+	}
+}
+
+// expected is the plan of the statement that is being answered, nil if there is
+// none.
+func (s *session) expected(e *entry) *plan.Statement {
+	if e.query != nil {
+		return e.query.current()
+	}
+	return s.describedBy(e).only()
+}
