@@ -22,7 +22,8 @@ type analyzer struct {
 	consts    []*constant   // of the statement
 	casts     []*conversion // likewise
 	naming    target
-	result    *source // the statement's result columns
+	unnamed   []unnamed // of the statement
+	result    *source   // the statement's result columns
 	literals  []Literal
 	edits     []Edit
 	params    map[int]Param // sealed, by number

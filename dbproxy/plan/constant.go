@@ -17,6 +17,7 @@ type constant struct {
 	param int // number, 0 for a literal
 	text  string
 	oid   uint32 // type that the text gives it
+	mod   int32  // and its modifier, -1 if none
 	start int
 	end   int
 	loc   int
@@ -37,7 +38,7 @@ func (a *analyzer) constant(n *pg.Node) (constant, bool) {
 	}
 	switch x := n.Node.(type) {
 	case *pg.Node_ParamRef:
-		return constant{param: int(x.ParamRef.Number), loc: int(x.ParamRef.Location)}, true
+		return constant{param: int(x.ParamRef.Number), mod: -1, loc: int(x.ParamRef.Location)}, true
 	case *pg.Node_AConst:
 		return a.literal(x.AConst), true
 	case *pg.Node_TypeCast:
@@ -49,7 +50,7 @@ func (a *analyzer) constant(n *pg.Node) (constant, bool) {
 }
 
 func (a *analyzer) literal(k *pg.A_Const) constant {
-	c := constant{start: int(k.Location), loc: int(k.Location)}
+	c := constant{start: int(k.Location), mod: -1, loc: int(k.Location)}
 	if k.Isnull {
 		c.null = true
 		return c
@@ -128,7 +129,7 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	} else {
 		c.apply(t)
 	}
-	c.oid = t.OID
+	c.oid, c.mod = t.OID, t.Typmod
 	if end == c.start && c.param == 0 {
 		text = "bytea "
 	}
@@ -176,7 +177,7 @@ func (a *analyzer) constantValue(c constant) value {
 	k := &c
 	k.class = &class{consts: []*constant{k}}
 	a.consts = append(a.consts, k)
-	t := Type{c.oid, -1}
+	t := Type{c.oid, c.mod}
 	if a.view {
 		t.OID = Unspecified // it may be a sealed value
 	}

@@ -30,6 +30,7 @@ func (a *analyzer) resolveConstants() {
 		}
 	}
 	a.parameters(uses)
+	a.nameColumns()
 	a.consts, a.casts = nil, nil
 }
 
