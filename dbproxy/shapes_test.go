@@ -242,6 +242,16 @@ func TestViewsAndPartitions(t *testing.T) {
 	other := f.connect(t, pgx.QueryExecModeExec)
 	exec1(t, other, "DROP TABLE IF EXISTS users_none")
 	// A partition holds the values of the table, whatever way they take.
+	exec1(t, conn, "CREATE TABLE users_2 PARTITION OF users FOR VALUES FROM (100) TO (200)")
+	exec1(t, conn, "INSERT INTO users_2 VALUES (100, 'ptcanary-1', 2)")
+	simple := f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, simple, "CREATE TABLE users_3 PARTITION OF users FOR VALUES FROM (200) TO (300); INSERT INTO users_3 VALUES (200, 'ptcanary-2', 2); INSERT INTO public.users_3 VALUES (201, 'ptcanary-3', 2)")
+	noCanary(t, f, "ptcanary")
+	for _, sql := range []string{"ALTER TABLE users_1 ALTER email SET DEFAULT 'ptcanary'", "ALTER VIEW uv ALTER email SET DEFAULT 'ptcanary'"} {
+		if _, err := conn.Exec(t.Context(), sql); state(err) != "0A000" {
+			t.Errorf("%s: got %v, want 0A000", sql, err)
+		}
+	}
 	exec1(t, conn, "INSERT INTO users_1 VALUES (2, 'direct', 3)")
 	for _, sql := range []string{"SELECT email FROM users_1 WHERE email = 'direct'", "SELECT email FROM public.users WHERE email = 'direct'",
 		"SELECT email FROM uv WHERE email = 'direct'", "SELECT v.email FROM uvv v JOIN users_1 u ON u.email = v.email WHERE u.pin = 3"} {

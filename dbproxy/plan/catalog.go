@@ -96,6 +96,8 @@ type Column struct {
 
 // Relation is one relation of the database that a statement's names may mean.
 type Relation struct {
+	// Schema is "" if it is not known, for one made by an earlier statement of
+	// the same text.
 	Schema, Name string
 	// OID is zero for a table made by an earlier statement of the same text.
 	OID     uint32
@@ -265,7 +267,7 @@ func (c *Catalog) hasSchema(schemas ...string) bool {
 
 func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, resolution) {
 	for _, r := range rels {
-		if r.Schema == schema {
+		if r.Schema == schema || r.Schema == "" {
 			return r, resolved
 		}
 	}

@@ -35,6 +35,7 @@ func (a *analyzer) createTable(s *pg.CreateStmt) {
 	if len(rules) > 0 && !(s.IfNotExists && a.exists(schema, name)) {
 		a.cat = a.cat.with(rel)
 	}
+	a.partition(s)
 }
 
 func (a *analyzer) exists(schema, name string) bool {

@@ -43,6 +43,7 @@ func TestConstantsFollow(t *testing.T) {
 		"SELECT j.email FROM (users FULL JOIN leads USING (email)) j WHERE j.email = «'a'»", "SELECT x.email FROM users JOIN leads USING (email) AS x WHERE x.email = «'a'»", "SELECT b FROM (users CROSS JOIN l) AS j (a, b) WHERE b = «'a'»",
 		"SELECT 1 FROM users u WHERE EXISTS (SELECT 'x' FROM leads WHERE email = u.email AND u.email = «'a'»)", "SELECT 1 FROM users, LATERAL (SELECT email AS e) l WHERE l.e = «'a'»", "SELECT email FROM users GROUP BY email HAVING email <> «'a'»",
 		"SELECT 1 FROM user_mails WHERE mail = «'a'»", "INSERT INTO user_mails (mail) VALUES («'a'»)", "SELECT 1 FROM users_part WHERE email = «'a'»", "SELECT e FROM (SELECT 'a' AS e, email FROM users) s WHERE e = 'b' AND email = «'c'»",
+		"CREATE TABLE p1 PARTITION OF users FOR VALUES IN ('x'); CREATE TABLE p2 PARTITION OF users DEFAULT; INSERT INTO p2 VALUES (1, «'a'»); INSERT INTO other.p2 (note, email) VALUES ('b', «'c'»)",
 		"SELECT 1 FROM users WHERE pin = «-5» AND pin <> «- 7» AND pin IN («+9», «1») AND id = -5",
 	} {
 		p := planned(t, strings.NewReplacer("«", "", "»", "").Replace(marked))

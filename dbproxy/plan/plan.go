@@ -92,7 +92,8 @@ type Statement struct {
 	Settings bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
-	// Hidden says that it may do anything, in a text that is not seen.
+	// Hidden says that it may do anything, in a text that is not seen, or make a
+	// relation that later statements must know.
 	Hidden bool
 	// Names is the prepared statement or cursor that it executes or fetches.
 	Names string
