@@ -122,6 +122,9 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 
 // open analyzes an expression that must not be a protected value.
 func (a *analyzer) open(n *pg.Node, sc *scope) {
+	if n.GetAConst() != nil {
+		return
+	}
 	a.plainly(a.expr(n, sc), "cannot be used in this expression")
 }
 

@@ -171,15 +171,23 @@ func fits(text string, precision, scale int) bool {
 	return whole != "" && len(decimals) <= scale && len(whole) <= precision-scale
 }
 
+// leaf is a constant with its class, made in one piece.
+type leaf struct {
+	constant constant
+	class    class
+	self     [1]*constant
+}
+
 // constantValue is the value that a constant has, whose class tells later
 // whether it is sealed.
 func (a *analyzer) constantValue(c constant) value {
-	k := &c
-	k.class = &class{consts: []*constant{k}}
-	a.consts = append(a.consts, k)
+	l := &leaf{constant: c}
+	l.constant.class, l.self[0] = &l.class, &l.constant
+	l.class.consts = l.self[:]
+	a.consts = append(a.consts, &l.constant)
 	t := Type{c.oid, c.mod}
 	if a.view {
 		t.OID = Unspecified // it may be a sealed value
 	}
-	return value{class: k.class, array: c.array, typ: t, loc: int32(c.loc)}
+	return value{class: &l.class, array: c.array, typ: t, loc: int32(c.loc)}
 }
