@@ -103,7 +103,10 @@ func (s *session) openArray(o *plan.Output, op *operation, format int16, stored 
 	if format == formatText {
 		return s.openTextArray(o, op, elements, zone)
 	}
-	head := min(len(stored), 20)
+	head := 20
+	if binary.BigEndian.Uint32(stored) == 0 {
+		head = 12
+	}
 	s.down.buf = append(s.down.buf, stored[:head]...)
 	binary.BigEndian.PutUint32(s.down.buf[len(s.down.buf)-head+8:], o.Type.OID)
 	for _, e := range elements {

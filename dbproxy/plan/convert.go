@@ -27,6 +27,11 @@ func (a *analyzer) convert(c *conversion, to *class) {
 	if a.view && c.typ.OID == Bytea {
 		return
 	}
+	if a.view {
+		// As the server has it, the cast is one of the sealed value.
+		a.refuse(-1, "protected column "+rule.Name()+" is cast", "")
+		return
+	}
 	if c.collation != "" {
 		if !textual(rule.Type) || c.collation != "C" && c.collation != "POSIX" && c.collation != "default" && c.collation != "ucs_basic" {
 			a.refuse(c.loc, "protected column "+rule.Name()+" cannot have this collation", `Its values compare and sort by bytes, as under COLLATE "C".`)

@@ -43,6 +43,8 @@ func testCatalog(t testing.TB) *plan.Catalog {
 		{Schema: "public", Name: "inner_mails", OID: 1006, Columns: []plan.Column{col(1, "id", nil), col(2, "email", nil)}, Path: []string{"pg_catalog", "public"},
 			Definition: "SELECT users.id, users.email FROM users UNION ALL SELECT l.id, COALESCE(l.email, '\\x5301'::bytea) AS email FROM leads l"},
 		{Schema: "public", Name: "bad_view", OID: 1007, Columns: []plan.Column{col(1, "x", nil)}, Path: []string{"public"}, Definition: "SELECT encode(users.email, 'hex'::text) AS x FROM users"},
+		{Schema: "public", Name: "cast_view", OID: 1009, Columns: []plan.Column{col(1, "x", nil)}, Path: []string{"public"}, Definition: "SELECT (users.email)::text AS x FROM users"},
+		{Schema: "public", Name: "row_view", OID: 1010, Columns: []plan.Column{col(1, "u", nil)}, Path: []string{"public"}, Definition: "SELECT u.*::users AS u FROM users u"},
 		{Schema: "public", Name: "users_part", OID: 1008, Protected: true, Columns: []plan.Column{col(1, "id", nil), col(2, "email", email)}},
 		{Schema: "public", Name: "user_view", OID: 1004, Refuse: "user_view reads a protected table", Hint: "h"},
 	})
