@@ -122,7 +122,6 @@ func TestLineage(t *testing.T) {
 
 // lineageRefused are those that are refused all the same.
 var lineageRefused = []string{
-	"SELECT array_length(all_mails, 1) FROM grouped",
 	"SELECT id FROM users WHERE '{C}-a' = ANY (ARRAY[email, note])  OR false",
 	"INSERT INTO users (id, email) SELECT id + 200, '{C}-v' || '' FROM users WHERE false",
 }

@@ -168,6 +168,8 @@ func TestPlaces(t *testing.T) {
 		"SELECT 1 UNION SELECT pin FROM users":                             "pin@0/0",
 		"SELECT email::varchar FROM users":                                 "email@0/0:1043",
 		"INSERT INTO users (email) VALUES ('a') RETURNING id, email":       "email@1/0",
+		"UPDATE users SET id = 2 RETURNING old.email, new.id, email":       "email@0/2 email@2/0",
+		"SELECT id, cardinality(array_agg(email)) FROM users":              "",
 		"SELECT mail FROM user_mails":                                      "email@0/0",
 	} {
 		p := planned(t, sql)

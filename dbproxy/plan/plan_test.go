@@ -214,6 +214,22 @@ func TestPositions(t *testing.T) {
 	if p.Refusal == nil || p.Refusal.Position != 19 {
 		t.Errorf("got %+v, want position 19", p.Refusal)
 	}
+	for sql, want := range map[string]int{
+		"INSERT INTO users (id, email) SELECT id, note FROM t":                  24,
+		"INSERT INTO users SELECT id, note FROM t":                              13,
+		"INSERT INTO t SELECT 'é', email FROM users":                            27,
+		"UPDATE users SET email = lower('é')":                                   26,
+		"SELECT 1 FROM users WHERE 'é' = note AND email LIKE 'x'":               42,
+		"SELECT note FROM users UNION SELECT email FROM leads":                  37,
+		"SELECT 1 FROM (SELECT 'a' AS e) x, users WHERE note = e AND email = e": 61,
+		"SELECT email::name FROM users":                                         8,
+		"INSERT INTO users (email) VALUES (E'a' || $1)":                         40,
+	} {
+		p := plan.Make(sql, testCatalog(t), plan.Options{Fresh: true})
+		if p.Refusal == nil || p.Refusal.Position != want || p.Refusal.Code != "0A000" || p.Refusal.Hint == "" {
+			t.Errorf("%s: got %+v, want position %d and a hint", sql, p.Refusal, want)
+		}
+	}
 	sql = "UPDATE users SET email = 'é' WHERE id = nope()"
 	p = plan.Make(sql, testCatalog(t), plan.Options{})
 	r, err := p.Rewrite(sql, func(plan.Literal) ([][]byte, error) { return [][]byte{make([]byte, 40)}, nil })
