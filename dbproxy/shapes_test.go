@@ -261,6 +261,33 @@ func TestViewsAndPartitions(t *testing.T) {
 	}
 }
 
+// TestLockedView: a view that is being altered keeps nobody from the tables.
+func TestLockedView(t *testing.T) {
+	f := start(t, shared, users())
+	conn, server := f.connect(t, pgx.QueryExecModeExec), f.direct(t)
+	exec1(t, conn, usersDDL)
+	exec1(t, conn, "INSERT INTO users (email) VALUES ('locked')")
+	exec1(t, server, "CREATE VIEW lv AS SELECT email FROM users")
+	exec1(t, server, "BEGIN")
+	exec1(t, server, "ALTER VIEW lv SET (security_barrier = true)")
+	exec1(t, conn, "CREATE TABLE seen (x int)") // the catalog is read anew
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var email string
+	if err := conn.QueryRow(ctx, "SELECT email FROM users").Scan(&email); err != nil || email != "locked" {
+		t.Errorf("got %q, %v", email, err)
+	}
+	if _, err := conn.Exec(ctx, "SELECT email FROM lv"); state(err) != "0A000" {
+		t.Errorf("locked view: got %v, want 0A000", err)
+	}
+	exec1(t, server, "COMMIT")
+	exec1(t, conn, "DROP TABLE seen")
+	exec1(t, conn, "SELECT email FROM users")
+	if err := conn.QueryRow(ctx, "SELECT email FROM lv").Scan(&email); err != nil || email != "locked" {
+		t.Errorf("got %q, %v", email, err)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	f := start(t, shared, users())
 	conn := f.connect(t, pgx.QueryExecModeExec)
