@@ -81,6 +81,7 @@ var lineageQueries = []string{
 	"MERGE INTO users u USING (VALUES (1, '{C}-m1'), (900, '{C}-m2')) v (i, e) ON u.id = v.i WHEN MATCHED THEN UPDATE SET (email, note) = (v.e, 'mm') WHEN NOT MATCHED THEN INSERT (id, email, pin) VALUES (v.i, v.e, DEFAULT)", "MERGE INTO leads USING users ON leads.email = users.email AND users.email = '{C}-m1' WHEN MATCHED THEN DELETE",
 	"WITH n (e) AS (VALUES ('{C}-w1')), i AS (INSERT INTO users (id, email) SELECT 950, e FROM n RETURNING id, email), d AS (DELETE FROM leads WHERE email = '{C}-b' RETURNING email) SELECT email FROM i UNION ALL SELECT email FROM d", "INSERT INTO users DEFAULT VALUES",
 	// Views.
+	"SELECT * FROM joined ORDER BY id", "SELECT b, code, id FROM windowed WHERE b IN ('{C}-a', '{C}-m1') ORDER BY id", "SELECT j.email, w.b FROM joined j JOIN windowed w ON w.b = j.email ORDER BY j.id, w.id",
 	"SELECT * FROM mails ORDER BY id", "SELECT email FROM mails WHERE email = '{C}-m1'", "SELECT m.email, u.id FROM mails m JOIN users u USING (email) ORDER BY u.id", "SELECT mail FROM known ORDER BY mail IS NULL, n", "INSERT INTO mails (id, email) VALUES (960, '{C}-view') RETURNING *", "INSERT INTO mails VALUES (961, '{C}-view1')",
 	"UPDATE mails SET email = '{C}-view2' WHERE email = '{C}-view' RETURNING email", "DELETE FROM mails WHERE email = '{C}-view2'", "SELECT array_length(all_mails, 1) FROM grouped", "SELECT mail FROM stored ORDER BY n", "REFRESH MATERIALIZED VIEW stored", "SELECT mail FROM stored ORDER BY n", "SELECT coalesce(x.mail, '{C}-none') FROM stored x ORDER BY n", "SELECT id FROM users WHERE email IN (SELECT mail FROM known) ORDER BY id",
 	"SELECT id, email, ssn, pin, note, code, price FROM users ORDER BY id", "SELECT * FROM leads ORDER BY id",
@@ -90,6 +91,8 @@ var lineageViews = []string{
 	"CREATE VIEW mails AS SELECT id, email FROM users",
 	"CREATE VIEW known (mail, n) AS SELECT email, id FROM mails UNION ALL SELECT email, id FROM leads",
 	"CREATE VIEW grouped AS SELECT pin, array_agg(email) AS all_mails FROM users GROUP BY pin",
+	"CREATE VIEW joined AS SELECT * FROM users JOIN leads l (lid, email) USING (email) WHERE l.lid > 0",
+	"CREATE VIEW windowed AS WITH w (a, b) AS (SELECT id, first_value(email) OVER (PARTITION BY pin ORDER BY id) FROM users) SELECT u.id, w.b, u.code FROM w, LATERAL (SELECT * FROM users WHERE users.id = w.a) u",
 	"CREATE VIEW computed AS SELECT id, length(email) FROM users",
 	"CREATE MATERIALIZED VIEW stored AS SELECT coalesce(a.email, b.email) AS mail, a.id AS n FROM users a LEFT JOIN leads b ON b.id = a.id",
 }

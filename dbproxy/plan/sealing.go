@@ -2,9 +2,7 @@
 
 package plan
 
-import (
-	"strings"
-)
+import "strings"
 
 // resolveConstants decides what a statement's constants are, once all of it was
 // read.
@@ -45,10 +43,12 @@ func (c *class) purpose() Use {
 // fixed says why a constant of a class cannot be sealed exactly.
 func (c *class) fixed(k *constant) string {
 	_, scale, ok := c.rule.Type.Precision()
-	if c.merged && c.rule.Type.OID == BPChar && !k.null {
+	switch {
+	case !c.merged || c.use&Store != 0 || k.null:
+		return ""
+	case c.rule.Type.OID == BPChar:
 		return "a constant is not padded as the values of the protected column are"
-	}
-	if !ok || !c.merged || c.use&Store != 0 || k.null {
+	case !ok:
 		return ""
 	}
 	_, decimals, _ := strings.Cut(k.text, ".")
