@@ -13,25 +13,37 @@ import (
 )
 
 // planRules turns configured rules into those of package plan.
-func planRules(columns []proxy.ColumnRule) ([]*plan.Rule, error) {
+func planRules(columns []proxy.ColumnRule, tenantSetting string) ([]*plan.Rule, error) {
 	rules := make([]*plan.Rule, 0, len(columns))
 	for i, c := range columns {
-		t, err := plan.ParseType(c.Type)
+		t, err := planType(c.Type)
 		if err != nil {
 			return nil, fmt.Errorf("columns[%d].type: %w", i, err)
 		}
 		schema, table, _ := strings.Cut(c.QualifiedTable(), ".")
-		r := &plan.Rule{Schema: schema, Table: table, Column: c.Column, Type: t, Equality: c.Mode == proxy.ModeEquality,
-			Prefix: proxy.CheckPrefix(c), MinLen: proxy.MinSealed(c), Index: i}
+		r := &plan.Rule{Schema: schema, Table: table, Column: c.Column, Type: t, Equality: c.Mode == proxy.ModeEquality || c.Mode == proxy.ModeRange,
+			Ordered: c.Mode == proxy.ModeRange, Prefix: proxy.CheckPrefix(c), MinLen: proxy.MinSealed(c), Index: i}
 		if r.Binding = "column:" + r.Name(); c.Domain != "" {
 			r.Binding = "domain:" + c.Domain
 		}
+		if c.PerTenant {
+			r.TenantSetting = tenantSetting
+		}
 		if why := t.Comparable(); r.Equality && why != "" {
-			return nil, fmt.Errorf("columns[%d].mode: equality is not possible: %s", i, why)
+			return nil, fmt.Errorf("columns[%d].mode: %s is not possible: %s", i, c.Mode, why)
 		}
 		rules = append(rules, r)
 	}
 	return rules, nil
+}
+
+// planType turns the type of a rule into that of package plan.
+func planType(name string) (plan.Type, error) {
+	t, err := proxy.ParseType(name)
+	if err != nil || t.Name != "enum" {
+		return plan.ParseType(name)
+	}
+	return plan.EnumType(t.Enum, t.EnumLabels()), nil
 }
 
 func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

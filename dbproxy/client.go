@@ -226,6 +226,11 @@ func (s *session) clientBind(length int) error {
 	e := &entry{kind: 'B', name: m.DestinationPortal, portal: p}
 	s.batchOpen = open
 	err = s.stillMeant(st)
+	if err == nil && st.touched() {
+		if err = s.knowTenant(st.plan); err == nil {
+			err = s.sameTenant(st)
+		}
+	}
 	s.batchOpen = true
 	if err == nil && !st.touched() {
 		s.push(e)
@@ -339,6 +344,7 @@ func (s *session) after(statements []plan.Statement) {
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil
 		}
+		s.tenant.after(&statements[i])
 		s.changed = s.changed || statements[i].Settings
 		s.unsettled = s.unsettled || statements[i].Settings || statements[i].Ends && s.changed
 		if statements[i].Deallocates {

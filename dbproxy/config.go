@@ -26,6 +26,18 @@ type Config struct {
 	// There the wrapped data keys of columns are kept. The database in the URL
 	// is the one that is checked at start. Needed if any column has a rule.
 	AdminURLFile string `yaml:"admin_url_file"`
+
+	// TenantSetting is the setting in which sessions name their tenant, for
+	// columns with per_tenant. Empty means sidekey.tenant; any name with a dot
+	// does, such as the one that row security policies already use.
+	TenantSetting string `yaml:"tenant_setting"`
+}
+
+func (c *Config) tenantSetting() string {
+	if c.TenantSetting == "" {
+		return DefaultTenantSetting
+	}
+	return strings.ToLower(c.TenantSetting)
 }
 
 // TLSConfig is the certificate that clients see.
@@ -75,6 +87,8 @@ func (c *Config) Validate() error {
 		return errors.New("postgres.tls: cert_file and key_file are needed together")
 	case c.TLS.Require && c.TLS.CertFile == "":
 		return errors.New("postgres.tls.require: needs cert_file and key_file")
+	case c.TenantSetting != "" && !strings.Contains(c.TenantSetting, "."):
+		return fmt.Errorf("postgres.tenant_setting: %q has no dot: PostgreSQL knows no such setting", c.TenantSetting)
 	case c.Upstream.Address == "":
 		return errors.New("postgres.upstream.address: missing")
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/proxy"
@@ -44,8 +45,7 @@ type database struct {
 
 	mu      sync.Mutex // serializes use of conn
 	conn    *pgx.Conn  // guarded by mu
-	keysMu  sync.RWMutex
-	columns map[int]*proxy.Column // guarded by keysMu; by rule index
+	columns *lru.Cache[columnOf, *proxy.Column]
 }
 
 // admin runs f on the administrative connection, which is made when needed.

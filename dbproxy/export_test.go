@@ -6,4 +6,7 @@ package dbproxy
 var (
 	DecodeValue = decodeValue
 	EncodeValue = encodeValue
+	FormFor     = formFor
+	PlainForm   = plainForm
+	PlanType    = planType
 )

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/proxy"
@@ -26,45 +27,76 @@ CREATE TABLE IF NOT EXISTS sidekey.data_keys (
   UNIQUE (binding, version)
 )`
 
-// column gives the cipher of a protected column in this database. Its data key
-// is made when it is first needed, once for all replicas.
-func (d *database) column(ctx context.Context, r *plan.Rule) (*proxy.Column, error) {
-	d.keysMu.RLock()
-	col := d.columns[r.Index]
-	d.keysMu.RUnlock()
-	if col != nil {
-		return col, nil
-	}
-	return d.loadColumn(ctx, r)
+// maxColumns bounds the columns whose keys are kept at once, one for each rule
+// and tenant.
+const maxColumns = 16384
+
+// columnOf is a rule's column and the tenant whose values are meant.
+type columnOf struct {
+	index  int
+	tenant string
 }
 
-func (d *database) loadColumn(ctx context.Context, r *plan.Rule) (*proxy.Column, error) {
+func newColumns() *lru.Cache[columnOf, *proxy.Column] {
+	c, err := lru.New[columnOf, *proxy.Column](maxColumns)
+	if err != nil {
+		panic(err) // the size is a constant
+	}
+	return c
+}
+
+// of leaves the tenant out of columns that have none.
+func of(r *plan.Rule, tenant string) columnOf {
+	if r.TenantSetting == "" {
+		tenant = ""
+	}
+	return columnOf{r.Index, tenant}
+}
+
+// column gives the cipher of a protected column in this database, for a tenant
+// if its values are of one. Its data key is made when it is first needed, once
+// for all replicas.
+func (d *database) column(ctx context.Context, r *plan.Rule, tenant string) (*proxy.Column, error) {
+	if col, ok := d.columns.Get(of(r, tenant)); ok {
+		return col, nil
+	}
+	return d.loadColumn(ctx, r, tenant)
+}
+
+func (d *database) loadColumn(ctx context.Context, r *plan.Rule, tenant string) (*proxy.Column, error) {
+	rule, err := d.proxy.columns[r.Index].ForTenant(tenant)
+	if err != nil {
+		return nil, failf(codeBadParameter, "%s", err)
+	}
+	name := keyBinding(r, tenant)
 	var keys []proxy.ColumnKey
-	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		if keys, err = readKeys(ctx, conn, r.Binding); err != nil || len(keys) > 0 {
+	err = d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		if keys, err = readKeys(ctx, conn, name); err != nil || len(keys) > 0 {
 			return err
 		}
-		keys, err = d.makeKey(ctx, conn, r)
+		keys, err = d.makeKey(ctx, conn, rule, name)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
 	}
-	col, err := d.proxy.cipher.Column(d.proxy.columns[r.Index], keys)
+	col, err := d.proxy.cipher.Column(rule, keys)
 	if err != nil {
 		return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
 	}
-	d.keysMu.Lock()
-	defer d.keysMu.Unlock()
-	d.columns[r.Index] = col
+	d.columns.Add(of(r, tenant), col)
 	return col, nil
 }
 
 // forget has the column's keys read anew: a value names one that is not known.
-func (d *database) forget(r *plan.Rule) {
-	d.keysMu.Lock()
-	defer d.keysMu.Unlock()
-	delete(d.columns, r.Index)
+func (d *database) forget(r *plan.Rule, tenant string) { d.columns.Remove(of(r, tenant)) }
+
+// keyBinding is under what the data keys are kept. No tenant has a colon.
+func keyBinding(r *plan.Rule, tenant string) string {
+	if r.TenantSetting == "" {
+		return r.Binding
+	}
+	return "tenant:" + tenant + ":" + r.Binding
 }
 
 func readKeys(ctx context.Context, conn *pgx.Conn, binding string) ([]proxy.ColumnKey, error) {
@@ -85,8 +117,8 @@ func readKeys(ctx context.Context, conn *pgx.Conn, binding string) ([]proxy.Colu
 	})
 }
 
-func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, r *plan.Rule) ([]proxy.ColumnKey, error) {
-	arn, wrapped, err := d.proxy.cipher.NewColumnKey(ctx, d.proxy.columns[r.Index])
+func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, rule proxy.ColumnRule, name string) ([]proxy.ColumnKey, error) {
+	arn, wrapped, err := d.proxy.cipher.NewColumnKey(ctx, rule)
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +130,10 @@ func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, r *plan.Rule) ([
 		return nil, fmt.Errorf("making the table of data keys: %w", err)
 	}
 	_, err = conn.Exec(ctx, "INSERT INTO sidekey.data_keys (binding, key_arn, wrapped) VALUES ($1, $2, $3) ON CONFLICT (binding, version) DO NOTHING",
-		r.Binding, arn, wrapped)
+		name, arn, wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("storing a data key: %w", err)
 	}
 	// Another replica may have been faster: its key is the one.
-	return readKeys(ctx, conn, r.Binding)
+	return readKeys(ctx, conn, name)
 }

@@ -29,7 +29,7 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 	// Another session may have added columns; those of the plan are found by
 	// their origin then.
 	counted := one.Columns < 0 || one.Columns == len(m.Fields)
-	if !place(cat.cat, one.Outputs, m.Fields, columns, counted) {
+	if !placeOutputs(cat.cat, one.Outputs, m.Fields, columns, counted) {
 		return nil, s.unexpected()
 	}
 	return columns, nil
@@ -48,9 +48,9 @@ func originated(cat *plan.Catalog, fields []pgproto3.FieldDescription) bool {
 	return false
 }
 
-// place finds the column of each output, and says whether all are as expected.
+// placeOutputs finds the column of each output, and says whether all are as expected.
 // If the columns are not as many as the plan says, only their origin counts.
-func place(cat *plan.Catalog, outputs []plan.Output, fields []pgproto3.FieldDescription, columns []*plan.Output, counted bool) bool {
+func placeOutputs(cat *plan.Catalog, outputs []plan.Output, fields []pgproto3.FieldDescription, columns []*plan.Output, counted bool) bool {
 	at := -1
 	for n := range outputs {
 		o := &outputs[n]
@@ -93,7 +93,7 @@ func isOutput(cat *plan.Catalog, o *plan.Output, f *pgproto3.FieldDescription) b
 
 // describe gives a column the type that the client knows.
 func describe(f *pgproto3.FieldDescription, o *plan.Output) {
-	f.DataTypeOID, f.TypeModifier, f.DataTypeSize = o.Type.OID, o.Type.Typmod, o.Type.Len()
+	f.DataTypeOID, f.TypeModifier, f.DataTypeSize = o.Type.Wire()
 	if o.Array {
 		f.DataTypeOID, f.DataTypeSize = plan.ArrayOf(o.Type.OID), -1
 	}

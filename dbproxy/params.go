@@ -54,7 +54,9 @@ func declareParam(declared *uint32, p plan.Param) error {
 	column := p.Rule.Type.OID
 	element := *declared
 	if p.Array {
-		element = plan.ElementOf(*declared)
+		if element = plan.ElementOf(*declared); own(p.Rule.Type, *declared) {
+			element = column
+		}
 	}
 	if *declared == plan.Unspecified {
 		*declared = column
@@ -62,12 +64,17 @@ func declareParam(declared *uint32, p plan.Param) error {
 			*declared = plan.ArrayOf(column)
 		}
 	}
-	if !assignable(element, column) {
+	if !fits(p.Use, p.Rule.Type, element) {
 		return &pgError{Code: codeTypeMismatch,
 			Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
 			Hint:    "Give the parameter the column's type."}
 	}
 	return nil
+}
+
+// fits says whether a value of a type can be used for a column.
+func fits(use plan.Use, t plan.Type, oid uint32) bool {
+	return own(t, oid) || (use&plan.Store == 0 || assignable(oid, t.OID)) && (use&^plan.Store == 0 || comparable(oid, t.OID))
 }
 
 // addedParams are the numbers, in order, of parameters that only the server
@@ -88,7 +95,7 @@ func (st *statement) addedParams() []int {
 func (st *statement) describeParams(oids []uint32) []uint32 {
 	for n := range st.plan.Params {
 		if n <= len(oids) {
-			oids[n-1] = st.declared[n-1]
+			oids[n-1] = shown(st.declared[n-1])
 		}
 	}
 	if added := st.addedParams(); len(added) > 0 && added[0] <= len(oids) {

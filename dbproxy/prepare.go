@@ -72,8 +72,15 @@ func (s *session) prepare(sql string) (*statement, error) {
 		if err := s.settingsKnown(); err != nil {
 			return nil, err
 		}
+		if err := s.knowTenant(st.plan); err != nil {
+			return nil, err
+		}
+		st.tenant = s.tenant.name
 	}
-	return st, s.permit(st, s.current())
+	if err := s.permit(st, s.current()); err != nil {
+		return nil, err
+	}
+	return st, nil
 }
 
 // outer is a character position in the text with the comment before it.
@@ -150,6 +157,9 @@ func (s *session) permit(st *statement, set settings) error {
 	case !set.conforming && len(st.plan.Literals)+len(st.plan.Edits) > 0:
 		return &pgError{Code: codeNotSupported, Message: "protected columns need standard_conforming_strings", Hint: "SET standard_conforming_strings TO on."}
 	}
+	if err := s.permitValues(st); err != nil {
+		return err
+	}
 	return permitDates(st, set)
 }
 
@@ -161,15 +171,27 @@ func (s *session) permitSettings(st *statement, set settings) error {
 	return permitDates(st, set)
 }
 
-// permitDates refuses other date styles than ISO where a date is written.
+// permitDates refuses other styles than ISO where a date is written, and others
+// than postgres where an interval is.
 func permitDates(st *statement, set settings) error {
-	if set.isoDates {
+	if set.isoDates && set.plainIntervals {
 		return nil
 	}
 	for i := range st.plan.Statements {
 		for _, r := range st.plan.Statements[i].Outputs {
-			if r.Type.OID == plan.Date || r.Type.OID == plan.Timestamptz {
-				return &pgError{Code: codeNotSupported, Message: "protected dates are written in DateStyle ISO only", Hint: "SET DateStyle TO ISO."}
+			t := r.Type
+			if elem, ok := t.Element(); ok {
+				t = elem
+			}
+			switch t.OID {
+			case plan.Date, plan.Timestamp, plan.Timestamptz:
+				if !set.isoDates {
+					return &pgError{Code: codeNotSupported, Message: "protected dates are written in DateStyle ISO only", Hint: "SET DateStyle TO ISO."}
+				}
+			case plan.Interval:
+				if !set.plainIntervals {
+					return &pgError{Code: codeNotSupported, Message: "protected intervals are written in IntervalStyle postgres only", Hint: "SET IntervalStyle TO postgres."}
+				}
 			}
 		}
 	}
@@ -405,11 +427,15 @@ func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Lo
 		if v == nil {
 			continue
 		}
-		plain, err := decodeFor(l.Use, l.Rule.Type, l.OID, formatText, v, zone)
-		if err != nil {
-			return nil, err
+		var err error
+		oid, format := l.OID, formatText
+		if l.As != nil {
+			if v, err = castTo(*l.As, oid, format, v, zone); err != nil {
+				return nil, err
+			}
+			format = formatBinary
 		}
-		if values[i], err = s.seal(ctx, l.Rule, plain); err != nil {
+		if values[i], err = s.sealValue(ctx, l.Use, l.Rule, oid, format, v, zone); err != nil {
 			return nil, err
 		}
 	}

@@ -59,7 +59,10 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 	p := &Proxy{cfg: cfg, columns: columns, cipher: cipher, audit: al, log: log,
 		databases: make(map[string]*database), sessions: make(map[*session]struct{})}
 	var err error
-	if p.rules, err = planRules(columns); err != nil {
+	if p.rules, err = planRules(columns, cfg.tenantSetting()); err != nil {
+		return nil, err
+	}
+	if err := p.checkMasks(); err != nil {
 		return nil, err
 	}
 	if len(p.rules) > 0 {
@@ -198,7 +201,7 @@ func (p *Proxy) database(name string) *database {
 	defer p.mu.Unlock()
 	d := p.databases[name]
 	if d == nil {
-		d = &database{name: name, proxy: p, columns: make(map[int]*proxy.Column)}
+		d = &database{name: name, proxy: p, columns: newColumns()}
 		p.databases[name] = d
 	}
 	return d

@@ -193,6 +193,15 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 	return s.down.encode(&m)
 }
 
+// shown is the object ID by which a client knows a type.
+func shown(oid uint32) uint32 {
+	if oid == plan.Unspecified { // an array of what has no object ID of its own
+		return plan.ArrayOf(plan.Text)
+	}
+	known, _, _ := plan.Type{OID: oid}.Wire()
+	return known
+}
+
 func (s *session) describedBy(e *entry) *statement {
 	if e.portal != nil {
 		return e.portal.statement

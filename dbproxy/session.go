@@ -29,6 +29,7 @@ type session struct {
 	up     *outbox // to the server; of fromClient
 	down   *outbox // to the client; of fromServer
 
+	masks   []*mask         // of the client's role, by rule; nil: none
 	ctx     context.Context // carries the session's span
 	ending  sync.Once
 	settled chan struct{} // wakes fromClient when the queue may be empty
@@ -40,6 +41,7 @@ type session struct {
 	unsettled bool      // settings may have changed that were not reported yet
 	changed   bool      // settings have been changed in this session
 	path      *plan.Path
+	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	copying   bool        // the last message was CopyData
@@ -70,10 +72,12 @@ type session struct {
 
 // settings are what the server reports of the session and plans depend on.
 type settings struct {
-	zone       *time.Location // nil if it is not known
-	isoDates   bool
-	conforming bool // standard_conforming_strings
-	utf8       bool // client_encoding is UTF8 or SQL_ASCII
+	zone     *time.Location // nil if it is not known
+	isoDates bool
+	// plainIntervals says that IntervalStyle is postgres.
+	plainIntervals bool
+	conforming     bool // standard_conforming_strings
+	utf8           bool // client_encoding is UTF8 or SQL_ASCII
 }
 
 // statement is a prepared statement.
@@ -84,6 +88,7 @@ type statement struct {
 	plan      *plan.Plan // nil for one that is not known here: nothing in it is protected
 	snap      *snapshot  // against which it was planned
 	path      *plan.Path // likewise; nil if it was not known
+	tenant    string     // whose constants it holds
 	rewritten *plan.Rewritten
 	trace     string   // traceparent of its comment
 	declared  []uint32 // types the client gave its parameters
@@ -124,8 +129,9 @@ type portal struct {
 
 // operation is one execution on the record.
 type operation struct {
-	ctx context.Context
-	op  *audit.Op
+	ctx    context.Context
+	op     *audit.Op
+	tenant string // whose values it reads and writes
 	// Of fromServer only: some of its rows are in the outbox; it has ended.
 	rows, ended bool
 }
@@ -297,6 +303,8 @@ func (s *session) setting(name, value string) {
 		s.settings.zone, _ = parseZone(value)
 	case "DateStyle":
 		s.settings.isoDates = strings.HasPrefix(value, "ISO")
+	case "IntervalStyle":
+		s.settings.plainIntervals = value == "postgres"
 	case "standard_conforming_strings":
 		s.settings.conforming = value == "on"
 	case "client_encoding":
@@ -315,7 +323,7 @@ func (s *session) begin(st *statement, i int) *operation {
 	if one.Writes || len(one.Creates) > 0 {
 		s.writes = append(s.writes, op)
 	}
-	return &operation{ctx: ctx, op: op}
+	return &operation{ctx: ctx, op: op, tenant: s.tenant.name}
 }
 
 // attributesOf is what the record of every execution of a statement says.

@@ -230,7 +230,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
-	s.settings = settings{isoDates: true, conforming: true, utf8: true}
+	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
 	s.up.before, s.down.before = s.intended, s.recorded
 	if _, err := server.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(startup)+4)), startup...)); err != nil {
 		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
@@ -242,6 +242,9 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	p.starting.Add(-1)
 	defer p.starting.Add(1) // serveConn takes it off again
 	s.db = p.database(name)
+	if s.masks, err = p.masksFor(s.user); err != nil {
+		return err
+	}
 	conn.SetDeadline(time.Time{})
 	server.SetDeadline(time.Time{})
 	return s.run(ctx)

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -65,27 +66,56 @@ type ColumnRule struct {
 	Column string `yaml:"column"`
 
 	// Type is the column's type as the application sees it: text, varchar(n),
-	// int4, int8, bytea, bool, date, timestamptz, uuid, numeric(p,s), jsonb, or
-	// the SQL name of one of these.
+	// char(n), citext, int2, int4, int8, float4, float8, numeric(p,s), bool, date,
+	// time(p), timestamp(p), timestamptz(p), interval, uuid, bytea, json, jsonb,
+	// inet, cidr, or the SQL name of one of these; with [] behind it an array of
+	// them; or enum(name: label, 'another label'), with the labels in the order
+	// of CREATE TYPE. Labels may be added; in mode range at the end only.
 	Type string `yaml:"type"`
 
-	// Mode is random (default) or equality. Equality shows the database which
-	// values are equal and how often each occurs; on a bool column that is
+	// Mode says what can be asked of the column, and so what the database, its
+	// backups and everyone who reads them learn of it.
+	//
+	// random, the default: nothing can be asked but IS NULL. It shows the length
+	// of each value and which are NULL, and of equal values nothing.
+	//
+	// equality: =, <>, IN, joins, UNIQUE, GROUP BY, DISTINCT and indexes. It
+	// shows, besides, which values are equal and how often each occurs; who knows
+	// how often each ought to occur, knows which is which. On a bool that is
 	// nearly all there is to know.
+	//
+	// range: also <, <=, >, >=, BETWEEN, ORDER BY, min and max. It shows, besides,
+	// the order, and of any two values the first bit in which they differ. Who
+	// knows about how values are distributed knows about what each is: of a column
+	// with most of a year's dates, all of them. Text sorts by bytes, as under
+	// collation C, and has at most 140 bytes, so that it fits into an index.
 	Mode string `yaml:"mode"`
 
 	// KeyID is the KMS key: an ID, ARN or alias/name.
 	KeyID string `yaml:"key_id"`
 
-	// Domain lets equality columns that name the same one compare and join with
-	// each other. They must have the same type and key.
+	// Domain lets columns of mode equality or range that name the same one compare
+	// and join with each other. They must have the same mode, type and key.
 	Domain string `yaml:"domain"`
+
+	// PerTenant binds values to a tenant, which the client's session names in the
+	// setting postgres.tenant_setting, and seals them under data keys of its own.
+	// Values of another tenant do not open, nor compare as equal. The key ID may
+	// hold {tenant}, as in alias/customers-{tenant}.
+	PerTenant bool `yaml:"per_tenant"`
+
+	// Masks say what roles get in place of values. The first that names a role
+	// counts; a role that none names gets the value.
+	Masks []Mask `yaml:"masks"`
+
+	tenant string // of ForTenant
 }
 
 // Modes of columns.
 const (
 	ModeRandom   = "random"
 	ModeEquality = "equality"
+	ModeRange    = "range"
 )
 
 // Validate reports the first rule that cannot work.
@@ -122,8 +152,14 @@ func (r *Rules) Validate() error {
 func sameDomain(a, b *ColumnRule) error {
 	ta, _ := ParseType(a.Type)
 	tb, _ := ParseType(b.Type)
-	if ta.bound() != tb.bound() {
+	if ta.bound() != tb.bound() || ta.Labels != tb.Labels {
 		return fmt.Errorf("type: %s does not compare with %s, the type of domain %q", tb, ta, b.Domain)
+	}
+	if a.PerTenant != b.PerTenant {
+		return fmt.Errorf("per_tenant: differs from that of domain %q", b.Domain)
+	}
+	if a.mode() != b.mode() {
+		return fmt.Errorf("mode: %s does not compare with %s, the mode of domain %q", b.mode(), a.mode(), b.Domain)
 	}
 	if a.KeyID != b.KeyID {
 		return fmt.Errorf("key_id: differs from that of domain %q", b.Domain)
@@ -159,20 +195,23 @@ func (r *ColumnRule) validate() error {
 	case r.KeyID == "":
 		return fmt.Errorf("key_id: missing")
 	}
-	if r.Mode != "" && r.Mode != ModeRandom && r.Mode != ModeEquality {
-		return fmt.Errorf("mode: unknown %q%s", r.Mode, didYouMean(r.Mode, ModeRandom, ModeEquality))
+	switch r.mode() {
+	case ModeRandom, ModeEquality, ModeRange:
+	default:
+		return fmt.Errorf("mode: unknown %q%s", r.Mode, didYouMean(r.Mode, ModeRandom, ModeEquality, ModeRange))
 	}
 	t, err := ParseType(r.Type)
 	if err != nil {
 		return fmt.Errorf("type: %w", err)
 	}
-	if r.Domain != "" && r.mode() != ModeEquality {
-		return fmt.Errorf("domain: only mode %s compares columns; this one is %s", ModeEquality, r.mode())
+	if err := errors.Join(r.validateTenant(), r.validateMasks()); err != nil {
+		return err
 	}
-	if r.mode() == ModeEquality {
-		if reason := t.refusesEquality(); reason != "" {
-			return fmt.Errorf("mode: equality is refused for %s: %s", t, reason)
-		}
+	if r.Domain != "" && r.mode() == ModeRandom {
+		return fmt.Errorf("domain: only modes %s and %s compare columns; this one is %s", ModeEquality, ModeRange, r.mode())
+	}
+	if reason := t.refuses(r.mode()); reason != "" {
+		return fmt.Errorf("mode: %s is refused for %s: %s", r.mode(), t, reason)
 	}
 	return nil
 }
@@ -196,10 +235,11 @@ func (r *ColumnRule) QualifiedTable() string {
 func (r *Rules) Warnings() []string {
 	var warnings []string
 	for i := range r.Columns {
+		mode := r.Columns[i].mode()
 		t, err := ParseType(r.Columns[i].Type)
-		if err == nil && t.Name == "bool" && r.Columns[i].mode() == ModeEquality {
+		if err == nil && t.few() && mode != ModeRandom {
 			warnings = append(warnings, fmt.Sprintf(
-				"columns[%d]: equality on a bool shows the database which rows share a value; two values and their counts are nearly all there is to know", i))
+				"columns[%d]: %s on a type of few values (%s) shows the database which rows share a value; the values and their counts are nearly all there is to know", i, mode, t))
 		}
 	}
 	return warnings

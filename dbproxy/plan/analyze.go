@@ -19,8 +19,9 @@ type analyzer struct {
 
 	stmt      *Statement
 	touched   map[*Rule]bool
-	consts    []*constant   // of the statement
-	casts     []*conversion // likewise
+	moved     map[*Rule]bool // of the statement, see Statement.Moved
+	consts    []*constant    // of the statement
+	casts     []*conversion  // likewise
 	naming    target
 	unnamed   []unnamed // of the statement
 	result    *source   // the statement's result columns
@@ -117,6 +118,7 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 	if !rel.Protected {
 		return nil
 	}
+	a.moves(rel.moved...)
 	return rel
 }
 

@@ -20,6 +20,9 @@ type Rule struct {
 	// Ordered says that ciphertexts compare as bytes as the values do, which
 	// also makes those of equal values equal: Equality is set, too.
 	Ordered bool
+	// TenantSetting is the setting that names the tenant whose the values are;
+	// "" if they are nobody's in particular.
+	TenantSetting string
 	// Binding names what the ciphertext is bound to: the column, or a domain
 	// shared by several columns. Values move only between equal bindings.
 	Binding string
@@ -36,12 +39,12 @@ func (r *Rule) Name() string { return r.Schema + "." + r.Table + "." + r.Column 
 
 // joins says whether values of both columns compare as their plaintexts do.
 func (r *Rule) joins(o *Rule) bool {
-	return r.Equality && o.Equality && r.Ordered == o.Ordered && r.Binding == o.Binding && sameBase(r.Type, o.Type)
+	return r.Equality && o.Equality && r.Ordered == o.Ordered && r.Binding == o.Binding && r.TenantSetting == o.TenantSetting && sameBase(r.Type, o.Type)
 }
 
 // carries says whether a stored value of o may be stored in r as it is.
 func (r *Rule) carries(o *Rule) bool {
-	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality && r.Ordered == o.Ordered
+	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality && r.Ordered == o.Ordered && r.TenantSetting == o.TenantSetting
 }
 
 func sameBase(a, b Type) bool {
@@ -51,7 +54,7 @@ func sameBase(a, b Type) bool {
 	}
 	_, sa, _ := a.Precision()
 	_, sb, _ := b.Precision()
-	return a.OID == b.OID && sa == sb
+	return a.OID == b.OID && sa == sb && a.Enum == b.Enum && a.Labels == b.Labels
 }
 
 // CheckName is the name of the constraint that guards the column.
@@ -112,6 +115,7 @@ type Relation struct {
 	// Path; which of its columns are protected follows from it.
 	Definition string
 	Path       []string
+	moved      []*Rule // as Statement.Moved, of a view
 }
 
 func (r *Relation) column(name string) *Column {
@@ -129,6 +133,8 @@ type Catalog struct {
 	rules  map[string]map[string][]*Rule // table name → schema → its rules
 	byName map[string][]*Relation
 	byAttr map[Attr]*Rule
+	// tenantSetting is that of the rules which have one.
+	tenantSetting string
 }
 
 // Attr is what RowDescription says about the origin of a result column.
@@ -149,6 +155,9 @@ func NewCatalog(rules []*Rule, relations []*Relation) *Catalog {
 			c.rules[r.Table] = make(map[string][]*Rule)
 		}
 		c.rules[r.Table][r.Schema] = append(c.rules[r.Table][r.Schema], r)
+		if r.TenantSetting != "" {
+			c.tenantSetting = r.TenantSetting
+		}
 	}
 	for _, rel := range relations {
 		c.byName[rel.Name] = append(c.byName[rel.Name], rel)
@@ -170,7 +179,7 @@ func (c *Catalog) addColumns(rel *Relation) {
 
 // with gives a copy that has rel too, instead of a relation of the same name.
 func (c *Catalog) with(rel *Relation) *Catalog {
-	n := &Catalog{rules: c.rules, byAttr: c.byAttr, byName: make(map[string][]*Relation, len(c.byName)+1)}
+	n := &Catalog{rules: c.rules, byAttr: c.byAttr, tenantSetting: c.tenantSetting, byName: make(map[string][]*Relation, len(c.byName)+1)}
 	for name, rels := range c.byName {
 		n.byName[name] = rels
 	}

@@ -51,7 +51,7 @@ func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
 		l := a.expr(e.Lexpr, sc)
 		a.compareValues(l, a.expr(e.Rexpr, sc), Compare, cannotCompare)
 		if l.plain = false; l.typ.OID == Varchar {
-			l.typ = Type{Text, -1} // as = compares it
+			l.typ = Type{OID: Text, Typmod: -1} // as = compares it
 		}
 		return l
 	}

@@ -18,6 +18,7 @@ type constant struct {
 	text  string
 	oid   uint32 // type that the text gives it
 	mod   int32  // and its modifier, -1 if none
+	as    *Type  // what to round to first
 	start int
 	end   int
 	loc   int
@@ -25,6 +26,8 @@ type constant struct {
 	array bool
 	// retype is the edit that turns the cast into one to bytea.
 	retype *Edit
+	// whole is that edit where an array is one value of a column.
+	whole *Edit
 	// why it cannot stand for a protected value, if it cannot.
 	why string
 	// class tells whether it stands for one.
@@ -114,7 +117,11 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if c.param == 0 && at < c.start {
 		end = c.start
 	} else if ranged {
-		end, ranged = a.typeEnd(at)
+		end, ranged = a.wholeTypeEnd(at)
+		c.whole = &Edit{at, end, "bytea"}
+		if array {
+			end, ranged = a.typeEnd(at)
+		}
 	}
 	if !known || !ranged {
 		c.why = "this cast is not understood for a protected column"
@@ -137,39 +144,45 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	return c, true
 }
 
+// rounds says that a cast to the type does what storing in it does.
+func rounds(t Type) bool {
+	_, digits := t.SecondDigits()
+	return digits || t.OID == Numeric
+}
+
+// keepsText says that a cast of a literal number means the same digits in the
+// other type.
+func keepsText(from, to uint32) bool {
+	switch to {
+	case Numeric, Float4, Float8:
+		return from == Int4 || from == Int8 || from == Numeric
+	case Int2, Int4, Int8:
+		return from == Int4 || from == Int8
+	}
+	return false
+}
+
 // apply gives the constant the effect that a cast has on it.
 func (c *constant) apply(t Type) {
+	number := c.oid == Int4 && textual(t) && t.Typmod < 0
 	switch {
 	case c.null || c.why != "":
-	case c.oid != Unspecified && c.oid != t.OID && !(c.oid == Int4 && (t.OID == Int8 || t.OID == Numeric || textual(t)) && t.Typmod < 0):
-		c.why = "a cast of a number or boolean is not understood for a protected column"
+	case c.oid != Unspecified && c.oid != t.OID && !keepsText(c.oid, t.OID) && !number:
+		c.why = "this cast of a number or boolean is not understood for a protected column"
 	case t.Typmod < 0:
-	case c.param > 0:
-		c.why = "a cast of a parameter with a length or precision is not understood for a protected column"
-	case t.OID == Varchar:
+	case rounds(t):
+		c.as = &t
+	case c.param == 0 && t.OID == Varchar:
 		n, _ := t.MaxChars()
 		if utf8.RuneCountInString(c.text) > n {
 			c.text = string([]rune(c.text)[:n])
 		}
-	case t.OID == Numeric:
-		if precision, scale, _ := t.Precision(); !fits(c.text, precision, scale) {
-			c.why = "a cast that may round is not understood for a protected column"
-		}
 	default:
-		c.why = "a cast with a length or precision is not understood for a protected column"
+		c.why = "a cast with a length is not understood for a protected column"
 	}
 }
 
-// fits says whether a cast to numeric(p,s) keeps the number.
-func fits(text string, precision, scale int) bool {
-	whole, decimals, _ := strings.Cut(strings.TrimLeft(text, "+-"), ".")
-	for _, r := range whole + decimals {
-		if r < '0' || r > '9' {
-			return false
-		}
-	}
-	return whole != "" && len(decimals) <= scale && len(whole) <= precision-scale
-}
+func sameType(a, b *Type) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
 // leaf is a constant with its class, made in one piece.
 type leaf struct {
@@ -185,7 +198,7 @@ func (a *analyzer) constantValue(c constant) value {
 	l.constant.class, l.self[0] = &l.class, &l.constant
 	l.class.consts = l.self[:]
 	a.consts = append(a.consts, &l.constant)
-	t := Type{c.oid, c.mod}
+	t := Type{OID: c.oid, Typmod: c.mod}
 	if a.view {
 		t.OID = Unspecified // it may be a sealed value
 	}

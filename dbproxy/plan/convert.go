@@ -81,7 +81,7 @@ func textual(t Type) bool { return t.OID == Text || t.OID == Varchar }
 
 // ranks are types in the order in which they turn into each other by
 // themselves.
-var ranks = map[uint32]int{Int2: 1, Int4: 2, Int8: 3, Numeric: 4, Date: 11, Timestamp: 12, Timestamptz: 13}
+var ranks = map[uint32]int{Int2: 1, Int4: 2, Int8: 3, Numeric: 4, Float4: 5, Float8: 6, Date: 11, Timestamp: 12, Timestamptz: 13}
 
 // commonType is the type of an expression that has values of both types, of
 // which l comes first (select_common_type of parse_coerce.c); the OID is
@@ -91,18 +91,18 @@ func commonType(l, r Type) Type {
 	case l == r:
 		return l
 	case l.OID == Unspecified, l.OID == r.OID:
-		return Type{r.OID, -1}
+		return Type{OID: r.OID, Typmod: -1}
 	case r.OID == Unspecified, textual(l) && textual(r):
-		return Type{l.OID, -1}
+		return Type{OID: l.OID, Typmod: -1}
 	}
 	lr, rr := ranks[l.OID], ranks[r.OID]
 	switch {
 	case lr == 0 || rr == 0 || lr/10 != rr/10:
-		return Type{Unknown, -1}
+		return Type{OID: Unknown, Typmod: -1}
 	case lr < rr:
-		return Type{r.OID, -1}
+		return Type{OID: r.OID, Typmod: -1}
 	}
-	return Type{l.OID, -1}
+	return Type{OID: l.OID, Typmod: -1}
 }
 
 // cast analyzes a cast of what is not a constant: one that changes nothing is
@@ -124,7 +124,7 @@ func (a *analyzer) cast(t *pg.TypeCast, sc *scope) value {
 	a.convertLater(c, v)
 	v.plain = false
 	if !known {
-		v.typ = Type{Unknown, -1}
+		v.typ = Type{OID: Unknown, Typmod: -1}
 	} else if !a.view || typ.OID != Bytea {
 		v.typ = typ
 	}

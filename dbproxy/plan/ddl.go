@@ -136,9 +136,9 @@ func (a *analyzer) protectColumn(cd *pg.ColumnDef, r *Rule) {
 	a.stmt.Creates = append(a.stmt.Creates, r)
 	declared, known := typeOf(cd.TypeName)
 	at := int(cd.TypeName.GetLocation())
-	end, ranged := a.typeEnd(at)
+	end, ranged := a.wholeTypeEnd(at)
 	switch {
-	case !known || !ranged || declared != r.Type:
+	case !ranged || !declares(cd.TypeName, r.Type):
 		name := "another type"
 		if known {
 			name = declared.String()

@@ -59,7 +59,7 @@ func (a *analyzer) finishOutputs() {
 func (a *analyzer) checkOutput(o *Output, f field) {
 	switch {
 	case o.Type.OID == Unspecified || a.view && o.Type.OID == Bytea:
-		o.Type = Type{o.Rule.Type.OID, -1}
+		o.Type = Type{OID: o.Rule.Type.OID, Typmod: -1}
 	case o.Type.OID != o.Rule.Type.OID && !(textual(o.Type) && textual(o.Rule.Type)):
 		a.refuseRule(o.Rule, f.loc, "cannot be mixed with values of another type")
 	}

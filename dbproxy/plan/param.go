@@ -122,8 +122,8 @@ func (a *analyzer) parameter(n, i int, places []use) {
 		}
 		switch {
 		case p.OID == Unspecified:
-			p.OID = u.declared()
-		case u.oid != Unspecified && u.declared() != p.OID:
+			p.OID, p.As = u.declared(), u.as
+		case u.oid != Unspecified && (u.declared() != p.OID || !sameType(u.as, p.As)):
 			a.refuse(u.loc, fmt.Sprintf("parameter $%d is cast to two types", n), "Pass the value twice, as two parameters.")
 		}
 		p.Use |= u.to.purpose()

@@ -81,6 +81,9 @@ type Statement struct {
 	Outputs []Output
 	// Columns is the number of its result columns, -1 if it is not known.
 	Columns int
+	// Moved are protected columns between which values go, as in UNION and
+	// INSERT .. SELECT, so that they may be read as those of another.
+	Moved []*Rule
 	// Writes says that it stores something.
 	Writes bool
 	// DDL says that the catalog may differ afterwards.
@@ -88,8 +91,10 @@ type Statement struct {
 	// Path says that the search_path may differ afterwards.
 	Path bool
 	// Settings says that settings which values depend on may differ afterwards:
-	// TimeZone, DateStyle, client_encoding, standard_conforming_strings.
+	// TimeZone, DateStyle, IntervalStyle, client_encoding, standard_conforming_strings.
 	Settings bool
+	// Tenant says that the tenant may be another afterwards.
+	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
 	// Hidden says that it may do anything, in a text that is not seen, or make a
@@ -110,7 +115,9 @@ type Literal struct {
 	// Value is the constant as the server would read it, without quotes.
 	Value string
 	// OID is the type that the text gives it, or Unspecified.
-	OID  uint32
+	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As   *Type
 	Rule *Rule
 	// Cast says that the replacement has to say that it is bytea.
 	Cast bool
@@ -124,13 +131,11 @@ type Literal struct {
 // type, what is compared with is not.
 type Use int
 
-// Uses; a parameter can have both.
+// Uses; a parameter can have several.
 const (
 	Store Use = 1 << iota
 	Compare
-	// Order: it is compared with <, <=, > or >=, so that only a value of the
-	// column's type has a place.
-	Order
+	Order // it is compared with <, <=, > or >=, so that only a value of the column's type has a place
 )
 
 // Edit replaces a byte range of the text.
@@ -144,6 +149,8 @@ type Param struct {
 	Rule *Rule
 	// OID is the type that a cast in the text gives it, or Unspecified.
 	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As *Type
 	// Array says that it is an array of such values, as in = ANY ($1).
 	Array bool
 	// Location is where it stands, as a byte offset.
@@ -214,20 +221,24 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(syntaxError(sql, err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
-	settings := false
+	settings, tenant := false, false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.classify(raw.Stmt)
 		if mentioned {
-			a.touched = make(map[*Rule]bool)
+			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
 			a.statement(raw.Stmt)
 			a.resolveConstants()
 			a.finishOutputs()
-			a.stmt.Touched = sortedRules(a.touched)
+			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
 			}
 		}
+		if tenant && ofTenant(a.stmt.Touched) != nil {
+			a.refuse(-1, "the tenant of protected column "+ofTenant(a.stmt.Touched).Name()+" may change within this text", "Send the statement that sets it on its own.")
+		}
+		tenant = tenant || a.stmt.Tenant
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
 		settings = settings || a.stmt.Settings
 	}

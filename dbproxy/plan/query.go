@@ -59,7 +59,7 @@ func harden(out *source) {
 			continue
 		}
 		if f := &out.fields[i]; f.typ.OID == Unspecified && !f.array {
-			f.typ = Type{Text, -1}
+			f.typ = Type{OID: Text, Typmod: -1}
 			for _, k := range c.consts {
 				if k.oid == Unspecified && !k.null {
 					k.oid = Text

@@ -17,6 +17,7 @@ func (a *analyzer) classify(n *pg.Node) {
 	}
 	name := strings.TrimSuffix(string(m.Descriptor().Name()), "Stmt")
 	a.stmt.Command = strings.ToUpper(name)
+	a.tenant(n)
 	switch x := n.Node.(type) {
 	case *pg.Node_VariableSetStmt:
 		a.stmt.Path, a.stmt.Settings = true, changesValues(x.VariableSetStmt)
@@ -71,7 +72,7 @@ func changesValues(s *pg.VariableSetStmt) bool {
 }
 
 // valueSettings change how values or texts are read.
-var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "client_encoding": true, "standard_conforming_strings": true}
+var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "intervalstyle": true, "client_encoding": true, "standard_conforming_strings": true}
 
 // setsConfig says whether set_config may be called for one of valueSettings:
 // for one of them, or one that is not a plain literal.
