@@ -81,7 +81,7 @@ SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
   CASE WHEN c.oid IN (SELECT oid FROM prot) THEN 'p' WHEN c.oid IN (SELECT oid FROM up) THEN 'd'
     WHEN c.oid IN (SELECT oid FROM down) THEN 'c' WHEN c.oid IN (SELECT oid FROM deps) THEN 'v' ELSE 'n' END,
   COALESCE(a.attname, ''), COALESCE(a.attnum, 0)::pg_catalog.text, COALESCE(a.atttypid, 0)::pg_catalog.text,
-  COALESCE(a.atthasdef, false)::pg_catalog.text,
+  CASE WHEN a.attgenerated <> '' THEN 'generated' ELSE COALESCE(a.atthasdef, false)::pg_catalog.text END,
   COALESCE((SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), pg_catalog.chr(10))
     FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), ''),
   COALESCE((SELECT pg_catalog.string_agg(rn.nspname || pg_catalog.chr(10) || r.relname, pg_catalog.chr(10) ORDER BY r.oid)
@@ -116,6 +116,7 @@ type catalogRow struct {
 	column      string
 	typ         string
 	hasDefault  bool
+	generated   bool
 	constraints []string
 	// roots are schema and name of each table that the relation is a child of.
 	roots            []string
@@ -131,7 +132,7 @@ func readCatalogRow(row []string) (r catalogRow, ok bool) {
 	oid, _ := strconv.ParseUint(row[2], 10, 32)
 	attnum, _ := strconv.ParseInt(row[6], 10, 16)
 	return catalogRow{schema: row[0], name: row[1], oid: uint32(oid), kind: row[3], part: row[4], column: row[5], attnum: int16(attnum),
-		typ: row[7], hasDefault: row[8] != "false", constraints: strings.Split(row[9], "\n"), roots: strings.Split(row[10], "\n"),
+		typ: row[7], hasDefault: row[8] != "false", generated: row[8] == "generated", constraints: strings.Split(row[9], "\n"), roots: strings.Split(row[10], "\n"),
 		definition: row[11], path: row[12]}, true
 }
 
@@ -169,7 +170,7 @@ func newRelation(row catalogRow) *plan.Relation {
 }
 
 func (p *Proxy) addColumn(rel *plan.Relation, row catalogRow) {
-	col := plan.Column{Name: row.column, Attnum: row.attnum}
+	col := plan.Column{Name: row.column, Attnum: row.attnum, Generated: row.generated}
 	schema, table := row.schema, row.name
 	if row.part == "c" && len(row.roots) == 2 {
 		// A partition or child holds the values of its parent.

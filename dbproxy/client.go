@@ -46,9 +46,15 @@ func (s *session) fromClient() error {
 }
 
 func (s *session) clientMessage(kind byte, length int) error {
-	if kind != 'd' {
-		s.copying = false
+	switch kind {
+	case 'd', 'c', 'f':
+		return s.clientCopy(kind, length)
+	case 'S', 'H':
+		// The server ignores them within COPY.
+	default:
+		s.dropCopyIn()
 	}
+	s.copying = false
 	switch kind {
 	case 'Q':
 		return s.clientQuery(length)
@@ -65,13 +71,6 @@ func (s *session) clientMessage(kind byte, length int) error {
 		s.push(&entry{kind: 'S'})
 	case 'F':
 		return s.clientFunction(length)
-	case 'd':
-		if !s.copying {
-			s.copying = true
-			s.push(&entry{kind: 'd'})
-		}
-	case 'c', 'f':
-		s.push(&entry{kind: 'c'})
 	case 'H':
 	default:
 		return failf(codeProtocolViolation, "invalid frontend message type %d", kind)
@@ -98,7 +97,7 @@ func (s *session) clientQuery(length int) error {
 	if st.touched() {
 		for i := range st.plan.Statements {
 			var op *operation
-			if one := &st.plan.Statements[i]; len(one.Touched)+len(one.Creates) > 0 {
+			if one := &st.plan.Statements[i]; one.Uses() {
 				op = s.begin(st, i)
 			}
 			q.ops = append(q.ops, op)
@@ -206,7 +205,7 @@ func (s *session) clientBind(length int) error {
 	open := s.batchOpen
 	portalName, name, ok := s.peekNames(length)
 	st, _ := s.statementNamed(name)
-	if ok && !st.mentions() {
+	if ok && !st.mentions() && (st == nil || st.base == nil) {
 		s.batchOpen = true
 		s.push(&entry{kind: 'B', name: portalName, portal: &portal{statement: st}})
 		return s.up.relay('B', length, s.fromC)
@@ -225,7 +224,14 @@ func (s *session) clientBind(length int) error {
 	p := &portal{statement: st, formats: append([]int16(nil), m.ResultFormatCodes...)}
 	e := &entry{kind: 'B', name: m.DestinationPortal, portal: p}
 	s.batchOpen = open
-	err = s.stillMeant(st)
+	if st != nil && st.base != nil {
+		var now *statement
+		if now, err = s.renamed(st); err == nil {
+			st, p.statement = now, now
+		}
+	} else {
+		err = s.stillMeant(st)
+	}
 	if err == nil && st.touched() {
 		if err = s.knowTenant(st.plan); err == nil {
 			err = s.sameTenant(st)
@@ -245,8 +251,14 @@ func (s *session) clientBind(length int) error {
 		p.op = nil
 		return s.refuse(err, e, &pgproto3.Bind{DestinationPortal: m.DestinationPortal, PreparedStatement: refusedStatement})
 	}
+	if err := s.describePrepared(m.PreparedStatement, st); err != nil {
+		return err
+	}
 	s.push(e)
-	return s.up.encode(&m)
+	if err := s.up.encode(&m); err != nil || !st.usesNamed() {
+		return err
+	}
+	return s.describePortal(m.DestinationPortal, p)
 }
 
 // peekNames reads the portal and statement names of a Bind without taking it
@@ -306,7 +318,10 @@ func (s *session) clientExecute(length int) error {
 	if !ok {
 		return failf(codeProtocolViolation, "invalid Execute message")
 	}
-	p := s.portalNamed(string(name))
+	p, err := s.executeCursor(string(name), s.portalNamed(string(name)))
+	if err != nil {
+		return s.refuse(err, &entry{kind: 'E'}, &pgproto3.Bind{PreparedStatement: refusedStatement})
+	}
 	if p != nil && p.statement != nil && p.statement.plan != nil {
 		s.after(p.statement.plan.Statements)
 	}

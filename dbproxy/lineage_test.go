@@ -80,6 +80,9 @@ var lineageQueries = []string{
 	"MERGE INTO users u USING leads l ON u.email = l.email WHEN MATCHED AND l.email = '{C}-c' THEN UPDATE SET note = 'm', email = l.email WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED AND l.id > 1000 THEN DO NOTHING WHEN NOT MATCHED THEN INSERT (id, email, note) VALUES (l.id + 300, l.email, 'new')",
 	"MERGE INTO users u USING (VALUES (1, '{C}-m1'), (900, '{C}-m2')) v (i, e) ON u.id = v.i WHEN MATCHED THEN UPDATE SET (email, note) = (v.e, 'mm') WHEN NOT MATCHED THEN INSERT (id, email, pin) VALUES (v.i, v.e, DEFAULT)", "MERGE INTO leads USING users ON leads.email = users.email AND users.email = '{C}-m1' WHEN MATCHED THEN DELETE",
 	"WITH n (e) AS (VALUES ('{C}-w1')), i AS (INSERT INTO users (id, email) SELECT 950, e FROM n RETURNING id, email), d AS (DELETE FROM leads WHERE email = '{C}-b' RETURNING email) SELECT email FROM i UNION ALL SELECT email FROM d", "INSERT INTO users DEFAULT VALUES",
+	// By name.
+	"PREPARE le (text) AS SELECT coalesce(email, $1), count(*) FROM users GROUP BY coalesce(email, $1)", "EXECUTE le('{C}-n')", "PREPARE lf AS SELECT ARRAY(SELECT email FROM users WHERE email <> $1 OR $1 IS NULL ORDER BY id)", "EXECUTE lf('{C}-a')",
+	"DECLARE lc CURSOR WITH HOLD FOR SELECT id, coalesce(email, '{C}-n'), ARRAY[pin, -1] FROM users ORDER BY id", "FETCH 3 FROM lc", "CLOSE lc",
 	// Views.
 	"SELECT * FROM joined ORDER BY id", "SELECT b, code, id FROM windowed WHERE b IN ('{C}-a', '{C}-m1') ORDER BY id", "SELECT j.email, w.b FROM joined j JOIN windowed w ON w.b = j.email ORDER BY j.id, w.id",
 	"SELECT * FROM mails ORDER BY id", "SELECT email FROM mails WHERE email = '{C}-m1'", "SELECT m.email, u.id FROM mails m JOIN users u USING (email) ORDER BY u.id", "SELECT mail FROM known ORDER BY mail IS NULL, n", "INSERT INTO mails (id, email) VALUES (960, '{C}-view') RETURNING *", "INSERT INTO mails VALUES (961, '{C}-view1')",

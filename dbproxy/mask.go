@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -83,6 +84,20 @@ func (s *session) permitValues(st *statement) error {
 				return s.denied(r)
 			}
 		}
+		rules := rulesOf(st.plan.Statements[i].Outputs)
+		if c := st.plan.Statements[i].Copy; c != nil {
+			rules = c.Rules()
+			if c.From {
+				if k := slices.IndexFunc(rules, func(r *plan.Rule) bool { return s.maskOf(r) != nil }); k >= 0 {
+					return s.denied(rules[k])
+				}
+			}
+		}
+		for _, r := range rules {
+			if m := s.maskOf(r); m != nil && m.show == proxy.ShowRefuse {
+				return s.denied(r)
+			}
+		}
 		for _, o := range st.plan.Statements[i].Outputs {
 			if m := s.maskOf(o.Rule); m != nil && m.show == proxy.ShowRefuse {
 				return s.denied(o.Rule)
@@ -101,9 +116,15 @@ func (s *session) denied(r *plan.Rule) *pgError {
 // reveal gives the canonical form of what the client gets for a stored value;
 // null says that it gets NULL.
 func (s *session) reveal(r *plan.Rule, op *operation, stored []byte) (plain []byte, null bool, err error) {
+	return s.masked(r, func() ([]byte, error) { return s.open(r, op, stored) })
+}
+
+// masked is what the client gets for a value that open gives. Nothing is opened
+// for a role that sees nothing of it.
+func (s *session) masked(r *plan.Rule, open func() ([]byte, error)) (plain []byte, null bool, err error) {
 	m := s.maskOf(r)
 	if m == nil {
-		plain, err = s.open(r, op, stored)
+		plain, err = open()
 		return plain, false, err
 	}
 	switch m.show {
@@ -112,8 +133,7 @@ func (s *session) reveal(r *plan.Rule, op *operation, stored []byte) (plain []by
 	case proxy.ShowFixed:
 		return append(s.value[:0], m.fixed...), false, nil
 	case proxy.ShowLast4:
-		plain, err = s.open(r, op, stored)
-		if err != nil {
+		if plain, err = open(); err != nil {
 			return nil, false, err
 		}
 		masked := proxy.Masked(plain)

@@ -11,7 +11,7 @@ import (
 // the plan does not know it, by their origin. A column whose origin is a
 // protected one and which is not expected is an error; nil if there is none.
 func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Output, *pgError) {
-	if e.own != nil && e.statement == nil {
+	if e.own != nil && e.statement == nil && e.portal == nil {
 		return nil, nil
 	}
 	cat := s.catalog.Load()
@@ -19,6 +19,9 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 		return nil, nil
 	}
 	one := s.expected(e)
+	if one != nil && one.Unseen {
+		return s.unseenColumns(cat.cat, m)
+	}
 	if one == nil || len(one.Outputs) == 0 {
 		if originated(cat.cat, m.Fields) {
 			return nil, s.unexpected()
@@ -33,6 +36,39 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 		return nil, s.unexpected()
 	}
 	return columns, nil
+}
+
+// unseenColumns are those of a result whose statement is not known: the
+// protected ones are those of its origins.
+func (s *session) unseenColumns(cat *plan.Catalog, m *pgproto3.RowDescription) ([]*plan.Output, *pgError) {
+	var columns []*plan.Output
+	for i := range m.Fields {
+		f := &m.Fields[i]
+		r := cat.Rule(originOf(f))
+		if r == nil {
+			continue
+		}
+		if f.DataTypeOID != plan.Bytea {
+			return nil, s.unexpected()
+		}
+		if err := permitStyle(r, s.current()); err != nil {
+			return nil, asPgError(err)
+		}
+		if columns == nil {
+			columns = make([]*plan.Output, len(m.Fields))
+		}
+		columns[i] = &plan.Output{Rule: r, Type: r.Type, Left: i, Right: -1, Origin: true}
+	}
+	return columns, nil
+}
+
+// rulesOf are the rules of outputs.
+func rulesOf(outputs []plan.Output) []*plan.Rule {
+	rules := make([]*plan.Rule, 0, len(outputs))
+	for i := range outputs {
+		rules = append(rules, outputs[i].Rule)
+	}
+	return rules
 }
 
 func originOf(f *pgproto3.FieldDescription) plan.Attr {

@@ -68,6 +68,9 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, &shifted
 	}
 	st.snap, st.path = s.catalog.Load(), s.path
+	if err := s.resolveNames(st); err != nil {
+		return nil, st.shifted(err)
+	}
 	if st.touched() {
 		if err := s.settingsKnown(); err != nil {
 			return nil, err
@@ -81,6 +84,17 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, err
 	}
 	return st, nil
+}
+
+// shifted is an error with its position in the text with the comment before it.
+func (st *statement) shifted(err error) error {
+	var refusal *plan.Refusal
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	moved := *refusal
+	moved.Position = st.outer(moved.Position)
+	return &moved
 }
 
 // outer is a character position in the text with the comment before it.
@@ -129,7 +143,11 @@ func (s *session) stillMeant(st *statement) error {
 	if err != nil {
 		return err
 	}
-	if p.Refusal != nil || !slices.Equal(p.Resolves, st.plan.Resolves) || !slices.EqualFunc(p.Statements, st.plan.Statements, sameOutputs) {
+	planned := st.plan
+	if st.base != nil {
+		planned = st.base
+	}
+	if p.Refusal != nil || !slices.Equal(p.Resolves, planned.Resolves) || !slices.EqualFunc(p.Statements, planned.Statements, sameOutputs) {
 		return &pgError{Code: codeNotSupported, Message: "cached plan must not change result type",
 			Detail: "The names in the prepared statement now mean other tables or columns than when it was prepared.", Hint: "Prepare it again."}
 	}
@@ -143,11 +161,6 @@ func sameOutputs(a, b plan.Statement) bool {
 
 // permit refuses what a plan cannot know: settings and names of the session.
 func (s *session) permit(st *statement, set settings) error {
-	for i := range st.plan.Statements {
-		if name := st.plan.Statements[i].Names; name != "" && !st.plan.Statements[i].Deallocates && s.protectedName(name) {
-			return &pgError{Code: codeNotSupported, Message: "a statement or portal with protected columns cannot be used by SQL", Hint: "Use the protocol's Bind and Execute."}
-		}
-	}
 	if !st.touched() {
 		return nil
 	}
@@ -178,32 +191,36 @@ func permitDates(st *statement, set settings) error {
 		return nil
 	}
 	for i := range st.plan.Statements {
-		for _, r := range st.plan.Statements[i].Outputs {
-			t := r.Type
-			if elem, ok := t.Element(); ok {
-				t = elem
-			}
-			switch t.OID {
-			case plan.Date, plan.Timestamp, plan.Timestamptz:
-				if !set.isoDates {
-					return &pgError{Code: codeNotSupported, Message: "protected dates are written in DateStyle ISO only", Hint: "SET DateStyle TO ISO."}
-				}
-			case plan.Interval:
-				if !set.plainIntervals {
-					return &pgError{Code: codeNotSupported, Message: "protected intervals are written in IntervalStyle postgres only", Hint: "SET IntervalStyle TO postgres."}
-				}
+		rules := rulesOf(st.plan.Statements[i].Outputs)
+		if c := st.plan.Statements[i].Copy; c != nil && !c.From {
+			rules = c.Rules()
+		}
+		for _, r := range rules {
+			if err := permitStyle(r, set); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-func (s *session) protectedName(name string) bool {
-	if st, _ := s.statementNamed(name); st.touched() {
-		return true
+// permitStyle refuses a style in which the values of a column are not written.
+func permitStyle(r *plan.Rule, set settings) error {
+	t := r.Type
+	if elem, ok := t.Element(); ok {
+		t = elem
 	}
-	p := s.portalNamed(name)
-	return p != nil && p.statement.touched()
+	switch t.OID {
+	case plan.Date, plan.Timestamp, plan.Timestamptz:
+		if !set.isoDates {
+			return &pgError{Code: codeNotSupported, Message: "protected dates are written in DateStyle ISO only", Hint: "SET DateStyle TO ISO."}
+		}
+	case plan.Interval:
+		if !set.plainIntervals {
+			return &pgError{Code: codeNotSupported, Message: "protected intervals are written in IntervalStyle postgres only", Hint: "SET IntervalStyle TO postgres."}
+		}
+	}
+	return nil
 }
 
 // plan finds or makes the plan of a text. What the catalog or search_path is

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"bytes"
+	"maps"
 	"strconv"
 	"unicode/utf8"
 
@@ -73,7 +74,13 @@ func (s *session) serverAnswer(e *entry, kind byte, body []byte) error {
 	case 'C', 'I', 's':
 		return s.serverComplete(e, kind, body)
 	case 'G', 'H', 'W':
-		s.serverCopy(e, kind)
+		if err := s.serverCopy(e, kind, body); err != nil || s.swallow != nil {
+			return err
+		}
+	case 'c':
+		if err := s.endCopyOut(e); err != nil {
+			return err
+		}
 	}
 	return s.pass(e, kind, body)
 }
@@ -169,12 +176,14 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 		s.mu.Unlock()
 		if st != nil && e.target == 'S' {
 			st.columns, st.bad = columns, failed
+		} else if e.own != nil && e.portal != nil {
+			e.portal.described, e.portal.columns, e.portal.bad = true, columns, failed
 		}
 		if e.own != nil {
 			return nil
 		}
 	} else if e.query != nil {
-		e.query.columns = columns
+		e.query.columns, e.query.formats = columns, formatsOf(&m)
 	}
 	if failed != nil {
 		return s.fail(e, failed)
@@ -237,7 +246,13 @@ func (s *session) serverData(kind byte, length int) error {
 		}
 	}
 	if s.swallow != nil {
-		return s.skip(length)
+		return s.fromS.skip(length)
+	}
+	if kind == 'd' && s.copyFrom != nil {
+		return s.openCopy(e, length)
+	}
+	if one := e.copied(); kind == 'd' && one != nil && one.Copy != nil {
+		return failf(codeProtocolViolation, "the server sent data of a COPY that has not begun")
 	}
 	if kind == 'd' || columns == nil {
 		return s.down.relay(kind, length, s.fromS)
@@ -251,24 +266,8 @@ func (s *session) serverData(kind byte, length int) error {
 		s.down.buf = s.down.buf[:start]
 		return s.failRow(e, err)
 	}
-	if op != nil && !op.rows {
-		// Should these rows leave before the statement is over, then not
-		// before its intent is on the record.
-		op.rows = true
-		s.unended = append(s.unended, op)
-	}
+	s.tellsRows(op)
 	return s.down.full()
-}
-
-func (s *session) skip(length int) error {
-	for length > 0 {
-		n, err := s.fromS.r.Discard(min(length, bufferSize))
-		if err != nil {
-			return err
-		}
-		length -= n
-	}
-	return nil
 }
 
 // rowsOf says what the columns of the rows are that answer an entry.
@@ -277,7 +276,10 @@ func (s *session) rowsOf(e *entry) ([]*plan.Output, *operation, []int16, *pgErro
 		if one := s.expected(e); e.query.columns == nil && one != nil && len(one.Outputs) > 0 {
 			return nil, e.query.operation(), nil, s.unexpected()
 		}
-		return e.query.columns, e.query.operation(), nil, nil
+		return e.query.columns, e.query.operation(), e.query.formats, nil
+	}
+	if p := e.portal; p != nil && p.described {
+		return p.columns, p.op, p.formats, p.bad
 	}
 	if p := e.portal; p != nil && p.statement != nil {
 		return p.statement.columns, p.op, p.formats, p.statement.bad
@@ -290,20 +292,33 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 	var op *operation
 	if e.query != nil {
 		op = e.query.operation()
-	} else if e.portal != nil && kind != 's' {
+	} else if e.portal != nil && (kind != 's' || e.portal.cursor) {
 		op = e.portal.op
 	}
 	if op != nil {
 		s.end(op, "", audit.Rows.Int64(rowCount(body)))
 	}
 	err := s.pass(e, kind, body)
+	defer s.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copyIn = false
+	var closed []*operation
+	defer func() {
+		for _, o := range closed {
+			s.end(o, "")
+		}
+	}()
 	if e.query != nil {
+		if kind == 'C' {
+			closed = s.register(e.query.statement, e.query.at)
+		}
 		e.query.at++
 		e.query.columns = nil
 		return err
+	}
+	if e.portal != nil && kind == 'C' && e.own == nil {
+		closed = s.register(e.portal.statement, 0)
 	}
 	copied := e.kind == 'E' && len(s.queue) > 1
 	s.pop()
@@ -324,12 +339,23 @@ func rowCount(body []byte) int64 {
 }
 
 // serverCopy notes that COPY has begun.
-func (s *session) serverCopy(e *entry, kind byte) {
+func (s *session) serverCopy(e *entry, kind byte, body []byte) error {
+	if kind == 'H' {
+		if failed := s.startCopyOut(e, body); failed != nil {
+			return s.fail(e, failed)
+		}
+		return nil
+	}
 	defer s.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.copyIn = kind != 'H'
-	e.copies = kind != 'H'
+	if one := e.copied(); one == nil || !one.CopyFrom || s.copyIn {
+		// It would take data for one table as data for another.
+		return failf(codeProtocolViolation, "the server asked for data of a COPY that there is not")
+	}
+	s.copyIn = true
+	e.copies = true
+	return nil
 }
 
 // dropCopy takes off the queue what the server has read within COPY FROM: it
@@ -364,8 +390,13 @@ func (s *session) serverError(body []byte) error {
 	if err := m.Decode(body); err != nil {
 		return err
 	}
+	defer s.wake()
+	s.copyFrom = nil
 	if e.kind != 'Q' && e.kind != 'F' {
 		s.skipping = true
+		s.mu.Lock()
+		s.failing = true
+		s.mu.Unlock()
 		if copied {
 			s.mu.Lock()
 			first := s.pop()
@@ -373,6 +404,10 @@ func (s *session) serverError(body []byte) error {
 			s.queue = append([]*entry{first}, s.queue...)
 			s.mu.Unlock()
 		}
+	}
+	refusal := s.refusedCopyOf(e, &m)
+	if refusal != nil {
+		m.Code = refusal.Code
 	}
 	s.endFailed(e, m.Code)
 	if e.own != nil {
@@ -383,6 +418,9 @@ func (s *session) serverError(body []byte) error {
 	}
 	if s.swallow != nil {
 		return nil
+	}
+	if refusal != nil {
+		return s.down.encode(refusal.response("ERROR"))
 	}
 	if e.refusal != nil && (m.Code == codeSyntaxError || m.Code == codeNoStatement) {
 		return s.down.encode(e.refusal.response("ERROR"))
@@ -434,14 +472,14 @@ func (s *session) serverReady(body []byte) error {
 			break
 		}
 	}
-	s.status = body[0]
+	s.status, s.failing = body[0], false
 	if body[0] == 'I' {
 		for _, p := range s.portals {
 			if p.op != nil {
 				over = append(over, p.op)
 			}
 		}
-		clear(s.portals)
+		maps.DeleteFunc(s.portals, func(_ string, p *portal) bool { return !p.hold })
 	} else if e.kind == 'Q' {
 		delete(s.portals, "")
 	}

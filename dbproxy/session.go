@@ -45,6 +45,7 @@ type session struct {
 	batchOpen bool        // messages other than Query were sent since the last Sync
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	copying   bool        // the last message was CopyData
+	copyTo    *copyIn     // whose data it was; nil if no such COPY was awaited
 	shape     []byte      // of the text that is being planned
 	attrs     map[*plan.Statement][]attribute.KeyValue
 
@@ -55,6 +56,7 @@ type session struct {
 	swallowedMore bool           // more than that was done
 	skipping      bool           // the server skips until Sync
 	value         []byte
+	copyFrom      *copyOut // the COPY TO that is being answered; nil if not of protected columns
 
 	catalog atomic.Pointer[snapshot] // against which results are checked
 	owed    atomic.Int64             // answers to a client without rules
@@ -62,6 +64,7 @@ type session struct {
 	mu            sync.Mutex
 	queue         []*entry              // guarded by mu; replies that are owed, oldest first
 	copyIn        bool                  // guarded by mu; the server reads CopyData
+	failing       bool                  // guarded by mu; it skips until Sync
 	status        byte                  // guarded by mu; of the last ReadyForQuery
 	statements    map[string]*statement // guarded by mu
 	portals       map[string]*portal    // guarded by mu
@@ -78,6 +81,7 @@ type settings struct {
 	plainIntervals bool
 	conforming     bool // standard_conforming_strings
 	utf8           bool // client_encoding is UTF8 or SQL_ASCII
+	version        int  // the server's major version; 0 if it is not known
 }
 
 // statement is a prepared statement.
@@ -95,7 +99,11 @@ type statement struct {
 	// columns are the protected ones of its result columns; set by fromServer before
 	// any row of it arrives.
 	columns []*plan.Output
-	bad     *pgError // its result columns are not those of the plan
+	bad     *pgError     // its result columns are not those of the plan
+	base    *plan.Plan   // before names in it were resolved; nil if there is none
+	inner   []*statement // what PREPARE and DECLARE in it make, by statement
+	named   []*statement // what EXECUTE in it means, likewise
+	made    *plan.Inner  // how SQL made it, if it did
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
 }
@@ -125,6 +133,13 @@ type portal struct {
 	statement *statement
 	formats   []int16
 	op        *operation // nil unless the statement touches protected columns
+	cursor    bool       // SQL declared it
+	hold      bool       // it outlives the transaction
+	// described says that columns and bad are those of the portal, and not
+	// those of its statement; of fromServer only.
+	described bool
+	columns   []*plan.Output
+	bad       *pgError
 }
 
 // operation is one execution on the record.
@@ -145,8 +160,12 @@ type entry struct {
 	portal    *portal
 	refusal   *pgError // what the client gets for the error the server makes of it
 	own       *question
-	copies    bool // it is a COPY FROM that has begun; guarded by the session's mu
-	query     *query
+	copies    bool // a COPY FROM in it has begun; guarded by the session's mu
+	// copyRefusal is what the client gets for the error that the server makes
+	// of CopyFail; guarded by the session's mu.
+	copyRefusal *pgError
+	copyMissing string // column for which the server may fail before CopyFail; likewise
+	query       *query
 }
 
 // query is a simple query that is being answered.
@@ -154,6 +173,7 @@ type query struct {
 	statement *statement // its text and plan
 	ops       []*operation
 	at        int            // statement that is being answered
+	formats   []int16        // of its rows
 	columns   []*plan.Output // of its rows; nil if none is protected
 }
 
@@ -307,6 +327,8 @@ func (s *session) setting(name, value string) {
 		s.settings.plainIntervals = value == "postgres"
 	case "standard_conforming_strings":
 		s.settings.conforming = value == "on"
+	case "server_version":
+		s.settings.version = majorVersion(value)
 	case "client_encoding":
 		s.settings.utf8 = value == "UTF8" || value == "SQL_ASCII"
 	}

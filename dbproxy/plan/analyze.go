@@ -18,6 +18,8 @@ type analyzer struct {
 	tokens []*pg.ScanToken
 
 	stmt      *Statement
+	start     int // of its text
+	end       int
 	touched   map[*Rule]bool
 	moved     map[*Rule]bool // of the statement, see Statement.Moved
 	consts    []*constant    // of the statement

@@ -95,6 +95,8 @@ type Column struct {
 	// of the rule in its length. Array says that it holds arrays of values.
 	Type  Type
 	Array bool
+	// Generated says that the server computes it, so that COPY leaves it out.
+	Generated bool
 }
 
 // Relation is one relation of the database that a statement's names may mean.

@@ -17,6 +17,9 @@
 // the result that are of it are opened. One of which any use needs the values as
 // they are cannot be sealed, and meets no protected column but in a refusal.
 //
+// EXECUTE and FETCH say a name only: their plan holds what the text shows, and
+// the session completes it with the plan of the statement behind the name.
+//
 // What a text does not show cannot be planned: the bodies of functions, DO
 // blocks and triggers. There the CHECK constraint which every protected column
 // carries makes the server itself refuse plaintext.

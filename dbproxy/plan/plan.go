@@ -56,6 +56,8 @@ type Plan struct {
 	Edits []Edit
 	// Params are the parameters to be sealed, by number.
 	Params map[int]Param
+	// NumParams is the highest number of a parameter.
+	NumParams int
 	// Mentions says that some identifier is the name of a relation that matters,
 	// so that the plan depends on the catalog.
 	Mentions bool
@@ -100,13 +102,26 @@ type Statement struct {
 	// Hidden says that it may do anything, in a text that is not seen, or make a
 	// relation that later statements must know.
 	Hidden bool
-	// Names is the prepared statement or cursor that it executes or fetches.
+	// Inner is the statement that it prepares or declares a cursor for.
+	Inner *Inner
+	// Execute, Fetch, and Closes (all if ClosesAll) are what it uses by name.
+	Execute   *Execute
+	Fetch     *Fetch
+	Closes    string
+	ClosesAll bool
+	// Unseen says that it fetches from a cursor whose statement is not known:
+	// protected columns among its result columns are found by their origin.
+	Unseen bool
+	// Names is the prepared statement that it ends.
 	Names string
-	// Deallocates says that it ends that prepared statement, or all if Names
-	// is empty.
+	// Deallocates says that it ends Names, or all if that is empty.
 	Deallocates bool
 	// Creates are rules whose columns it makes.
 	Creates []*Rule
+	// CopyFrom says that it is COPY FROM.
+	CopyFrom bool
+	// Copy is what a COPY of protected columns copies; nil for other statements.
+	Copy *Copy
 }
 
 // Literal is a constant that stands for a value of a protected column.
@@ -162,10 +177,13 @@ type Param struct {
 	Source int
 }
 
+// Uses says whether the statement uses a protected column or makes one, or may.
+func (one *Statement) Uses() bool { return len(one.Touched)+len(one.Creates) > 0 || one.Unseen }
+
 // Touched says whether any statement uses a protected column or makes one.
 func (p *Plan) Touched() bool {
 	for i := range p.Statements {
-		if len(p.Statements[i].Touched)+len(p.Statements[i].Creates) > 0 {
+		if p.Statements[i].Uses() {
 			return true
 		}
 	}
@@ -224,7 +242,12 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	settings, tenant := false, false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
+		a.start, a.end = int(raw.StmtLocation), len(sql)
+		if raw.StmtLen > 0 {
+			a.end = a.start + int(raw.StmtLen)
+		}
 		a.classify(raw.Stmt)
+		a.names(raw.Stmt)
 		if mentioned {
 			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
 			a.statement(raw.Stmt)
@@ -263,6 +286,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	if len(a.params) > 0 {
 		p.Params = a.params
 	}
+	p.NumParams = a.lastParam
 	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)

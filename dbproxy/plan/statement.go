@@ -32,16 +32,14 @@ func (a *analyzer) classify(n *pg.Node) {
 	case *pg.Node_DoStmt, *pg.Node_CallStmt:
 		a.stmt.Path, a.stmt.DDL, a.stmt.Writes = true, true, true
 		a.stmt.Hidden, a.stmt.Settings = x != nil && n.GetDoStmt() != nil, true
-	case *pg.Node_ExecuteStmt:
-		a.stmt.Names, a.stmt.Path = x.ExecuteStmt.Name, true
-	case *pg.Node_FetchStmt:
-		a.stmt.Names = x.FetchStmt.Portalname
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.stmt.Path, a.stmt.Settings = a.calls()
 	case *pg.Node_ExplainStmt:
-		a.stmt.Path, a.stmt.Names = true, executed(x.ExplainStmt.Query)
+		a.stmt.Path = true
 	case *pg.Node_CreateTableAsStmt:
-		a.stmt.DDL, a.stmt.Names = true, executed(x.CreateTableAsStmt.Query)
+		a.stmt.DDL = true
+	case *pg.Node_CopyStmt:
+		a.stmt.CopyFrom = x.CopyStmt.IsFrom
 	case *pg.Node_GrantStmt, *pg.Node_GrantRoleStmt:
 		a.stmt.Path = true // USAGE decides which schemas are in the path
 	case *pg.Node_RenameStmt:
@@ -56,14 +54,6 @@ func (a *analyzer) classify(n *pg.Node) {
 			}
 		}
 	}
-}
-
-// executed is the prepared statement that EXPLAIN or CREATE TABLE AS executes.
-func executed(n *pg.Node) string {
-	if as := n.GetCreateTableAsStmt(); as != nil {
-		n = as.Query
-	}
-	return n.GetExecuteStmt().GetName()
 }
 
 // changesValues says whether SET or RESET changes how values are read.
@@ -155,6 +145,12 @@ func (a *analyzer) statement(n *pg.Node) {
 		a.outputs(a.merge(x.MergeStmt, nil))
 	case *pg.Node_ExplainStmt:
 		a.explain(x.ExplainStmt)
+	case *pg.Node_PrepareStmt:
+		a.prepare(x.PrepareStmt)
+	case *pg.Node_DeclareCursorStmt:
+		a.declare(x.DeclareCursorStmt)
+	case *pg.Node_CopyStmt:
+		a.copy(x.CopyStmt)
 	case *pg.Node_CreateStmt:
 		a.createTable(x.CreateStmt)
 	case *pg.Node_AlterTableStmt:
@@ -222,9 +218,6 @@ func (a *analyzer) reaches(rv *pg.RangeVar) bool {
 }
 
 var hints = map[string]string{
-	"COPY":          "Use INSERT and SELECT.",
-	"DECLARECURSOR": "Use a protocol-level portal with a row limit, or LIMIT.",
-	"PREPARE":       "Use a protocol-level prepared statement.",
 	"VIEW":          "Select the protected columns from the table itself.",
 	"CREATETABLEAS": "CREATE TABLE it, then INSERT.",
 }
