@@ -52,11 +52,12 @@ func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 			formats[i] = m.ParameterFormatCodes[i]
 		}
 	}
-	for _, n := range p.statement.addedParams() {
+	added := p.statement.addedParams()
+	if len(added) > 0 && len(m.Parameters) != added[0]-1 {
+		return failf(codeProtocolViolation, "bind message supplies %d parameters, but prepared statement %q requires %d", len(m.Parameters), m.PreparedStatement, added[0]-1)
+	}
+	for _, n := range added {
 		source := p.statement.plan.Params[n].Source
-		if n != len(m.Parameters)+1 || source > len(m.Parameters) {
-			break // the server will say that the number is wrong
-		}
 		m.Parameters, formats = append(m.Parameters, m.Parameters[source-1]), append(formats, formats[source-1])
 	}
 	for n, param := range p.statement.plan.Params {

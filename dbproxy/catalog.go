@@ -57,7 +57,8 @@ func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''
 
 // catalogQuery reads everything that plans need, as text: one row for each
 // relation that has the name of a configured table or of one that depends on
-// it, and for these one row for each column.
+// it, and for these one row for each column. The definition of a view that another
+// session has locked would have to be waited for: without it, the view is refused.
 func catalogQuery(rules []*plan.Rule) string {
 	var pairs, names []string
 	for _, r := range rules {
@@ -81,6 +82,8 @@ func catalogQuery(rules []*plan.Rule) string {
   SELECT r.ev_class FROM deps JOIN pg_catalog.pg_depend p ON p.refobjid = deps.oid
     AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
   JOIN pg_catalog.pg_rewrite r ON r.oid = p.objid
+), locked AS (
+  SELECT relation FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid <> pg_catalog.pg_backend_pid()
 ), names AS (
   SELECT relname FROM pg_catalog.pg_class WHERE oid IN (SELECT oid FROM deps)
   UNION SELECT v FROM pg_catalog.unnest(ARRAY[` + strings.Join(names, ", ") + `]::pg_catalog.name[]) v
@@ -97,7 +100,7 @@ SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
     WHERE d.adrelid = c.oid AND d.adnum = a.attnum AND a.atttypid = 'pg_catalog.bytea'::pg_catalog.regtype), ''),
   COALESCE((SELECT pg_catalog.string_agg(rn.nspname || pg_catalog.chr(10) || r.relname, pg_catalog.chr(10) ORDER BY r.oid)
     FROM down JOIN pg_catalog.pg_class r ON r.oid = down.root JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace WHERE down.oid = c.oid), ''),
-  COALESCE(CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 THEN pg_catalog.pg_get_viewdef(c.oid) END, ''),
+  COALESCE(CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 AND c.oid NOT IN (SELECT relation FROM locked) THEN pg_catalog.pg_get_viewdef(c.oid) END, ''),
   CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 THEN pg_catalog.array_to_string(pg_catalog.current_schemas(true), pg_catalog.chr(10)) ELSE '' END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM deps)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -82,6 +83,26 @@ func TestExpressions(t *testing.T) {
 		})
 	}
 	noCanary(t, f, "exmark")
+}
+
+// TestAddedParameters: that a parameter is several for the server is nothing
+// that the client sees.
+func TestAddedParameters(t *testing.T) {
+	f := start(t, shared, users())
+	w := rawClient(t, f)
+	w.send(&pgproto3.Query{String: usersDDL}).want("C Z")
+	w.send(&pgproto3.Query{String: "INSERT INTO users (email, note) VALUES ('both', 'both')"}).want("C Z")
+	sync, sql := &pgproto3.Sync{}, "SELECT note FROM users WHERE note = $1 AND email = $1"
+	w.send(&pgproto3.Parse{Name: "a", Query: sql}, &pgproto3.Describe{ObjectType: 'S', Name: "a"}, sync).want("1 t[25] T25 Z")
+	w.send(&pgproto3.Parse{Name: "b", Query: sql, ParameterOIDs: []uint32{1043}}, &pgproto3.Describe{ObjectType: 'S', Name: "b"}, sync).want("1 t[1043] T25 Z")
+	w.send(&pgproto3.Bind{PreparedStatement: "a", Parameters: [][]byte{[]byte("both")}}, &pgproto3.Execute{}, sync).want("2 D:both C Z")
+	w.send(&pgproto3.Bind{PreparedStatement: "b", ParameterFormatCodes: []int16{1}, Parameters: [][]byte{[]byte("both")}}, &pgproto3.Execute{}, sync).want("2 D:both C Z")
+	w.send(&pgproto3.Bind{PreparedStatement: "a", Parameters: [][]byte{nil}}, &pgproto3.Execute{}, sync).want("2 C Z")
+	for _, params := range [][][]byte{nil, {[]byte("both"), []byte("both")}} {
+		w.send(&pgproto3.Bind{PreparedStatement: "a", Parameters: params}, &pgproto3.Execute{}, sync).want("E08P01 Z")
+	}
+	w.send(&pgproto3.Parse{Query: sql, ParameterOIDs: []uint32{25, 25}}, sync).want("E0A000 Z")
+	w.send(&pgproto3.Parse{Query: sql, ParameterOIDs: []uint32{23}}, sync).want("E42804 Z")
 }
 
 // TestArraysOfTypes has arrays of every type, in both formats.

@@ -261,6 +261,16 @@ func TestHostileServer(t *testing.T) {
 		"other type":    {fields(func(d *pgproto3.RowDescription) { d.Fields[0].DataTypeOID = 25 }), "SELECT email FROM users"},
 		"unexpected":    {fields(func(d *pgproto3.RowDescription) { d.Fields[0] = d.Fields[1] }), "SELECT note, email FROM users"},
 		"crossed":       {fields(func(d *pgproto3.RowDescription) { d.Fields[0], d.Fields[1] = d.Fields[1], d.Fields[0] }), "SELECT email, ssn FROM users"},
+		"plain array":   {row(func(d *pgproto3.DataRow) { d.Values[0] = []byte("{plain}") }), "SELECT array_agg(email) FROM users"},
+		"other array":   {row(func(d *pgproto3.DataRow) { d.Values[0] = d.Values[1] }), "SELECT array_agg(email), array_agg(ssn) FROM users"},
+		"nested array":  {row(func(d *pgproto3.DataRow) { d.Values[0] = []byte("{{plain}}") }), "SELECT array_agg(email) FROM users"},
+		"no array":      {fields(func(d *pgproto3.RowDescription) { d.Fields[0].DataTypeOID = 17 }), "SELECT array_agg(email) FROM users"},
+		"expression":    {row(func(d *pgproto3.DataRow) { d.Values[0] = []byte("plain") }), "SELECT coalesce(email, 'x') FROM users"},
+		"moved":         {fields(func(d *pgproto3.RowDescription) { d.Fields[0], d.Fields[1] = d.Fields[1], d.Fields[0] }), "SELECT coalesce(email, 'x'), note FROM users"},
+		"origin of expression": {fields(func(d *pgproto3.RowDescription) {
+			d.Fields[1].TableOID, d.Fields[1].TableAttributeNumber = d.Fields[0].TableOID, d.Fields[0].TableAttributeNumber
+		}), "SELECT ssn, coalesce(email, 'x') FROM users"},
+		"one more": {fields(func(d *pgproto3.RowDescription) { d.Fields = append(d.Fields, d.Fields[1]) }), "SELECT coalesce(email, 'x'), note FROM users"},
 		"no description": {func(m pgproto3.BackendMessage) []pgproto3.BackendMessage {
 			if _, ok := m.(*pgproto3.RowDescription); ok {
 				return nil

@@ -79,7 +79,12 @@ func (s *session) permitValues(st *statement) error {
 		}
 	}
 	for i := range st.plan.Statements {
-		rules := outputRules(st.plan.Statements[i].Outputs)
+		for _, r := range st.plan.Statements[i].Moved {
+			if s.maskOf(r) != nil {
+				return s.denied(r)
+			}
+		}
+		rules := rulesOf(st.plan.Statements[i].Outputs)
 		if c := st.plan.Statements[i].Copy; c != nil {
 			rules = c.Rules()
 			if c.From {
@@ -91,6 +96,11 @@ func (s *session) permitValues(st *statement) error {
 		for _, r := range rules {
 			if m := s.maskOf(r); m != nil && m.show == proxy.ShowRefuse {
 				return s.denied(r)
+			}
+		}
+		for _, o := range st.plan.Statements[i].Outputs {
+			if m := s.maskOf(o.Rule); m != nil && m.show == proxy.ShowRefuse {
+				return s.denied(o.Rule)
 			}
 		}
 	}
@@ -131,12 +141,4 @@ func (s *session) masked(r *plan.Rule, open func() ([]byte, error)) (plain []byt
 		return masked, false, nil
 	}
 	return nil, false, s.denied(r)
-}
-
-func outputRules(outputs []plan.Output) []*plan.Rule {
-	rules := make([]*plan.Rule, 0, len(outputs))
-	for i := range outputs {
-		rules = append(rules, outputs[i].Rule)
-	}
-	return rules
 }

@@ -162,7 +162,8 @@ func (s *session) resolveExecute(st *statement, i int) error {
 
 // take has a statement that uses another by name touch what that one touches.
 func (s *session) take(st *statement, one, inner *plan.Statement, target *statement) {
-	one.Touched, one.Outputs, one.Unseen = inner.Touched, inner.Outputs, inner.Unseen
+	one.Touched, one.Outputs, one.Columns, one.Unseen = inner.Touched, inner.Outputs, inner.Columns, inner.Unseen
+	one.Moved = inner.Moved
 	one.Writes = one.Writes || inner.Writes
 	if st.plan.Fingerprint == "" {
 		st.plan.Fingerprint = target.plan.Fingerprint

@@ -20,7 +20,7 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 	}
 	one := s.expected(e)
 	if one != nil && one.Unseen {
-		return s.byOrigin(cat.cat, m.Fields)
+		return s.unseenColumns(cat.cat, m)
 	}
 	if one == nil || len(one.Outputs) == 0 {
 		if originated(cat.cat, m.Fields) {
@@ -32,32 +32,43 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 	// Another session may have added columns; those of the plan are found by
 	// their origin then.
 	counted := one.Columns < 0 || one.Columns == len(m.Fields)
-	if !placed(cat.cat, one.Outputs, m.Fields, columns, counted) {
+	if !placeOutputs(cat.cat, one.Outputs, m.Fields, columns, counted) {
 		return nil, s.unexpected()
 	}
 	return columns, nil
 }
 
-// byOrigin finds the protected columns of a result whose statement was not seen.
-func (s *session) byOrigin(cat *plan.Catalog, fields []pgproto3.FieldDescription) ([]*plan.Output, *pgError) {
+// unseenColumns are those of a result whose statement is not known: the
+// protected ones are those of its origins.
+func (s *session) unseenColumns(cat *plan.Catalog, m *pgproto3.RowDescription) ([]*plan.Output, *pgError) {
 	var columns []*plan.Output
-	for i := range fields {
-		r := cat.Rule(originOf(&fields[i]))
+	for i := range m.Fields {
+		f := &m.Fields[i]
+		r := cat.Rule(originOf(f))
 		if r == nil {
 			continue
 		}
-		if fields[i].DataTypeOID != plan.Bytea {
+		if f.DataTypeOID != plan.Bytea {
 			return nil, s.unexpected()
 		}
 		if err := permitStyle(r, s.current()); err != nil {
 			return nil, asPgError(err)
 		}
 		if columns == nil {
-			columns = make([]*plan.Output, len(fields))
+			columns = make([]*plan.Output, len(m.Fields))
 		}
-		columns[i] = &plan.Output{Rule: r, Type: r.Type, Left: i, Right: len(fields) - 1 - i, Origin: true}
+		columns[i] = &plan.Output{Rule: r, Type: r.Type, Left: i, Right: -1, Origin: true}
 	}
 	return columns, nil
+}
+
+// rulesOf are the rules of outputs.
+func rulesOf(outputs []plan.Output) []*plan.Rule {
+	rules := make([]*plan.Rule, 0, len(outputs))
+	for i := range outputs {
+		rules = append(rules, outputs[i].Rule)
+	}
+	return rules
 }
 
 func originOf(f *pgproto3.FieldDescription) plan.Attr {
@@ -73,9 +84,9 @@ func originated(cat *plan.Catalog, fields []pgproto3.FieldDescription) bool {
 	return false
 }
 
-// placed finds the column of each output, and says whether all are as expected.
+// placeOutputs finds the column of each output, and says whether all are as expected.
 // If the columns are not as many as the plan says, only their origin counts.
-func placed(cat *plan.Catalog, outputs []plan.Output, fields []pgproto3.FieldDescription, columns []*plan.Output, counted bool) bool {
+func placeOutputs(cat *plan.Catalog, outputs []plan.Output, fields []pgproto3.FieldDescription, columns []*plan.Output, counted bool) bool {
 	at := -1
 	for n := range outputs {
 		o := &outputs[n]

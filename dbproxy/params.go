@@ -75,6 +75,11 @@ func declareParam(declared *uint32, p plan.Param) error {
 	return nil
 }
 
+// fits says whether a value of a type can be used for a column.
+func fits(use plan.Use, t plan.Type, oid uint32) bool {
+	return own(t, oid) || (use&plan.Store == 0 || assignable(oid, t.OID)) && (use&^plan.Store == 0 || comparable(oid, t.OID))
+}
+
 // addedParams are the numbers, in order, of parameters that only the server
 // knows: each stands for a value that the client passes once for several places.
 func (st *statement) addedParams() []int {
@@ -100,9 +105,4 @@ func (st *statement) describeParams(oids []uint32) []uint32 {
 		oids = oids[:added[0]-1]
 	}
 	return oids
-}
-
-// fits says whether a value of a type can be used for a column.
-func fits(use plan.Use, t plan.Type, oid uint32) bool {
-	return own(t, oid) || (use&plan.Store == 0 || assignable(oid, t.OID)) && (use&^plan.Store == 0 || comparable(oid, t.OID))
 }

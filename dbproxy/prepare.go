@@ -191,7 +191,7 @@ func permitDates(st *statement, set settings) error {
 		return nil
 	}
 	for i := range st.plan.Statements {
-		rules := outputRules(st.plan.Statements[i].Outputs)
+		rules := rulesOf(st.plan.Statements[i].Outputs)
 		if c := st.plan.Statements[i].Copy; c != nil && !c.From {
 			rules = c.Rules()
 		}

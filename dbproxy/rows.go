@@ -3,7 +3,6 @@
 package dbproxy
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -55,36 +54,33 @@ func formatOf(formats []int16, i int) int16 {
 	return formatText
 }
 
-// openOutput appends one opened value, or array of them, with its length.
+// openOutput appends one opened value, or array of them, with its length; -1 is
+// NULL.
 func (s *session) openOutput(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
 	at := len(s.down.buf)
-	if m := s.maskOf(o.Rule); m != nil && m.show == proxy.ShowNull {
-		s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff)
-		return nil
-	}
-	s.down.buf = append(s.down.buf, 0, 0, 0, 0)
-	open := s.openValue
+	s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff)
+	var null bool
+	var err error
 	if o.Array {
-		open = s.openArray
+		err = s.openArray(o, op, format, stored, zone)
+	} else {
+		null, err = s.openValue(o, op, format, stored, zone)
 	}
-	if err := open(o, op, format, stored, zone); err != nil {
-		return err
+	if err == nil && !null {
+		binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
 	}
-	binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
-	return nil
+	return err
 }
 
-// openValue appends one opened value.
-func (s *session) openValue(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
+// openValue appends one opened value; null says that the client gets NULL.
+func (s *session) openValue(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) (null bool, err error) {
 	if format == formatText {
-		var err error
 		if stored, err = storedBytea(stored); err != nil {
-			return proxy.ErrFormat
+			return false, proxy.ErrFormat
 		}
 	}
-	var err error
-	if s.value, _, err = s.reveal(o.Rule, op, stored); err != nil {
-		return err
+	if s.value, null, err = s.reveal(o.Rule, op, stored); err != nil || null {
+		return null, err
 	}
 	t := o.Type
 	if t.OID == o.Rule.Type.OID {
@@ -92,75 +88,44 @@ func (s *session) openValue(o *plan.Output, op *operation, format int16, stored 
 	}
 	s.down.buf, err = encodeInto(s.down.buf, t, format, s.value, zone)
 	clear(s.value)
-	return err
+	return false, err
 }
 
-// openArray appends an array of opened values.
-//
-//	binary: int32 dimensions (0 or 1), int32 whether there are NULLs, int32 type,
-//	then int32 elements, int32 lower bound, and each with its length (-1: NULL)
+// openArray appends an array of opened values, which has one dimension or none.
 func (s *session) openArray(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
 	elements, err := arrayElements(format, stored)
 	if err != nil {
 		return proxy.ErrFormat
 	}
-	if format == formatText {
-		return s.openTextArray(o, op, elements, zone)
+	out := array{elem: o.Type.OID}
+	if len(elements) > 0 {
+		out.dims = []dimension{{size: int32(len(elements)), lower: 1}}
 	}
-	head := min(len(stored), 20)
-	s.down.buf = append(s.down.buf, stored[:head]...)
-	binary.BigEndian.PutUint32(s.down.buf[len(s.down.buf)-head+8:], o.Type.OID)
+	at := len(s.down.buf)
 	for _, e := range elements {
-		at := len(s.down.buf)
-		if s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff); e == nil {
-			continue
+		null := e == nil
+		if !null {
+			if null, err = s.openValue(o, op, format, e, zone); err != nil {
+				return err
+			}
 		}
-		if err := s.openValue(o, op, format, e, zone); err != nil {
-			return err
+		var opened []byte
+		if !null {
+			opened = append([]byte{}, s.down.buf[at:]...)
 		}
-		binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
+		clear(s.down.buf[at:])
+		s.down.buf = s.down.buf[:at]
+		out.elements = append(out.elements, opened)
+	}
+	if format == formatBinary {
+		s.down.buf = out.append(s.down.buf)
+	} else {
+		s.down.buf = out.appendText(s.down.buf)
+	}
+	for _, e := range out.elements {
+		clear(e)
 	}
 	return nil
-}
-
-// openTextArray appends an array in text format.
-func (s *session) openTextArray(o *plan.Output, op *operation, elements [][]byte, zone *time.Location) error {
-	s.down.buf = append(s.down.buf, '{')
-	for i, e := range elements {
-		if i > 0 {
-			s.down.buf = append(s.down.buf, ',')
-		}
-		if e == nil {
-			s.down.buf = append(s.down.buf, "NULL"...)
-			continue
-		}
-		at := len(s.down.buf)
-		if err := s.openValue(o, op, formatText, e, zone); err != nil {
-			return err
-		}
-		s.down.buf = quoteElement(s.down.buf, at)
-	}
-	s.down.buf = append(s.down.buf, '}')
-	return nil
-}
-
-// quoteElement quotes the array element that begins at an offset, as array_out
-// does: where it must be.
-func quoteElement(buf []byte, at int) []byte {
-	e := buf[at:]
-	if len(e) > 0 && !bytes.ContainsAny(e, "\"\\{}, \t\n\r\v\f") && !bytes.EqualFold(e, []byte("null")) {
-		return buf
-	}
-	plain := append([]byte(nil), e...)
-	buf = append(buf[:at], '"')
-	for _, c := range plain {
-		if c == '"' || c == '\\' {
-			buf = append(buf, '\\')
-		}
-		buf = append(buf, c)
-	}
-	clear(plain)
-	return append(buf, '"')
 }
 
 // encodeInto keeps dst when the value cannot be encoded.

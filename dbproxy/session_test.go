@@ -82,7 +82,7 @@ func TestExecuteHidden(t *testing.T) {
 	w.send(&pgproto3.Query{String: "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE s('exmark-2')"}).want("T25 D:Insert+on+users+(actual+rows=0+loops=1) D:++->++Result+(actual+rows=1+loops=1) C Z")
 	w.send(&pgproto3.Query{String: "EXECUTE q('exmark-2')"}).want("T25 D:exmark-2 C Z")
 	for _, sql := range []string{
-		"CREATE TABLE x1 AS EXECUTE q('exmark-3')", "EXECUTE s('exmark' || '-6')", "EXECUTE s(upper('exmark-7'))",
+		"CREATE TABLE x1 AS EXECUTE q('exmark-3')", "EXECUTE s('exmark' || '-6')", "EXECUTE s(upper('exmark-7'))", "EXECUTE s('exmark-8'::char(3))",
 		"EXPLAIN ANALYZE CREATE TABLE x2 AS EXECUTE q('exmark-4')", "CREATE TEMP TABLE x3 AS EXECUTE q('exmark-5') WITH NO DATA",
 	} {
 		w.send(&pgproto3.Query{String: sql}).want("E0A000 Z")

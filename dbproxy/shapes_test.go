@@ -245,12 +245,47 @@ func TestViewsAndPartitions(t *testing.T) {
 	other := f.connect(t, pgx.QueryExecModeExec)
 	exec1(t, other, "DROP TABLE IF EXISTS users_none")
 	// A partition holds the values of the table, whatever way they take.
+	exec1(t, conn, "CREATE TABLE users_2 PARTITION OF users FOR VALUES FROM (100) TO (200)")
+	exec1(t, conn, "INSERT INTO users_2 VALUES (100, 'ptcanary-1', 2)")
+	simple := f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, simple, "CREATE TABLE users_3 PARTITION OF users FOR VALUES FROM (200) TO (300); INSERT INTO users_3 VALUES (200, 'ptcanary-2', 2); INSERT INTO public.users_3 VALUES (201, 'ptcanary-3', 2)")
+	// Defaults of mode equality are sealed, as constants are everywhere.
+	exec1(t, conn, "ALTER TABLE users_1 ALTER email SET DEFAULT 'ptcanary'")
+	exec1(t, conn, "ALTER VIEW uv ALTER email SET DEFAULT 'ptcanary'")
+	noCanary(t, f, "ptcanary")
 	exec1(t, conn, "INSERT INTO users_1 VALUES (2, 'direct', 3)")
 	for _, sql := range []string{"SELECT email FROM users_1 WHERE email = 'direct'", "SELECT email FROM public.users WHERE email = 'direct'",
 		"SELECT email FROM uv WHERE email = 'direct'", "SELECT v.email FROM uvv v JOIN users_1 u ON u.email = v.email WHERE u.pin = 3"} {
 		if err := conn.QueryRow(t.Context(), sql).Scan(&email); err != nil || email != "direct" {
 			t.Errorf("%s: got %q, %v", sql, email, err)
 		}
+	}
+}
+
+// TestLockedView: a view that is being altered keeps nobody from the tables.
+func TestLockedView(t *testing.T) {
+	f := start(t, shared, users())
+	conn, server := f.connect(t, pgx.QueryExecModeExec), f.direct(t)
+	exec1(t, conn, usersDDL)
+	exec1(t, conn, "INSERT INTO users (email) VALUES ('locked')")
+	exec1(t, server, "CREATE VIEW lv AS SELECT email FROM users")
+	exec1(t, server, "BEGIN")
+	exec1(t, server, "ALTER VIEW lv SET (security_barrier = true)")
+	exec1(t, conn, "CREATE TABLE seen (x int)") // the catalog is read anew
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var email string
+	if err := conn.QueryRow(ctx, "SELECT email FROM users").Scan(&email); err != nil || email != "locked" {
+		t.Errorf("got %q, %v", email, err)
+	}
+	if _, err := conn.Exec(ctx, "SELECT email FROM lv"); state(err) != "0A000" {
+		t.Errorf("locked view: got %v, want 0A000", err)
+	}
+	exec1(t, server, "COMMIT")
+	exec1(t, conn, "DROP TABLE seen")
+	exec1(t, conn, "SELECT email FROM users")
+	if err := conn.QueryRow(ctx, "SELECT email FROM lv").Scan(&email); err != nil || email != "locked" {
+		t.Errorf("got %q, %v", email, err)
 	}
 }
 

@@ -21,10 +21,12 @@ type analyzer struct {
 	start     int // of its text
 	end       int
 	touched   map[*Rule]bool
-	consts    []*constant   // of the statement
-	casts     []*conversion // likewise
+	moved     map[*Rule]bool // of the statement, see Statement.Moved
+	consts    []*constant    // of the statement
+	casts     []*conversion  // likewise
 	naming    target
-	result    *source // the statement's result columns
+	unnamed   []unnamed // of the statement
+	result    *source   // the statement's result columns
 	literals  []Literal
 	edits     []Edit
 	params    map[int]Param // sealed, by number
@@ -120,11 +122,15 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 	if !rel.Protected {
 		return nil
 	}
+	a.moves(rel.moved...)
 	return rel
 }
 
 // open analyzes an expression that must not be a protected value.
 func (a *analyzer) open(n *pg.Node, sc *scope) {
+	if n.GetAConst() != nil {
+		return
+	}
 	a.plainly(a.expr(n, sc), "cannot be used in this expression")
 }
 

@@ -12,6 +12,9 @@ func (a *analyzer) assign(c *Column, n *pg.Node, sc *scope) {
 	if n.GetSetToDefault() != nil {
 		return // a protected column has no default: NULL
 	}
+	if c != nil && c.Rule == nil && n.GetAConst() != nil {
+		return
+	}
 	a.storeColumn(c, a.expr(n, sc), location(n))
 }
 

@@ -41,12 +41,20 @@ func (a *analyzer) call(f *pg.FuncCall, sc *scope) value {
 		v := a.expr(f.Args[0], sc)
 		a.open(f.Args[1], sc)
 		out = withoutTypmod(a.mix(v, a.expr(f.Args[2], sc)))
+	case arrayShape[name] && len(f.Args) > 0:
+		if v := a.expr(f.Args[0], sc); !v.array {
+			a.plainly(v, "cannot be used as an array")
+		}
+		a.openAll(f.Args[1:], sc)
 	default:
 		a.openAll(f.Args, sc)
 	}
 	a.aggregateOrder(f, sc)
 	return out
 }
+
+// arrayShape are functions that ask nothing of an array but its size.
+var arrayShape = map[string]bool{"cardinality": true, "array_length": true, "array_lower": true, "array_upper": true, "array_ndims": true}
 
 // anyArgument is an argument of which only NULL or not, or equality, is asked.
 func (a *analyzer) anyArgument(n *pg.Node, sc *scope) value {

@@ -46,12 +46,12 @@ func (r *Rule) Name() string { return r.Schema + "." + r.Table + "." + r.Column 
 
 // joins says whether values of both columns compare as their plaintexts do.
 func (r *Rule) joins(o *Rule) bool {
-	return r.Equality && o.Equality && r.Ordered == o.Ordered && r.Binding == o.Binding && sameBase(r.Type, o.Type)
+	return r.Equality && o.Equality && r.Ordered == o.Ordered && r.Binding == o.Binding && r.TenantSetting == o.TenantSetting && sameBase(r.Type, o.Type)
 }
 
 // carries says whether a stored value of o may be stored in r as it is.
 func (r *Rule) carries(o *Rule) bool {
-	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality && r.Ordered == o.Ordered
+	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality && r.Ordered == o.Ordered && r.TenantSetting == o.TenantSetting
 }
 
 func sameBase(a, b Type) bool {
@@ -123,6 +123,8 @@ type Column struct {
 
 // Relation is one relation of the database that a statement's names may mean.
 type Relation struct {
+	// Schema is "" if it is not known, for one made by an earlier statement of
+	// the same text.
 	Schema, Name string
 	// OID is zero for a table made by an earlier statement of the same text;
 	// Schema is empty if that is not known of it.
@@ -140,6 +142,7 @@ type Relation struct {
 	// Path; which of its columns are protected follows from it.
 	Definition string
 	Path       []string
+	moved      []*Rule // as Statement.Moved, of a view
 }
 
 func (r *Relation) column(name string) *Column {
@@ -310,7 +313,7 @@ func (c *Catalog) hasSchema(schemas ...string) bool {
 
 func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, resolution) {
 	for _, r := range rels {
-		if r.Schema == schema {
+		if r.Schema == schema || r.Schema == "" {
 			return r, resolved
 		}
 	}

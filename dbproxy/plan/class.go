@@ -184,6 +184,9 @@ func (a *analyzer) mix(l, r value) value {
 				"Both need the same domain, mode and type.")
 			return value{loc: l.loc}
 		}
+		if lc.rule != rc.rule {
+			a.moves(lc.rule, rc.rule)
+		}
 	case lc.rule != nil:
 		a.bind(rc, lc.rule, l.loc)
 	case rc.rule != nil:
@@ -195,6 +198,14 @@ func (a *analyzer) mix(l, r value) value {
 	return out
 }
 
+// moves notes that values go between columns, so that whose they are is not
+// known by the column that they are read as.
+func (a *analyzer) moves(rules ...*Rule) {
+	for _, r := range rules {
+		a.moved[r] = true
+	}
+}
+
 // asArray makes a constant beside an array one.
 func asArray(v, beside value) value {
 	c := v.of()
@@ -204,15 +215,30 @@ func asArray(v, beside value) value {
 	return v
 }
 
+// asWhole makes a constant that is cast to an array one value, as of a column
+// which holds arrays.
+func asWhole(v value) value {
+	c := v.of()
+	if !v.array || c == nil || c.rule != nil || len(c.consts) != 1 || c.consts[0].whole == nil {
+		return v
+	}
+	k := c.consts[0]
+	k.array, k.oid, k.retype, v.array = false, ArrayOf(k.oid), k.whole, false
+	return v
+}
+
 // store analyzes an assignment of a value to a column; rule is nil for one that
 // is not protected.
 func (a *analyzer) store(rule *Rule, v value, loc int) {
+	if rule != nil {
+		v = asWhole(v)
+	}
 	c := v.of()
 	switch {
 	case rule == nil:
 		a.plainly(v, "cannot be copied into another column")
 		return
-	case c == nil || v.array && !wholeArray(c):
+	case c == nil || v.array:
 		a.plainly(v, "cannot be copied into column "+rule.Name())
 		a.refuse(loc, "protected column "+rule.Name()+" cannot be set to this expression",
 			"It can be set to a literal, a parameter, NULL or a value of the same column or domain; the server cannot seal what it computes.")
@@ -221,16 +247,8 @@ func (a *analyzer) store(rule *Rule, v value, loc int) {
 		a.bind(c, rule, int32(loc))
 	case !rule.carries(c.rule):
 		a.refuseRule(c.rule, v.loc, "cannot be copied into column "+rule.Name())
+	case c.rule != rule:
+		a.moves(c.rule, rule)
 	}
 	c.use |= Store
-}
-
-// wholeArray says whether the values of a class are one constant array, which
-// is then stored as the one value that it is.
-func wholeArray(c *class) bool {
-	if c.rule != nil || len(c.consts) != 1 || !c.consts[0].array {
-		return false
-	}
-	c.consts[0].one = true
-	return true
 }

@@ -16,18 +16,17 @@ type constant struct {
 	null  bool
 	param int // number, 0 for a literal
 	text  string
-	oid   uint32 // type that the text gives it; if array, that of the elements
-	as    *Type  // likewise, with a modifier
+	oid   uint32 // type that the text gives it
+	mod   int32  // and its modifier, -1 if none
+	as    *Type  // what to round to first
 	start int
 	end   int
 	loc   int
 	// array says that it is an array of values.
 	array bool
-	// one says that the array is one value.
-	one bool
 	// retype is the edit that turns the cast into one to bytea.
 	retype *Edit
-	// whole is that edit if the array is one value.
+	// whole is that edit where an array is one value of a column.
 	whole *Edit
 	// why it cannot stand for a protected value, if it cannot.
 	why string
@@ -42,7 +41,7 @@ func (a *analyzer) constant(n *pg.Node) (constant, bool) {
 	}
 	switch x := n.Node.(type) {
 	case *pg.Node_ParamRef:
-		return constant{param: int(x.ParamRef.Number), loc: int(x.ParamRef.Location)}, true
+		return constant{param: int(x.ParamRef.Number), mod: -1, loc: int(x.ParamRef.Location)}, true
 	case *pg.Node_AConst:
 		return a.literal(x.AConst), true
 	case *pg.Node_TypeCast:
@@ -54,7 +53,7 @@ func (a *analyzer) constant(n *pg.Node) (constant, bool) {
 }
 
 func (a *analyzer) literal(k *pg.A_Const) constant {
-	c := constant{start: int(k.Location), loc: int(k.Location)}
+	c := constant{start: int(k.Location), mod: -1, loc: int(k.Location)}
 	if k.Isnull {
 		c.null = true
 		return c
@@ -118,7 +117,11 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if c.param == 0 && at < c.start {
 		end = c.start
 	} else if ranged {
-		end, ranged = a.typeEnd(at)
+		end, ranged = a.wholeTypeEnd(at)
+		c.whole = &Edit{at, end, "bytea"}
+		if array {
+			end, ranged = a.typeEnd(at)
+		}
 	}
 	if !known || !ranged {
 		c.why = "this cast is not understood for a protected column"
@@ -133,36 +136,12 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	} else {
 		c.apply(t)
 	}
-	c.oid = t.OID
+	c.oid, c.mod = t.OID, t.Typmod
 	if end == c.start && c.param == 0 {
 		text = "bytea "
 	}
 	c.retype = &Edit{at, end, text}
-	if whole, ok := a.wholeTypeEnd(at); array && ok {
-		c.whole = &Edit{at, whole, text}
-	}
 	return c, true
-}
-
-// apply gives the constant the effect that a cast has on it.
-func (c *constant) apply(t Type) {
-	switch {
-	case c.null || c.why != "":
-	case c.oid != Unspecified && c.oid != t.OID && !keepsText(c.oid, t.OID) && !(c.oid == Int4 && textual(t) && t.Typmod < 0):
-		c.why = "this cast of a number or boolean is not understood for a protected column"
-	case t.Typmod < 0:
-	case rounds(t):
-		c.as = &t
-	case c.param > 0:
-		c.why = "a cast of a parameter with a length is not understood for a protected column"
-	case t.OID == Varchar:
-		n, _ := t.MaxChars()
-		if utf8.RuneCountInString(c.text) > n {
-			c.text = string([]rune(c.text)[:n])
-		}
-	default:
-		c.why = "a cast with a length is not understood for a protected column"
-	}
 }
 
 // rounds says that a cast to the type does what storing in it does.
@@ -183,25 +162,45 @@ func keepsText(from, to uint32) bool {
 	return false
 }
 
+// apply gives the constant the effect that a cast has on it.
+func (c *constant) apply(t Type) {
+	number := c.oid == Int4 && textual(t) && t.Typmod < 0
+	switch {
+	case c.null || c.why != "":
+	case c.oid != Unspecified && c.oid != t.OID && !keepsText(c.oid, t.OID) && !number:
+		c.why = "this cast of a number or boolean is not understood for a protected column"
+	case t.Typmod < 0:
+	case rounds(t):
+		c.as = &t
+	case c.param == 0 && t.OID == Varchar:
+		n, _ := t.MaxChars()
+		if utf8.RuneCountInString(c.text) > n {
+			c.text = string([]rune(c.text)[:n])
+		}
+	default:
+		c.why = "a cast with a length is not understood for a protected column"
+	}
+}
+
 func sameType(a, b *Type) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
-// under is how the constant stands for a value, or an array of values.
-func (c *constant) under() (retype *Edit, array bool) {
-	if c.array && c.one {
-		return c.whole, false
-	}
-	return c.retype, c.array
+// leaf is a constant with its class, made in one piece.
+type leaf struct {
+	constant constant
+	class    class
+	self     [1]*constant
 }
 
 // constantValue is the value that a constant has, whose class tells later
 // whether it is sealed.
 func (a *analyzer) constantValue(c constant) value {
-	k := &c
-	k.class = &class{consts: []*constant{k}}
-	a.consts = append(a.consts, k)
-	t := Type{OID: c.oid, Typmod: -1}
+	l := &leaf{constant: c}
+	l.constant.class, l.self[0] = &l.class, &l.constant
+	l.class.consts = l.self[:]
+	a.consts = append(a.consts, &l.constant)
+	t := Type{OID: c.oid, Typmod: c.mod}
 	if a.view {
 		t.OID = Unspecified // it may be a sealed value
 	}
-	return value{class: k.class, array: c.array, typ: t, loc: int32(c.loc)}
+	return value{class: &l.class, array: c.array, typ: t, loc: int32(c.loc)}
 }

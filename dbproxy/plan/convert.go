@@ -27,6 +27,11 @@ func (a *analyzer) convert(c *conversion, to *class) {
 	if a.view && c.typ.OID == Bytea {
 		return
 	}
+	if a.view {
+		// As the server has it, the cast is one of the sealed value.
+		a.refuse(-1, "protected column "+rule.Name()+" is cast", "")
+		return
+	}
 	if c.collation != "" {
 		if !textual(rule.Type) || c.collation != "C" && c.collation != "POSIX" && c.collation != "default" && c.collation != "ucs_basic" {
 			a.refuse(c.loc, "protected column "+rule.Name()+" cannot have this collation", `Its values compare and sort by bytes, as under COLLATE "C".`)
@@ -76,37 +81,28 @@ func textual(t Type) bool { return t.OID == Text || t.OID == Varchar }
 
 // ranks are types in the order in which they turn into each other by
 // themselves.
-var ranks = []uint32{Unspecified, Int2, Int4, Int8, Numeric, Date, Timestamp, Timestamptz, Varchar, Text}
+var ranks = map[uint32]int{Int2: 1, Int4: 2, Int8: 3, Numeric: 4, Float4: 5, Float8: 6, Date: 11, Timestamp: 12, Timestamptz: 13}
 
-// commonType is the type of an expression that has values of both types; the
-// OID is Unknown if that is not known.
+// commonType is the type of an expression that has values of both types, of
+// which l comes first (select_common_type of parse_coerce.c); the OID is
+// Unknown if that is not known.
 func commonType(l, r Type) Type {
-	if l == r {
+	switch {
+	case l == r:
 		return l
-	}
-	if l.OID == r.OID {
+	case l.OID == Unspecified, l.OID == r.OID:
+		return Type{OID: r.OID, Typmod: -1}
+	case r.OID == Unspecified, textual(l) && textual(r):
 		return Type{OID: l.OID, Typmod: -1}
 	}
-	if l.OID == Unspecified {
+	lr, rr := ranks[l.OID], ranks[r.OID]
+	switch {
+	case lr == 0 || rr == 0 || lr/10 != rr/10:
+		return Type{OID: Unknown, Typmod: -1}
+	case lr < rr:
 		return Type{OID: r.OID, Typmod: -1}
 	}
-	if r.OID == Unspecified {
-		return Type{OID: l.OID, Typmod: -1}
-	}
-	family := func(oid uint32) (rank, fam int) {
-		for i, o := range ranks {
-			if o == oid {
-				return i, map[bool]int{true: 1, false: 2}[i < 5] + map[bool]int{true: 2}[i > 7]
-			}
-		}
-		return -1, -1
-	}
-	li, lf := family(l.OID)
-	ri, rf := family(r.OID)
-	if lf != rf || lf < 0 {
-		return Type{OID: Unknown, Typmod: -1}
-	}
-	return Type{OID: ranks[max(li, ri)], Typmod: -1}
+	return Type{OID: l.OID, Typmod: -1}
 }
 
 // cast analyzes a cast of what is not a constant: one that changes nothing is

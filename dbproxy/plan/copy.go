@@ -157,34 +157,35 @@ func (a *analyzer) copyAll(c *Copy, rel *Relation, s *pg.CopyStmt) {
 // copyQuery analyzes COPY (query) TO. The values of its protected columns are
 // found by their place, so that every place has to be known.
 func (a *analyzer) copyQuery(c *Copy, n *pg.Node) {
+	var out *source
 	switch x := n.Node.(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
-		a.statement(n)
-		if x, ok := x.(*pg.Node_SelectStmt); ok && x.SelectStmt.IntoClause != nil {
-			a.refuse(-1, "COPY of SELECT INTO is not supported where columns are protected", "")
+	case *pg.Node_SelectStmt:
+		out = a.query(x.SelectStmt, nil)
+		if x.SelectStmt.IntoClause != nil {
+			a.settle(out, "cannot be copied into another table")
 		}
+	case *pg.Node_InsertStmt:
+		out = a.insert(x.InsertStmt, nil)
+	case *pg.Node_UpdateStmt:
+		out = a.update(x.UpdateStmt, nil)
+	case *pg.Node_DeleteStmt:
+		out = a.delete(x.DeleteStmt, nil)
 	default:
 		a.reach(n)
 		return
 	}
-	out := a.result
+	a.outputs(out)
 	a.resolveConstants()
 	a.finishOutputs()
-	known, outputs := a.stmt.Columns >= 0, a.stmt.Outputs
-	a.stmt.Outputs = nil
-	if len(outputs) == 0 {
-		return
-	}
-	if !known || expandsRow(n) {
-		a.refuse(-1, "COPY of a query with protected columns needs to know all its columns", "List the columns instead of *.")
-	}
-	for _, o := range outputs {
-		if o.Array {
-			a.refuseRule(o.Rule, -1, "cannot be copied in an array")
-		}
-	}
 	for _, f := range out.fields {
 		c.Columns = append(c.Columns, CopyColumn{f.name, f.sealed()})
+		if f.array && f.sealed() != nil {
+			a.refuseRule(f.sealed(), f.loc, "cannot be copied in an array")
+		}
+	}
+	a.stmt.Outputs = nil
+	if len(c.Rules()) > 0 && (out.open() || expandsRow(n)) {
+		a.refuse(-1, "COPY of a query with protected columns needs to know all its columns", "List the columns instead of *.")
 	}
 }
 

@@ -51,7 +51,7 @@ func (a *analyzer) created(s *pg.CreateStmt, rel *Relation, child, configured bo
 	case s.IfNotExists && a.exists(rel.Schema, rel.Name):
 	case configured:
 		a.cat = a.cat.with(rel)
-	case child:
+	case child && !a.partition(s):
 		a.madeHere(rel.Name)
 	}
 }

@@ -23,7 +23,7 @@ func (a *analyzer) update(s *pg.UpdateStmt, parent *scope) *source {
 		a.setsElsewhere(s.TargetList, sc)
 	}
 	a.open(s.WhereClause, sc)
-	return a.targets(s.ReturningList, sc)
+	return a.returning(s.ReturningList, target, sc)
 }
 
 // setsElsewhere analyzes the assignments to a table that is not protected.
@@ -48,16 +48,25 @@ func (a *analyzer) delete(s *pg.DeleteStmt, parent *scope) *source {
 	sc := &scope{parent: parent}
 	a.with(s.WithClause, sc)
 	a.stmt.Writes = true
-	sc.sources = append(sc.sources, a.relationSource(a.relation(s.Relation), s.Relation))
+	target := a.relationSource(a.relation(s.Relation), s.Relation)
+	sc.sources = append(sc.sources, target)
 	for _, f := range s.UsingClause {
 		a.from(f, sc)
 	}
 	a.open(s.WhereClause, sc)
-	return a.targets(s.ReturningList, sc)
+	return a.returning(s.ReturningList, target, sc)
 }
 
+// returning analyzes RETURNING, which since PostgreSQL 18 also has the target's
+// rows as they were and as they are.
 func (a *analyzer) returning(list []*pg.Node, target *source, sc *scope) *source {
-	return a.targets(list, &scope{parent: sc, sources: []*source{target}})
+	in := &scope{parent: sc.parent, ctes: sc.ctes, sources: sc.sources[:len(sc.sources):len(sc.sources)]}
+	for _, name := range []string{"old", "new"} {
+		row := *target
+		row.schema, row.name, row.bare = "", name, false
+		in.sources = append(in.sources, &row)
+	}
+	return a.targets(list, in)
 }
 
 // merge analyzes MERGE and gives the columns of RETURNING.
@@ -74,7 +83,7 @@ func (a *analyzer) merge(s *pg.MergeStmt, parent *scope) *source {
 	for _, n := range s.MergeWhenClauses {
 		a.mergeWhen(n.GetMergeWhenClause(), rel, sc)
 	}
-	return a.targets(s.ReturningList, sc)
+	return a.returning(s.ReturningList, target, sc)
 }
 
 // mergeWhen analyzes one WHEN clause.

@@ -88,6 +88,9 @@ func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
 		arg = a.expr(c.Arg, sc)
 	}
 	results := make([]*pg.Node, 0, len(c.Args)+1)
+	if c.Defresult != nil {
+		results = append(results, c.Defresult) // its type counts first
+	}
 	for _, n := range c.Args {
 		when := n.GetCaseWhen()
 		if c.Arg != nil {
@@ -96,9 +99,6 @@ func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
 			a.open(when.GetExpr(), sc)
 		}
 		results = append(results, when.GetResult())
-	}
-	if c.Defresult != nil {
-		results = append(results, c.Defresult)
 	}
 	out := a.mixAll(results, sc)
 	if c.Defresult == nil {

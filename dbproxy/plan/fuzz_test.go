@@ -138,7 +138,7 @@ func (g *grammar) statement() string {
 			return "WITH w AS (SELECT 'plain' AS p, " + g.canary() + " AS e) SELECT p, e FROM w JOIN users ON e = users.email WHERE " + g.condition()
 		},
 		func() string {
-			return "WITH RECURSIVE r AS (SELECT 1 AS n, " + g.canary() + " AS e UNION ALL SELECT n + 1, " + g.sealed() + " FROM r JOIN users ON users.id = n) SELECT * FROM r WHERE e <> " + g.canary()
+			return "WITH RECURSIVE r AS (SELECT 1 AS n, " + g.canary() + "::text AS e UNION ALL SELECT n + 1, " + g.sealed() + "::text FROM r JOIN users ON users.id = n) SELECT * FROM r WHERE e <> " + g.canary()
 		},
 		func() string {
 			return "MERGE INTO users USING (VALUES (1, " + g.canary() + ", 'plain')) v (i, e, p) ON users.id = v.i AND " + g.condition() + " WHEN MATCHED THEN UPDATE SET note = p, email = e WHEN NOT MATCHED THEN INSERT (email, note) VALUES (" + g.canary() + ", 'plain')"

@@ -21,7 +21,7 @@ func (a *analyzer) insert(s *pg.InsertStmt, parent *scope) *source {
 	}
 	target := a.relationSource(rel, s.Relation)
 	a.onConflict(s.OnConflictClause, rel, target, sc)
-	return a.returning(s.ReturningList, target, sc)
+	return a.returning(s.ReturningList, target, &scope{parent: sc, sources: []*source{target}})
 }
 
 // insertElsewhere analyzes an INSERT whose target is not protected: no
@@ -36,7 +36,7 @@ func (a *analyzer) insertElsewhere(s *pg.InsertStmt, sc *scope) *source {
 	if c := s.OnConflictClause; c != nil {
 		a.children(c.ProtoReflect(), in)
 	}
-	return a.returning(s.ReturningList, target, sc)
+	return a.returning(s.ReturningList, target, &scope{parent: sc, sources: []*source{target}})
 }
 
 // insertColumns gives the columns that are listed, or all.
@@ -123,8 +123,20 @@ func (a *analyzer) insertRows(s *pg.InsertStmt, sel *pg.SelectStmt, columns []*C
 			a.plainly(f.value, "has no target column")
 			continue
 		}
-		a.storeColumn(columns[i], f.value, max(int(f.loc), -1))
+		a.storeColumn(columns[i], f.value, insertLocation(s, f, i))
 	}
+}
+
+// insertLocation is where an error about the i-th value points to: the value,
+// or the column that it is for.
+func insertLocation(s *pg.InsertStmt, f field, i int) int {
+	switch {
+	case f.loc > 0:
+		return int(f.loc)
+	case i < len(s.Cols):
+		return int(s.Cols[i].GetResTarget().GetLocation())
+	}
+	return int(s.Relation.Location)
 }
 
 // fitColumns gives the columns that a query fills where none are listed.

@@ -43,6 +43,7 @@ func TestConstantsFollow(t *testing.T) {
 		"SELECT j.email FROM (users FULL JOIN leads USING (email)) j WHERE j.email = «'a'»", "SELECT x.email FROM users JOIN leads USING (email) AS x WHERE x.email = «'a'»", "SELECT b FROM (users CROSS JOIN l) AS j (a, b) WHERE b = «'a'»",
 		"SELECT 1 FROM users u WHERE EXISTS (SELECT 'x' FROM leads WHERE email = u.email AND u.email = «'a'»)", "SELECT 1 FROM users, LATERAL (SELECT email AS e) l WHERE l.e = «'a'»", "SELECT email FROM users GROUP BY email HAVING email <> «'a'»",
 		"SELECT 1 FROM user_mails WHERE mail = «'a'»", "INSERT INTO user_mails (mail) VALUES («'a'»)", "SELECT 1 FROM users_part WHERE email = «'a'»", "SELECT e FROM (SELECT 'a' AS e, email FROM users) s WHERE e = 'b' AND email = «'c'»",
+		"CREATE TABLE p1 PARTITION OF users FOR VALUES IN ('x'); CREATE TABLE p2 PARTITION OF users DEFAULT; INSERT INTO p2 VALUES (1, «'a'»); INSERT INTO other.p2 (note, email) VALUES ('b', «'c'»)",
 		"SELECT 1 FROM users WHERE pin = «-5» AND pin <> «- 7» AND pin IN («+9», «1») AND id = -5",
 	} {
 		p := planned(t, strings.NewReplacer("«", "", "»", "").Replace(marked))
@@ -84,7 +85,7 @@ func TestLineageRefusals(t *testing.T) {
 		// Literals whose cast may change the value.
 		"INSERT INTO users (email) VALUES ('a'::char(3))", "INSERT INTO users (email) VALUES (1.5::text)", "INSERT INTO users (email) VALUES ($1::varchar(3))", "INSERT INTO users (pin) VALUES (true::int)", "INSERT INTO users (email) VALUES ('a'::name)", "INSERT INTO users (email) VALUES (B'1')", "SELECT 1 FROM users WHERE email = ANY ('{a}'::varchar(3)[])",
 		// Views and partitions.
-		"SELECT * FROM bad_view", "SELECT lower(mail) FROM user_mails", "INSERT INTO t SELECT mail FROM user_mails", "SELECT user_mails FROM user_mails", "INSERT INTO user_mails (mail, n) SELECT 'a' || 'b', 1", "SELECT 1 FROM users WHERE ssn IS NOT DISTINCT FROM $1", "UPDATE users SET ssn = $1 WHERE $1 = 'x'", "SELECT lower(email) FROM users_part",
+		"SELECT * FROM bad_view", "SELECT * FROM cast_view", "SELECT 1 FROM row_view", "SELECT lower(mail) FROM user_mails", "INSERT INTO t SELECT mail FROM user_mails", "SELECT user_mails FROM user_mails", "INSERT INTO user_mails (mail, n) SELECT 'a' || 'b', 1", "COPY (SELECT array_agg(mail) FROM user_mails) TO STDOUT", "COPY (SELECT l.*, mail FROM user_mails, public.l l) TO STDOUT", "SELECT 1 FROM users WHERE ssn IS NOT DISTINCT FROM $1", "UPDATE users SET ssn = $1 WHERE $1 = 'x'", "SELECT lower(email) FROM users_part",
 	} {
 		p := planned(t, sql)
 		switch {
@@ -167,6 +168,8 @@ func TestPlaces(t *testing.T) {
 		"SELECT 1 UNION SELECT pin FROM users":                             "pin@0/0",
 		"SELECT email::varchar FROM users":                                 "email@0/0:1043",
 		"INSERT INTO users (email) VALUES ('a') RETURNING id, email":       "email@1/0",
+		"UPDATE users SET id = 2 RETURNING old.email, new.id, email":       "email@0/2 email@2/0",
+		"SELECT id, cardinality(array_agg(email)) FROM users":              "",
 		"SELECT mail FROM user_mails":                                      "email@0/0",
 	} {
 		p := planned(t, sql)

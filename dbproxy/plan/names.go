@@ -109,3 +109,67 @@ func operatorName(list []*pg.Node) string {
 
 // functionName is the name of a function of pg_catalog, as far as is known.
 func functionName(f *pg.FuncCall) string { return operatorName(f.Funcname) }
+
+// unnamed is an item of a target list whose column has a name that depends on
+// how a constant or cast in it is written.
+type unnamed struct {
+	target *pg.ResTarget
+	name   string
+	value  value
+}
+
+// nameColumns writes out the names of columns whose constants or casts are
+// edited, since the server would name them after what it gets.
+func (a *analyzer) nameColumns() {
+	for _, u := range a.unnamed {
+		if u.value.sealed() == nil || u.target.Val.GetCaseExpr() != nil {
+			continue
+		}
+		end := a.targetEnd(int(u.target.Location))
+		if end < 0 {
+			a.refuse(int(u.target.Location), "this form of a column is not understood where protected values are mixed", "Name the column with AS.")
+			continue
+		}
+		a.edits = append(a.edits, Edit{end, end, " AS " + quoteIdent(u.name)})
+	}
+	a.unnamed = nil
+}
+
+// targetEnd gives the end of the item of a target list that begins at an
+// offset, -1 if it is not found.
+func (a *analyzer) targetEnd(offset int) int {
+	i := a.tokenAt(offset)
+	if i < 0 {
+		return -1
+	}
+	depth := 0
+	for ; i < len(a.tokens); i++ {
+		switch a.tokens[i].Token {
+		case pg.Token_ASCII_40, pg.Token_ASCII_91: // ( [
+			depth++
+		case pg.Token_ASCII_41, pg.Token_ASCII_93: // ) ]
+			depth--
+		}
+		if depth == 0 && a.endsTarget(i+1) {
+			return int(a.tokens[i].End)
+		}
+	}
+	return -1
+}
+
+// endsTarget says whether a token outside of parentheses ends an item of a
+// target list.
+func (a *analyzer) endsTarget(i int) bool {
+	if i >= len(a.tokens) {
+		return true
+	}
+	switch a.tokens[i].Token {
+	case pg.Token_FROM:
+		return a.tokens[i-1].Token != pg.Token_DISTINCT
+	case pg.Token_ASCII_44, pg.Token_ASCII_41, pg.Token_ASCII_59, // , ) ;
+		pg.Token_WHERE, pg.Token_GROUP_P, pg.Token_HAVING, pg.Token_WINDOW, pg.Token_UNION, pg.Token_INTERSECT, pg.Token_EXCEPT,
+		pg.Token_ORDER, pg.Token_LIMIT, pg.Token_OFFSET, pg.Token_FETCH, pg.Token_FOR, pg.Token_INTO, pg.Token_ON, pg.Token_RETURNING:
+		return true
+	}
+	return false
+}

@@ -100,8 +100,7 @@ func (a *analyzer) parameter(n, i int, places []use) {
 	if first.to.rule == nil {
 		return
 	}
-	p := Param{Rule: first.to.rule, Location: first.loc}
-	_, p.Array = first.under()
+	p := Param{Rule: first.to.rule, Array: first.array, Location: first.loc}
 	if n < 1 || n > maxParams {
 		a.refuseCode(codeTooManyParams, first.loc, fmt.Sprintf("there is no parameter $%d", n), "", "")
 		return
@@ -115,8 +114,8 @@ func (a *analyzer) parameter(n, i int, places []use) {
 		if !a.sealable(u.constant, u.to) {
 			continue
 		}
-		if retype, _ := u.under(); retype != nil {
-			a.edits = append(a.edits, *retype)
+		if u.retype != nil {
+			a.edits = append(a.edits, *u.retype)
 		}
 		if i > 0 {
 			a.renumber(u.constant, number)

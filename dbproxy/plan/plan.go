@@ -5,7 +5,6 @@ package plan
 import (
 	"errors"
 	"sort"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -84,6 +83,9 @@ type Statement struct {
 	Outputs []Output
 	// Columns is the number of its result columns, -1 if it is not known.
 	Columns int
+	// Moved are protected columns between which values go, as in UNION and
+	// INSERT .. SELECT, so that they may be read as those of another.
+	Moved []*Rule
 	// Writes says that it stores something.
 	Writes bool
 	// DDL says that the catalog may differ afterwards.
@@ -97,7 +99,8 @@ type Statement struct {
 	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
-	// Hidden says that it may do anything, in a text that is not seen.
+	// Hidden says that it may do anything, in a text that is not seen, or make a
+	// relation that later statements must know.
 	Hidden bool
 	// Inner is the statement that it prepares or declares a cursor for.
 	Inner *Inner
@@ -249,11 +252,11 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.classify(raw.Stmt)
 		a.names(raw.Stmt)
 		if mentioned {
-			a.touched = make(map[*Rule]bool)
+			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
 			a.statement(raw.Stmt)
 			a.resolveConstants()
 			a.finishOutputs()
-			a.stmt.Touched = sortedRules(a.touched)
+			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
 			}
@@ -286,25 +289,12 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	if len(a.params) > 0 {
 		p.Params = a.params
 	}
-	p.NumParams = a.numParams()
+	p.NumParams = a.lastParam
 	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)
 	}
 	return p
-}
-
-// numParams is the highest number of a parameter in the text.
-func (a *analyzer) numParams() int {
-	highest := 0
-	for _, t := range a.tokens {
-		if t.Token == pg.Token_PARAM {
-			if n, err := strconv.Atoi(a.text(t)[1:]); err == nil {
-				highest = max(highest, n)
-			}
-		}
-	}
-	return highest
 }
 
 // onlyData says whether all statements read or change rows: in others, such as

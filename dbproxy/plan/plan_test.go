@@ -43,6 +43,8 @@ func testCatalog(t testing.TB) *plan.Catalog {
 		{Schema: "public", Name: "inner_mails", OID: 1006, Columns: []plan.Column{col(1, "id", nil), col(2, "email", nil)}, Path: []string{"pg_catalog", "public"},
 			Definition: "SELECT users.id, users.email FROM users UNION ALL SELECT l.id, COALESCE(l.email, '\\x5301'::bytea) AS email FROM leads l"},
 		{Schema: "public", Name: "bad_view", OID: 1007, Columns: []plan.Column{col(1, "x", nil)}, Path: []string{"public"}, Definition: "SELECT encode(users.email, 'hex'::text) AS x FROM users"},
+		{Schema: "public", Name: "cast_view", OID: 1009, Columns: []plan.Column{col(1, "x", nil)}, Path: []string{"public"}, Definition: "SELECT (users.email)::text AS x FROM users"},
+		{Schema: "public", Name: "row_view", OID: 1010, Columns: []plan.Column{col(1, "u", nil)}, Path: []string{"public"}, Definition: "SELECT u.*::users AS u FROM users u"},
 		{Schema: "public", Name: "users_part", OID: 1008, Protected: true, Columns: []plan.Column{col(1, "id", nil), col(2, "email", email)}},
 		{Schema: "public", Name: "user_view", OID: 1004, Refuse: "user_view reads a protected table", Hint: "h"},
 	})
@@ -221,6 +223,22 @@ func TestPositions(t *testing.T) {
 	p := plan.Make(sql, testCatalog(t), plan.Options{Fresh: true})
 	if p.Refusal == nil || p.Refusal.Position != 19 {
 		t.Errorf("got %+v, want position 19", p.Refusal)
+	}
+	for sql, want := range map[string]int{
+		"INSERT INTO users (id, email) SELECT id, note FROM t":                  24,
+		"INSERT INTO users SELECT id, note FROM t":                              13,
+		"INSERT INTO t SELECT 'é', email FROM users":                            27,
+		"UPDATE users SET email = lower('é')":                                   26,
+		"SELECT 1 FROM users WHERE 'é' = note AND email LIKE 'x'":               42,
+		"SELECT note FROM users UNION SELECT email FROM leads":                  37,
+		"SELECT 1 FROM (SELECT 'a' AS e) x, users WHERE note = e AND email = e": 61,
+		"SELECT email::name FROM users":                                         8,
+		"INSERT INTO users (email) VALUES (E'a' || $1)":                         40,
+	} {
+		p := plan.Make(sql, testCatalog(t), plan.Options{Fresh: true})
+		if p.Refusal == nil || p.Refusal.Position != want || p.Refusal.Code != "0A000" || p.Refusal.Hint == "" {
+			t.Errorf("%s: got %+v, want position %d and a hint", sql, p.Refusal, want)
+		}
 	}
 	sql = "UPDATE users SET email = 'é' WHERE id = nope()"
 	p = plan.Make(sql, testCatalog(t), plan.Options{})

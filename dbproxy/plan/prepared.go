@@ -95,9 +95,12 @@ func declaredType(n *pg.TypeName) uint32 {
 	if n == nil {
 		return Unspecified
 	}
-	t, ok := typeOf(&pg.TypeName{Names: n.Names, TypeOid: n.TypeOid, Setof: n.Setof, PctType: n.PctType, ArrayBounds: n.ArrayBounds, Location: n.Location, Typemod: n.Typemod})
-	if !ok {
+	t, ok := typeOf(&pg.TypeName{Names: n.Names, Setof: n.Setof, PctType: n.PctType})
+	switch {
+	case !ok:
 		return Unspecified
+	case len(n.ArrayBounds) > 0:
+		return ArrayOf(t.OID)
 	}
 	return t.OID
 }
@@ -134,21 +137,20 @@ func (a *analyzer) firstToken() int {
 // prepare analyzes PREPARE. Its parameters are not those of the text: they are
 // sealed in EXECUTE, or by the protocol.
 func (a *analyzer) prepare(s *pg.PrepareStmt) {
-	params := a.params
-	a.params = nil
+	params, last := a.params, a.lastParam
+	a.params, a.lastParam = nil, 0
 	a.statement(s.Query)
 	a.resolveConstants()
-	a.stmt.Writes, a.result = false, nil
+	a.result, a.stmt.Writes = nil, false
 	for n, p := range a.params {
-		switch {
-		case p.Source > 0:
+		if p.Source > 0 {
 			a.refuse(p.Location, fmt.Sprintf("parameter $%d is used for protected column %s and for something else", p.Source, p.Rule.Name()),
 				"Pass the value twice, as two parameters.")
-		case n <= len(s.Argtypes):
+		} else if n <= len(s.Argtypes) {
 			a.retype(s.Argtypes[n-1].GetTypeName(), n, p)
 		}
 	}
-	a.params = params
+	a.params, a.lastParam = params, last
 }
 
 // retype edits the type that PREPARE gives a parameter.
@@ -221,15 +223,18 @@ func (p *Plan) Private() bool {
 func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refusal) {
 	var literals []Literal
 	var edits []Edit
+	for n, p := range inner.Params {
+		if p.Source > 0 {
+			return nil, nil, &Refusal{Code: codeNotSupported, Message: fmt.Sprintf("parameter $%d of the prepared statement is used for protected column %s and for something else", p.Source, p.Rule.Name()),
+				Hint: "Pass the value twice, as two parameters.", Detail: fmt.Sprintf("For the server it is also parameter $%d.", n)}
+		}
+	}
 	if want := max(inner.NumParams, len(declared)); want != len(x.args) {
 		// One too many would get to the server as it is.
 		return nil, nil, &Refusal{Code: codeSyntax, Message: fmt.Sprintf("wrong number of parameters for prepared statement \"%s\"", x.Name),
 			Detail: fmt.Sprintf("Expected %d parameters but got %d.", want, len(x.args))}
 	}
 	for n, p := range inner.Params {
-		if p.Source > 0 {
-			return nil, nil, x.args[p.Source-1].refusal(p.Source, p.Rule, "the parameter is also used for something else")
-		}
 		arg := &x.args[n-1]
 		oid := p.OID
 		if n <= len(declared) {
@@ -253,19 +258,17 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			if array && c.retype != nil && !c.null {
 				return nil, nil, arg.refusal(n, p.Rule, "a cast of an array is not understood")
 			}
-			c.one = !p.Array
-			retype, _ := c.under()
-			if retype != nil {
-				edits = append(edits, *retype)
+			if c.retype != nil {
+				edits = append(edits, *c.retype)
 			}
 			if c.null {
 				continue
 			}
-			given := c.declared()
+			given := c.oid
 			if given == Unspecified {
 				given = oid
 			}
-			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: retype == nil, Array: array, Use: p.Use})
+			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Use: p.Use})
 		}
 	}
 	return literals, edits, nil

@@ -140,7 +140,10 @@ func (a *analyzer) targets(list []*pg.Node, sc *scope) *source {
 		a.naming = target{}
 		name := t.Name
 		if name == "" {
-			name, _ = figureName(t.Val)
+			strength := 0
+			if name, strength = figureName(t.Val); strength < 2 {
+				a.unnamed = append(a.unnamed, unnamed{t, name, v})
+			}
 		}
 		out.fields = append(out.fields, field{name: name, value: v})
 	}

@@ -2,9 +2,7 @@
 
 package plan
 
-import (
-	"strings"
-)
+import "strings"
 
 // resolveConstants decides what a statement's constants are, once all of it was
 // read.
@@ -30,6 +28,7 @@ func (a *analyzer) resolveConstants() {
 		}
 	}
 	a.parameters(uses)
+	a.nameColumns()
 	a.consts, a.casts = nil, nil
 }
 
@@ -44,10 +43,12 @@ func (c *class) purpose() Use {
 // fixed says why a constant of a class cannot be sealed exactly.
 func (c *class) fixed(k *constant) string {
 	_, scale, ok := c.rule.Type.Precision()
-	if c.merged && c.rule.Type.OID == BPChar && !k.null {
+	switch {
+	case !c.merged || c.use&Store != 0 || k.null:
+		return ""
+	case c.rule.Type.OID == BPChar:
 		return "a constant is not padded as the values of the protected column are"
-	}
-	if !ok || !c.merged || c.use&Store != 0 || k.null {
+	case !ok:
 		return ""
 	}
 	_, decimals, _ := strings.Cut(k.text, ".")
@@ -62,18 +63,13 @@ func (a *analyzer) seal(c *constant, to *class) {
 	if !a.sealable(c, to) {
 		return
 	}
-	retype, array := c.under()
-	if retype != nil {
-		a.edits = append(a.edits, *retype)
+	if c.retype != nil {
+		a.edits = append(a.edits, *c.retype)
 	}
 	if c.null {
 		return
 	}
-	oid := c.oid
-	if c.array && !array {
-		oid = c.declared()
-	}
-	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: oid, As: c.as, Rule: to.rule, Cast: retype == nil, Array: array, Use: to.purpose()})
+	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, As: c.as, Rule: to.rule, Cast: c.retype == nil, Array: c.array, Use: to.purpose()})
 }
 
 func (a *analyzer) sealable(c *constant, to *class) bool {

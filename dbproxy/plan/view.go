@@ -22,7 +22,7 @@ func (c *Catalog) readView(rel *Relation, seen map[*Relation]bool) {
 		return
 	}
 	seen[rel] = true
-	a := &analyzer{sql: rel.Definition, cat: c, view: true, stmt: &Statement{}, touched: make(map[*Rule]bool),
+	a := &analyzer{sql: rel.Definition, cat: c, view: true, stmt: &Statement{}, touched: make(map[*Rule]bool), moved: make(map[*Rule]bool),
 		opt: Options{Path: NewPath("", rel.Path), Fresh: true}}
 	a.reading = func(r *Relation) { c.readView(r, seen) }
 	if why := a.readDefinition(rel); why != "" {
@@ -52,6 +52,7 @@ func (a *analyzer) readDefinition(rel *Relation) string {
 	case a.stmt.Columns != len(rel.Columns):
 		return "its columns are not known"
 	}
+	rel.moved = sortedRules(a.moved)
 	for _, o := range a.stmt.Outputs {
 		col := &rel.Columns[o.Left]
 		col.Rule, col.Type, col.Array = o.Rule, o.Type, o.Array

@@ -2,7 +2,11 @@
 
 package plan
 
-import pg "github.com/pganalyze/pg_query_go/v6"
+import (
+	"fmt"
+
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
 
 // ctes are the queries of one WITH.
 type ctes struct {
@@ -16,6 +20,7 @@ type cte struct {
 	expr    *pg.CommonTableExpr
 	out     *source // nil until it is known
 	reading bool
+	self    int // how often it names itself
 }
 
 // with analyzes WITH and makes its names known in the scope.
@@ -49,6 +54,9 @@ func (a *analyzer) cte(name string, sc *scope) *source {
 			a.refuse(int(c.expr.Location), "the recursive query "+name+" is not understood", "It has to be a UNION whose first side does not name it.")
 			return unlisted(name)
 		}
+		if c.reading {
+			c.self++
+		}
 		a.readCTE(c, sc.ctes.scope)
 		return c.out
 	}
@@ -67,16 +75,32 @@ func (a *analyzer) readCTE(c *cte, sc *scope) {
 	if sel := c.expr.Ctequery.GetSelectStmt(); sel != nil {
 		inner := &scope{parent: in}
 		a.with(sel.WithClause, inner)
-		out = a.queryBody(sel, inner, func(first *source) {
-			harden(first)
-			c.out = a.cteColumns(c.expr, first)
+		var first *source
+		out = a.queryBody(sel, inner, func(s *source) {
+			harden(s)
+			first = s
+			c.out = a.cteColumns(c.expr, s)
 		})
 		harden(out)
+		a.sameTypes(c, first, out)
 	} else {
 		out = a.subStatement(c.expr.Ctequery, in)
 	}
 	c.out = a.cteColumns(c.expr, out)
 	c.reading = false
+}
+
+// sameTypes requires that a recursive query has the types of its first side.
+func (a *analyzer) sameTypes(c *cte, first, out *source) {
+	if first == nil || c.self == 0 {
+		return
+	}
+	for i := range min(len(first.fields), len(out.fields)) {
+		if f := out.fields[i]; f.sealed() != nil && f.typ != first.fields[i].typ {
+			a.refuseCode(codeTypeMismatch, int(f.loc), fmt.Sprintf("recursive query %q column %d has type %s in non-recursive term but type %s overall",
+				c.expr.Ctename, i+1, first.fields[i].typ, f.typ), "", "Cast the output of the non-recursive term to the correct type.")
+		}
+	}
 }
 
 // cteColumns are the columns under the names that WITH gives them, and those
