@@ -197,6 +197,9 @@ func (a *analyzer) using(name string, left, right []*source, kind pg.JoinType, s
 	}
 	sc.merged = true
 	if kind == pg.JoinType_JOIN_FULL || kind == pg.JoinType_JOIN_RIGHT {
+		if l.rule == nil {
+			l = r
+		}
 		a.refuseValue(l, "cannot be merged by USING in an outer join")
 	}
 }
