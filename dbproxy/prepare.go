@@ -137,7 +137,11 @@ func sameOutputs(a, b plan.Statement) bool {
 // permit refuses what a plan cannot know: settings and names of the session.
 func (s *session) permit(st *statement, set settings) error {
 	for i := range st.plan.Statements {
-		if name := st.plan.Statements[i].Names; name != "" && !st.plan.Statements[i].Deallocates && s.protectedName(name) {
+		name := st.plan.Statements[i].Names
+		if err := errors.Join(s.resolve(s.newStatements, name), s.resolve(s.newPortals, name)); err != nil {
+			return err
+		}
+		if name != "" && !st.plan.Statements[i].Deallocates && s.protectedName(name) {
 			return &pgError{Code: codeNotSupported, Message: "a statement or portal with protected columns cannot be used by SQL", Hint: "Use the protocol's Bind and Execute."}
 		}
 	}
