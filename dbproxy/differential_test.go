@@ -32,6 +32,7 @@ type sides struct {
 func TestDifferential(t *testing.T) {
 	s := startSides(t)
 	t.Run("corpus", s.testCorpus)
+	t.Run("random", s.testRandom)
 	t.Run("canaries", s.testCanaries)
 }
 
