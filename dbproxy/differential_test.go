@@ -33,6 +33,7 @@ func TestDifferential(t *testing.T) {
 	s := startSides(t)
 	t.Run("corpus", s.testCorpus)
 	t.Run("random", s.testRandom)
+	t.Run("wire", s.testWire)
 	t.Run("canaries", s.testCanaries)
 }
 
