@@ -256,9 +256,7 @@ func (r *runner) group(g *group) {
 	if wrapped {
 		r.both("BEGIN")
 	}
-	// Within a group, an error ends what follows unless every statement has a
-	// savepoint of its own.
-	savepoints := g.independent || r.pass == "transaction" && len(g.statements) == 1
+	savepoint := r.pass == "transaction"
 	alive, changed := true, false
 	for i, st := range g.statements {
 		if r.c.generated && !st.hasParams && r.pass == "extended" {
@@ -267,7 +265,7 @@ func (r *runner) group(g *group) {
 		if st.textOnly && (r.pass == "binary" || r.pass == "extended") || st.hasParams && (r.pass == "simple" || r.pass == "transaction") {
 			continue
 		}
-		if wrapped && savepoints && r.direct.status == 'T' {
+		if savepoint && r.direct.status == 'T' {
 			r.both("SAVEPOINT differential")
 		}
 		var o outcome
@@ -282,8 +280,12 @@ func (r *runner) group(g *group) {
 		if !alive {
 			break
 		}
-		if wrapped && savepoints && r.direct.status == 'E' {
+		switch failed := r.direct.status == 'E'; {
+		case failed && savepoint:
 			r.both("ROLLBACK TO differential")
+		case failed && wrapped && g.independent:
+			r.both("ROLLBACK")
+			r.both("BEGIN")
 		}
 		changed = true
 		if o.state == "refused" && !st.refused && !g.independent {
