@@ -149,6 +149,11 @@ func (s *session) clientParse(length int) error {
 	if err := m.Decode(body); err != nil {
 		return failf(codeProtocolViolation, "invalid Parse message")
 	}
+	if m.Name != "" {
+		if err := s.resolve(s.newStatements, m.Name); err != nil {
+			return err
+		}
+	}
 	st, err := s.prepare(m.Query)
 	s.batchOpen = true
 	if err == nil {
@@ -204,6 +209,11 @@ func (s *session) rewriteParse(st *statement) (string, error) {
 func (s *session) clientBind(length int) error {
 	open := s.batchOpen
 	portalName, name, ok := s.peekNames(length)
+	if ok {
+		if err := s.resolve(s.newStatements, name); err != nil {
+			return err
+		}
+	}
 	st, _ := s.statementNamed(name)
 	if ok && !st.mentions() && (st == nil || st.base == nil) {
 		s.batchOpen = true
@@ -219,6 +229,9 @@ func (s *session) clientBind(length int) error {
 		return failf(codeProtocolViolation, "invalid Bind message")
 	}
 	if !ok {
+		if err := s.resolve(s.newStatements, m.PreparedStatement); err != nil {
+			return err
+		}
 		st, _ = s.statementNamed(m.PreparedStatement)
 	}
 	p := &portal{statement: st, formats: append([]int16(nil), m.ResultFormatCodes...)}
@@ -299,6 +312,15 @@ func (s *session) clientNamed(kind byte, length int) error {
 		return failf(codeProtocolViolation, "invalid message")
 	}
 	e := &entry{kind: kind, target: body[0], name: string(name)}
+	pending := s.newStatements
+	if e.target == 'P' {
+		pending = s.newPortals
+	}
+	if kind == 'D' {
+		if err := s.resolve(pending, e.name); err != nil {
+			return err
+		}
+	}
 	if kind == 'D' && e.target == 'S' {
 		e.statement, _ = s.statementNamed(e.name)
 	} else if kind == 'D' {
@@ -317,6 +339,9 @@ func (s *session) clientExecute(length int) error {
 	name, ok := cString(body)
 	if !ok {
 		return failf(codeProtocolViolation, "invalid Execute message")
+	}
+	if err := s.resolve(s.newPortals, string(name)); err != nil {
+		return err
 	}
 	p, err := s.executeCursor(string(name), s.portalNamed(string(name)))
 	if err != nil {

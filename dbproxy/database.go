@@ -121,16 +121,17 @@ func (d *database) stale() {
 	d.loaded.Store(0)
 }
 
-// reload reads the catalog. An unchanged one keeps its plans.
+// reload reads the catalog. An unchanged one keeps its plans. It is installed
+// before another can be read, so that an older one never takes its place.
 func (d *database) reload(ctx context.Context) (*snapshot, error) {
-	var rows [][]string
+	var snap *snapshot
 	changes := d.changes.Load()
 	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		results, err := conn.PgConn().Exec(ctx, d.proxy.catalogSQL).ReadAll()
 		if err != nil {
 			return err
 		}
-		rows = rows[:0]
+		rows := make([][]string, 0, len(results[0].Rows))
 		for _, r := range results[0].Rows {
 			row := make([]string, len(r))
 			for i := range r {
@@ -139,18 +140,19 @@ func (d *database) reload(ctx context.Context) (*snapshot, error) {
 			rows = append(rows, row)
 		}
 		d.readSystem(ctx, conn)
+		snap = d.install(rows)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalog: %w", err)
 	}
-	s := d.install(rows)
 	if d.changes.Load() != changes {
 		d.loaded.Store(0) // it may have been read before the change
 	}
-	return s, nil
+	return snap, nil
 }
 
+// install makes rows the current snapshot. The caller holds mu.
 func (d *database) install(rows [][]string) *snapshot {
 	old := d.current.Load()
 	if old == nil || !sameRows(old.rows, rows) {

@@ -81,8 +81,14 @@ func (s *session) resolveName(st *statement, i int) error {
 	case one.Inner != nil:
 		return s.prepareInner(st, i)
 	case one.Execute != nil:
+		if err := s.resolve(s.newStatements, one.Execute.Name); err != nil {
+			return err
+		}
 		return s.resolveExecute(st, i)
 	case one.Fetch != nil:
+		if err := s.resolve(s.newPortals, one.Fetch.Name); err != nil {
+			return err
+		}
 		s.resolveFetch(st, i)
 	}
 	return nil
@@ -101,7 +107,10 @@ func (s *session) prepareInner(st *statement, i int) error {
 		shifted.Position = 0
 		return &shifted
 	}
-	inner.snap, inner.path = s.catalog.Load(), s.path
+	if err := s.knowTenant(inner.plan); err != nil {
+		return err
+	}
+	inner.snap, inner.path, inner.tenant = s.catalog.Load(), s.path, s.tenant.name
 	if !in.Cursor {
 		m := pgproto3.Parse{ParameterOIDs: slices.Clone(in.Declared)}
 		if err := inner.declare(&m); err != nil {
@@ -144,6 +153,12 @@ func (s *session) resolveExecute(st *statement, i int) error {
 	one.Path, one.Settings = one.Path || inner.Path, one.Settings || inner.Settings
 	if !inner.Uses() {
 		return nil
+	}
+	if err := s.knowTenant(target.plan); err != nil {
+		return err
+	}
+	if err := s.sameTenant(target); err != nil {
+		return err
 	}
 	literals, edits, refusal := one.Execute.Bind(target.plan, target.declared)
 	if refusal != nil {

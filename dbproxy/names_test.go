@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-func query(sql string) *pgproto3.Query { return &pgproto3.Query{String: sql} }
+func simpleQuery(sql string) *pgproto3.Query { return &pgproto3.Query{String: sql} }
 
 // extended is a statement by the extended protocol.
 func extended(sql string, params ...string) []pgproto3.FrontendMessage {
@@ -70,51 +70,51 @@ func TestNames(t *testing.T) {
 	f := start(t, shared, users())
 	w := rawClient(t, f)
 	sync := &pgproto3.Sync{}
-	w.send(query(usersDDL)).want("C Z")
-	w.send(query("INSERT INTO users (email, pin) VALUES ('nmmark-a', 1), ('nmmark-b', 2), ('nmmark-c', 3)")).want("C Z")
+	w.send(simpleQuery(usersDDL)).want("C Z")
+	w.send(simpleQuery("INSERT INTO users (email, pin) VALUES ('nmmark-a', 1), ('nmmark-b', 2), ('nmmark-c', 3)")).want("C Z")
 
 	// By the extended protocol, with parameters.
-	w.send(query("BEGIN")).want("C Z")
+	w.send(simpleQuery("BEGIN")).want("C Z")
 	w.send(extended("DECLARE c CURSOR FOR SELECT email, pin FROM users WHERE email <> $1 ORDER BY id", "nmmark-b")...).want("1 2 n C Z")
 	w.send(extended("FETCH 1 FROM c")...).want("1 2 T25 D:nmmark-a,1 C Z")
 	w.send(&pgproto3.Execute{Portal: "c", MaxRows: 1}, &pgproto3.Describe{ObjectType: 'P', Name: "c"}, sync).want("D:nmmark-c,3 s T25 Z")
 	w.send(&pgproto3.Close{ObjectType: 'P', Name: "c"}, sync).want("3 Z")
-	w.send(query("FETCH c")).want("E34000 Z")
-	w.send(query("ROLLBACK")).want("C Z")
+	w.send(simpleQuery("FETCH c")).want("E34000 Z")
+	w.send(simpleQuery("ROLLBACK")).want("C Z")
 
 	// A statement that fetches, kept while the cursor behind the name changes.
-	w.send(query("BEGIN; DECLARE c CURSOR FOR SELECT email FROM users ORDER BY id")).want("C C Z")
+	w.send(simpleQuery("BEGIN; DECLARE c CURSOR FOR SELECT email FROM users ORDER BY id")).want("C C Z")
 	w.send(&pgproto3.Parse{Name: "f", Query: "FETCH c"}, &pgproto3.Bind{PreparedStatement: "f"}, &pgproto3.Execute{}, sync).want("1 2 D:nmmark-a C Z")
-	w.send(query("COMMIT; BEGIN; DECLARE c CURSOR FOR SELECT pin, email FROM users ORDER BY id")).want("C C C Z")
+	w.send(simpleQuery("COMMIT; BEGIN; DECLARE c CURSOR FOR SELECT pin, email FROM users ORDER BY id")).want("C C C Z")
 	w.send(&pgproto3.Bind{PreparedStatement: "f"}, &pgproto3.Execute{}, sync).want("2 D:1,nmmark-a C Z")
-	w.send(query("COMMIT; BEGIN; DECLARE c CURSOR FOR SELECT note, id FROM users ORDER BY id")).want("C C C Z")
+	w.send(simpleQuery("COMMIT; BEGIN; DECLARE c CURSOR FOR SELECT note, id FROM users ORDER BY id")).want("C C C Z")
 	w.send(&pgproto3.Bind{PreparedStatement: "f"}, &pgproto3.Execute{}, sync).want("2 D:,1 C Z")
 
 	// A portal of the protocol by SQL.
 	w.send(&pgproto3.Parse{Query: "SELECT email, id FROM users WHERE pin = $1"}, &pgproto3.Bind{DestinationPortal: "prot", Parameters: [][]byte{[]byte("2")}}, sync).want("1 2 Z")
-	w.send(query("FETCH prot")).want("T25 D:nmmark-b,2 C Z")
-	w.send(query("CLOSE prot; COMMIT")).want("C C Z")
+	w.send(simpleQuery("FETCH prot")).want("T25 D:nmmark-b,2 C Z")
+	w.send(simpleQuery("CLOSE prot; COMMIT")).want("C C Z")
 
 	// A statement of SQL by the protocol.
-	w.send(query("PREPARE sq (text) AS SELECT email, pin FROM users WHERE email = $1")).want("C Z")
+	w.send(simpleQuery("PREPARE sq (text) AS SELECT email, pin FROM users WHERE email = $1")).want("C Z")
 	bind := &pgproto3.Bind{PreparedStatement: "sq", Parameters: [][]byte{[]byte("nmmark-b")}}
 	w.send(bind, &pgproto3.Execute{}, sync).want("2 D:nmmark-b,2 C Z")
 	w.send(&pgproto3.Describe{ObjectType: 'S', Name: "sq"}, bind, &pgproto3.Execute{}, sync).want("t[25] T25 2 D:nmmark-b,2 C Z")
 	w.send(extended("EXECUTE sq('nmmark-c')")...).want("1 2 T25 D:nmmark-c,3 C Z")
 
 	// Cursors that were made out of sight.
-	w.send(query("CREATE FUNCTION cur() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE r refcursor := 'hidden'; BEGIN OPEN r FOR SELECT id, email, pin FROM users ORDER BY id; RETURN r; END $$")).want("C Z")
-	w.send(query("BEGIN; SELECT cur()")).want("C T1790 D:hidden C Z")
-	w.send(query("FETCH hidden")).want("T23 D:1,nmmark-a,1 C Z")
+	w.send(simpleQuery("CREATE FUNCTION cur() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE r refcursor := 'hidden'; BEGIN OPEN r FOR SELECT id, email, pin FROM users ORDER BY id; RETURN r; END $$")).want("C Z")
+	w.send(simpleQuery("BEGIN; SELECT cur()")).want("C T1790 D:hidden C Z")
+	w.send(simpleQuery("FETCH hidden")).want("T23 D:1,nmmark-a,1 C Z")
 	w.send(extended("FETCH hidden")...).want("1 2 T23 D:2,nmmark-b,2 C Z")
-	w.send(query("ROLLBACK")).want("C Z")
+	w.send(simpleQuery("ROLLBACK")).want("C Z")
 
 	// In one batch, a name is used before it is known what it means.
-	w.send(query("BEGIN")).want("C Z")
+	w.send(simpleQuery("BEGIN")).want("C Z")
 	w.send(&pgproto3.Parse{Query: "DECLARE q CURSOR FOR SELECT email FROM users"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Parse{Query: "FETCH q"}, sync).want("1 2 C E0A000 Z")
-	w.send(query("ROLLBACK")).want("C Z")
+	w.send(simpleQuery("ROLLBACK")).want("C Z")
 	// Sent on without waiting, it is waited for.
-	w.send(query("PREPARE late AS INSERT INTO users (email) VALUES ($1)"), query("EXECUTE late('nmmark-late')"), query("PREPARE late AS SELECT 1"), query("EXECUTE late('nmmark-later')")).want("C Z C Z E42P05 Z C Z")
+	w.send(simpleQuery("PREPARE late AS INSERT INTO users (email) VALUES ($1)"), simpleQuery("EXECUTE late('nmmark-late')"), simpleQuery("PREPARE late AS SELECT 1"), simpleQuery("EXECUTE late('nmmark-later')")).want("C Z C Z E42P05 Z C Z")
 	noCanary(t, f, "nmmark")
 }
 

@@ -44,6 +44,7 @@ type session struct {
 	path      *plan.Path
 	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync
+	batch     int         // counts Sync messages
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	copying   bool        // the last message was CopyData
 	copyTo    *copyIn     // whose data it was; nil if no such COPY was awaited
@@ -168,6 +169,7 @@ type entry struct {
 	copyRefusal *pgError
 	copyMissing string // column for which the server may fail before CopyFail; likewise
 	query       *query
+	batch       int // how many Sync messages were sent before it
 }
 
 // query is a simple query that is being answered.
@@ -208,6 +210,9 @@ func (s *session) push(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue = append(s.queue, e)
+	if e.batch = s.batch; e.kind == 'S' {
+		s.batch++
+	}
 	switch {
 	case e.kind == 'P', e.kind == 'C' && e.target == 'S':
 		s.newStatements[e.name] = append(s.newStatements[e.name], e)
@@ -249,6 +254,32 @@ func (s *session) head() *entry {
 		return nil
 	}
 	return s.queue[0]
+}
+
+// resolve waits until it is known what a name means, in newStatements or
+// newPortals: whether the server has done or skipped a message of an earlier
+// batch only its answer tells. One of the same batch is skipped only together
+// with the message that is being read.
+func (s *session) resolve(pending map[string][]*entry, name string) error {
+	for {
+		s.mu.Lock()
+		list := pending[name]
+		known := len(list) == 0 || list[len(list)-1].batch == s.batch
+		copying := s.copyIn
+		s.mu.Unlock()
+		if known {
+			return nil
+		}
+		if copying {
+			return failf(codeProtocolViolation, "a statement was sent during COPY")
+		}
+		if err := s.up.flush(); err != nil {
+			return err
+		}
+		if _, open := <-s.settled; !open {
+			return errSessionOver
+		}
+	}
 }
 
 // statementNamed finds a prepared statement as it will be when the server gets
