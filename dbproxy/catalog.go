@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,7 +67,8 @@ SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
   COALESCE(a.attname, ''), COALESCE(a.attnum, 0)::pg_catalog.text, COALESCE(a.atttypid, 0)::pg_catalog.text,
   COALESCE(a.atthasdef, false)::pg_catalog.text,
   COALESCE((SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), pg_catalog.chr(10))
-    FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), '')
+    FROM pg_catalog.pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), ''),
+  COALESCE(a.atttypmod, -1)::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM prot)
 WHERE c.relname IN (SELECT relname FROM names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -89,7 +91,7 @@ func (p *Proxy) newSnapshot(rows [][]string) *snapshot {
 	var relations []*plan.Relation
 	var last *plan.Relation
 	for _, row := range rows {
-		if len(row) != 10 {
+		if len(row) != 11 {
 			continue
 		}
 		oid, _ := strconv.ParseUint(row[2], 10, 32)
@@ -116,6 +118,9 @@ func (p *Proxy) addColumn(rel *plan.Relation, row []string) {
 			col.Rule = r
 		}
 	}
+	if col.Rule != nil && p.passes(col.Rule, row) {
+		col.Rule = nil
+	}
 	if col.Rule != nil {
 		rel.Protected = true
 		if why := unguarded(col.Rule, row); why != "" {
@@ -124,6 +129,12 @@ func (p *Proxy) addColumn(rel *plan.Relation, row []string) {
 		}
 	}
 	rel.Columns = append(rel.Columns, col)
+}
+
+// passes says that the column is in plaintext for the time of its move.
+func (p *Proxy) passes(r *plan.Rule, row []string) bool {
+	return p.columns[r.Index].Moving == proxy.MovingPlaintext && (row[3] == "r" || row[3] == "p") &&
+		row[7] == strconv.FormatUint(uint64(r.Type.OID), 10) && row[10] == strconv.Itoa(int(r.Type.Typmod)) && !guarded(r, row)
 }
 
 // unguarded says what the column lacks.
@@ -137,10 +148,12 @@ func unguarded(r *plan.Rule, row []string) string {
 	if row[8] != "false" {
 		return "it has a default"
 	}
-	for _, def := range strings.Split(row[9], "\n") {
-		if r.Guards(def) {
-			return ""
-		}
+	if !guarded(r, row) {
+		return "the constraint " + r.CheckName() + " is missing"
 	}
-	return "the constraint " + r.CheckName() + " is missing"
+	return ""
+}
+
+func guarded(r *plan.Rule, row []string) bool {
+	return slices.ContainsFunc(strings.Split(row[9], "\n"), r.Guards)
 }

@@ -5,6 +5,8 @@ package dbproxy
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -24,24 +26,46 @@ CREATE TABLE IF NOT EXISTS sidekey.data_keys (
   wrapped bytea NOT NULL,
   created timestamptz NOT NULL DEFAULT now(),
   UNIQUE (binding, version)
-)`
+);
+ALTER TABLE sidekey.data_keys ADD COLUMN IF NOT EXISTS state text NOT NULL DEFAULT ''`
+
+// States of a data key. One in use has none; the newest of these seals.
+const (
+	keyNext    = "next"    // for a column that is being moved to it; seals nothing yet
+	keyRetired = "retired" // no value names it any more
+)
+
+// keyAge is how long a proxy goes by the keys that it has read. It bounds how long
+// values are sealed with a key after there is a newer one.
+const keyAge = time.Minute
+
+// heldColumn is a column's cipher with the keys as they were read.
+type heldColumn struct {
+	col  *proxy.Column
+	keys []proxy.ColumnKey
+	read time.Time
+	// all says that retired keys are among them.
+	all bool
+}
 
 // column gives the cipher of a protected column in this database. Its data key
 // is made when it is first needed, once for all replicas.
 func (d *database) column(ctx context.Context, r *plan.Rule) (*proxy.Column, error) {
 	d.keysMu.RLock()
-	col := d.columns[r.Index]
+	held := d.columns[r.Index]
 	d.keysMu.RUnlock()
-	if col != nil {
-		return col, nil
+	if held.col != nil && time.Since(held.read) < d.proxy.keyAge {
+		return held.col, nil
 	}
-	return d.loadColumn(ctx, r)
+	return d.loadColumn(ctx, r, held)
 }
 
-func (d *database) loadColumn(ctx context.Context, r *plan.Rule) (*proxy.Column, error) {
+// loadColumn reads the keys. While they are those that are held, so is the cipher.
+func (d *database) loadColumn(ctx context.Context, r *plan.Rule, held heldColumn) (*proxy.Column, error) {
 	var keys []proxy.ColumnKey
+	read := time.Now()
 	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		if keys, err = readKeys(ctx, conn, r.Binding); err != nil || len(keys) > 0 {
+		if keys, err = readKeys(ctx, conn, r.Binding, held.all); err != nil || len(keys) > 0 {
 			return err
 		}
 		keys, err = d.makeKey(ctx, conn, r)
@@ -50,30 +74,48 @@ func (d *database) loadColumn(ctx context.Context, r *plan.Rule) (*proxy.Column,
 	if err != nil {
 		return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
 	}
-	col, err := d.proxy.cipher.Column(d.proxy.columns[r.Index], keys)
-	if err != nil {
-		return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
+	col := held.col
+	if col == nil || !slices.EqualFunc(keys, held.keys, sameKey) {
+		if col, err = d.proxy.cipher.Column(d.proxy.columns[r.Index], keys); err != nil {
+			return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
+		}
 	}
 	d.keysMu.Lock()
 	defer d.keysMu.Unlock()
-	d.columns[r.Index] = col
+	d.columns[r.Index] = heldColumn{col: col, keys: keys, read: read, all: held.all}
 	return col, nil
 }
 
-// forget has the column's keys read anew: a value names one that is not known.
+func sameKey(a, b proxy.ColumnKey) bool { return a.ID == b.ID && a.KeyARN == b.KeyARN }
+
+// forget has the column's keys read anew, and those that are retired with them: a
+// value names one that is not known.
 func (d *database) forget(r *plan.Rule) {
 	d.keysMu.Lock()
 	defer d.keysMu.Unlock()
-	delete(d.columns, r.Index)
+	d.columns[r.Index] = heldColumn{all: true}
 }
 
-func readKeys(ctx context.Context, conn *pgx.Conn, binding string) ([]proxy.ColumnKey, error) {
+// forgetAll has the keys of all columns read anew.
+func (d *database) forgetAll() {
+	d.keysMu.Lock()
+	defer d.keysMu.Unlock()
+	clear(d.columns)
+}
+
+// selectKeys orders them so that the last one seals. It also reads a table that
+// was made before there were states.
+const selectKeys = `SELECT id, key_arn, wrapped FROM sidekey.data_keys k, LATERAL (SELECT COALESCE(pg_catalog.to_jsonb(k)->>'state', '') AS state) s
+  WHERE binding = $1 AND ($2 OR s.state <> 'retired') ORDER BY s.state = '', version`
+
+// readKeys reads the data keys of a binding.
+func readKeys(ctx context.Context, conn *pgx.Conn, binding string, retired bool) ([]proxy.ColumnKey, error) {
 	var exists bool
 	err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regclass('sidekey.data_keys') IS NOT NULL").Scan(&exists)
 	if err != nil || !exists {
 		return nil, err
 	}
-	rows, err := conn.Query(ctx, "SELECT id, key_arn, wrapped FROM sidekey.data_keys WHERE binding = $1 ORDER BY version", binding)
+	rows, err := conn.Query(ctx, selectKeys, binding, retired)
 	if err != nil {
 		return nil, err
 	}
@@ -103,5 +145,5 @@ func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, r *plan.Rule) ([
 		return nil, fmt.Errorf("storing a data key: %w", err)
 	}
 	// Another replica may have been faster: its key is the one.
-	return readKeys(ctx, conn, r.Binding)
+	return readKeys(ctx, conn, r.Binding, false)
 }

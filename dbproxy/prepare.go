@@ -108,8 +108,11 @@ func (s *session) stillMeant(st *statement) error {
 			return err
 		}
 	}
-	if s.batchOpen && !st.plan.Ambiguous {
+	if s.batchOpen && !st.plan.Ambiguous && !s.proxy.moving {
 		return nil
+	}
+	if _, err := s.enter(); err != nil {
+		return err
 	}
 	snap, err := s.snapshot()
 	if err != nil {
@@ -192,7 +195,7 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 		return nil, err
 	}
 	fresh := false
-	for range 4 {
+	for range 6 {
 		p := s.makePlan(snap, sql, fresh)
 		depends := p.Need != plan.NeedNothing || p.Refusal != nil || p.Mentions && !onlyTransaction(p)
 		switch {
@@ -205,6 +208,14 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 				return nil, err
 			}
 			fresh = true
+		case p.Mentions && !onlyTransaction(p):
+			entered, err := s.enter()
+			if err != nil || !entered {
+				return p, err
+			}
+			if snap, err = s.snapshot(); err != nil {
+				return nil, err
+			}
 		default:
 			return p, nil
 		}

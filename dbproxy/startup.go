@@ -368,6 +368,7 @@ func (s *session) run(ctx context.Context) error {
 		s.relayAll()
 		return nil
 	}
+	defer s.leaveGate()
 	s.relay()
 	return nil
 }

@@ -80,7 +80,21 @@ type ColumnRule struct {
 	// Domain lets equality columns that name the same one compare and join with
 	// each other. They must have the same type and key.
 	Domain string `yaml:"domain"`
+
+	// Moving is for the time that `sidekey migrate pg` works on the column: the
+	// sidecar then agrees with it on the moment when the column changes. plaintext:
+	// the column comes from plaintext or goes back to it; while it has its declared
+	// type in the database, its values pass as they are. sealed: it stays encrypted,
+	// and gets another data key. Empty, the default: nothing moves, and a column
+	// that is not encrypted is refused.
+	Moving string `yaml:"moving"`
 }
+
+// Values of ColumnRule.Moving.
+const (
+	MovingPlaintext = "plaintext"
+	MovingSealed    = "sealed"
+)
 
 // Modes of columns.
 const (
@@ -166,6 +180,9 @@ func (r *ColumnRule) validate() error {
 	if err != nil {
 		return fmt.Errorf("type: %w", err)
 	}
+	if r.Moving != "" && r.Moving != MovingPlaintext && r.Moving != MovingSealed {
+		return fmt.Errorf("moving: unknown %q%s", r.Moving, didYouMean(r.Moving, MovingPlaintext, MovingSealed))
+	}
 	if r.Domain != "" && r.mode() != ModeEquality {
 		return fmt.Errorf("domain: only mode %s compares columns; this one is %s", ModeEquality, r.mode())
 	}
@@ -196,6 +213,9 @@ func (r *ColumnRule) QualifiedTable() string {
 func (r *Rules) Warnings() []string {
 	var warnings []string
 	for i := range r.Columns {
+		if r.Columns[i].Moving == MovingPlaintext {
+			warnings = append(warnings, fmt.Sprintf("columns[%d].moving: while the column has its plaintext type in the database, its values are not encrypted", i))
+		}
 		t, err := ParseType(r.Columns[i].Type)
 		if err == nil && t.Name == "bool" && r.Columns[i].mode() == ModeEquality {
 			warnings = append(warnings, fmt.Sprintf(
