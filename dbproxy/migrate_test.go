@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -337,12 +338,16 @@ func TestMigrateAbandons(t *testing.T) {
 
 // After a rewrite no file of the table, its indexes or the statistics holds plaintext.
 func TestMigrateRewrites(t *testing.T) {
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "dbproxy") // t.TempDir is closed to the server's user
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	c, err := startCluster(dir, "log_min_error_statement = panic")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.stop()
+	t.Cleanup(c.stop)
 	f := start(t, c, movingColumn(proxy.ModeEquality))
 	direct := f.direct(t)
 	exec1(t, direct, plainPeople+"; ANALYZE people; CHECKPOINT", pgx.QueryExecModeSimpleProtocol)
@@ -354,7 +359,7 @@ func TestMigrateRewrites(t *testing.T) {
 		}
 		return files
 	}
-	if len(kept()) < 3 {
+	if len(kept()) < 2 { // the table and its index; statistics are compressed
 		t.Fatalf("plaintext is found in %v only: the search finds nothing", kept())
 	}
 	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Rewrite: true})
@@ -374,7 +379,7 @@ func TestMigrateRefuses(t *testing.T) {
 		"default":    {"equality", "ALTER TABLE people ALTER email SET DEFAULT 'x'", []string{"DROP DEFAULT"}},
 		"check":      {"equality", "ALTER TABLE people ADD CONSTRAINT at CHECK (email LIKE '%@%')", []string{"constraint at"}},
 		"expression": {"equality", "CREATE INDEX lowered ON people (lower(email))", []string{"lowered", "expression"}},
-		"condition":  {"equality", "CREATE INDEX some ON people (id) WHERE email > 'm'", []string{"index some"}},
+		"condition":  {"equality", "CREATE INDEX partial ON people (id) WHERE email > 'm'", []string{"index partial"}},
 		"unique":     {"random", "", []string{"people_email_key", "mode equality"}},
 		"generated":  {"equality", "ALTER TABLE people ADD domain text GENERATED ALWAYS AS (email || '') STORED", []string{"depends on it"}},
 		"foreign":    {"equality", "CREATE TABLE mails (to_whom text REFERENCES people (email))", []string{"foreign key"}},
@@ -383,7 +388,7 @@ func TestMigrateRefuses(t *testing.T) {
 			[]string{"--accept-triggers", "low"}},
 		"child":     {"equality", "CREATE TABLE child () INHERITS (people)", []string{"inherits"}},
 		"type":      {"equality", "ALTER TABLE people ALTER email TYPE varchar(99)", []string{"character varying(99)"}},
-		"two":       {"equality", "CREATE VIEW a AS SELECT email FROM people; CREATE VIEW b AS SELECT email FROM people", []string{"view a", "view b"}},
+		"two":       {"equality", "CREATE VIEW a AS SELECT email FROM people; CREATE VIEW b AS SELECT email FROM people", []string{"view public.a depends", "view public.b depends"}},
 		"partition": {"equality", "DROP TABLE people; CREATE TABLE people (id int, email text) PARTITION BY RANGE (id)", []string{"partitioned"}},
 	} {
 		t.Run(name, func(t *testing.T) {
