@@ -314,6 +314,7 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 
 // snapshot is the catalog that the session sees.
 func (s *session) snapshot() (*snapshot, error) {
+	s.own = s.own && !s.idle()
 	if s.private != nil {
 		if s.transaction() != 'I' {
 			return s.private, nil
@@ -327,13 +328,13 @@ func (s *session) snapshot() (*snapshot, error) {
 	return snap, err
 }
 
-// reload reads the catalog anew: within a transaction on the client's own
-// connection, since only that sees what the transaction has made.
+// reload reads the catalog anew: within a transaction that may have changed it on
+// the client's own connection, since only that sees what it has made.
 func (s *session) reload() (*snapshot, error) {
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
-	if s.transaction() == 'I' {
+	if s.own = s.own && s.transaction() != 'I'; !s.own {
 		snap, err := s.db.reload(s.ctx)
 		if err != nil {
 			return nil, err

@@ -38,6 +38,7 @@ type session struct {
 	private   *snapshot // the catalog as this session's open transaction sees it
 	dirty     bool      // the catalog may have changed in this session
 	hidden    bool      // likewise, by a text that was not seen
+	own       bool      // it may have, in the transaction that is open
 	made      []string  // names of what it has made that the catalog does not know
 	unsettled bool      // settings may have changed that were not reported yet
 	changed   bool      // settings have been changed in this session
