@@ -177,3 +177,6 @@ func (k *searchKey) open(dst, value, aad []byte) ([]byte, error) {
 	body := value[searchHeader:]
 	return k.random.open(dst, body[n:], bound(aad, body[:n]))
 }
+
+// Searchable says that the codec has tokens.
+func (c *Codec) Searchable() bool { return c.search != nil }
