@@ -248,7 +248,10 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 			}
 			fresh = true
 		default:
-			return p, nil
+			if p.Searches && p.Refusal == nil {
+				err = s.db.provideSearch(s.ctx)
+			}
+			return p, err
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
@@ -445,6 +448,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 }
 
 func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Location) ([][]byte, error) {
+	if l.Match != nil {
+		return s.searchTokens(ctx, l.Match, l.Rule, l.OID, formatText, []byte(l.Value), zone)
+	}
 	values := [][]byte{[]byte(l.Value)}
 	if l.Array {
 		var err error
