@@ -215,7 +215,7 @@ type pattern struct {
 // pattern reads a constant, perhaps with others around it, and ESCAPE.
 func (a *analyzer) pattern(n *pg.Node) (*pattern, bool) {
 	escape, last := `\`, -1
-	if f := n.GetFuncCall(); f != nil && functionName(f) == "like_escape" && f.Funcformat == pg.CoercionForm_COERCE_SQL_SYNTAX && len(f.Args) == 2 {
+	if f := n.GetFuncCall(); f != nil && isEscape(f) {
 		k := f.Args[1].GetAConst()
 		if k.GetSval() == nil || utf8.RuneCountInString(k.GetSval().Sval) > 1 {
 			return &pattern{}, false
@@ -230,6 +230,11 @@ func (a *analyzer) pattern(n *pg.Node) (*pattern, bool) {
 	p.match.Escape = escape
 	p.last = max(p.last, last)
 	return p, ok
+}
+
+// isEscape says whether a call is what ESCAPE is for the parser.
+func isEscape(f *pg.FuncCall) bool {
+	return len(f.Funcname) == 2 && f.Funcname[0].GetString_().GetSval() == "pg_catalog" && functionName(f) == "like_escape" && len(f.Args) == 2 && bareCall(f)
 }
 
 // concatenation reads a constant, or several of which at most one is a parameter.
