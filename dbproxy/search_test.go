@@ -136,6 +136,11 @@ var searchForms = []string{
 	"SELECT a.id, b.id FROM notes a JOIN notes b ON a.tag LIKE '{C}%' AND b.tag NOT LIKE '{C}%' ORDER BY 1, 2", "SELECT id FROM notes WHERE true = tag LIKE '{C}%' AND tag LIKE '{C}x%' = false ORDER BY id", "SELECT id FROM notes WHERE tag LIKE '{C}%' IS NOT TRUE ORDER BY id",
 	"SELECT id FROM (SELECT id, tag AS t FROM notes) s WHERE s.t LIKE '{C}x%'", "WITH w AS (SELECT tag FROM notes WHERE tag LIKE '{C}%') SELECT count(*), max(length('x')) FROM w", "SELECT 1 WHERE EXISTS (SELECT FROM notes WHERE tag/* c */LIKE/* d */'{C}%' )",
 	"SELECT id FROM notes WHERE tag LIKE '{C}%'\nAND body LIKE '%mark%' AND body NOT LIKE 'ab%' ORDER BY id", "SELECT id FROM notes WHERE body LIKE '%ker' AND body ~~ 'a%'", "SELECT id FROM notes WHERE body LIKE 'ab'", "SELECT id FROM notes WHERE body LIKE 'aB%'",
+	"SELECT tag LIKE '{C}%', count(*) FROM notes GROUP BY tag LIKE '{C}%' ORDER BY 1", "SELECT tag LIKE '{C}%' AS x, count(*) FROM notes GROUP BY x ORDER BY 1", "SELECT DISTINCT tag LIKE '{C}%' FROM notes ORDER BY 1", "SELECT DISTINCT ON (tag LIKE '{C}%') id FROM notes ORDER BY tag LIKE '{C}%', id",
+	"SELECT id, row_number() OVER (PARTITION BY tag LIKE '{C}%' ORDER BY id) FROM notes ORDER BY id", "SELECT plain FROM notes GROUP BY plain HAVING bool_or(tag LIKE '{C}%') ORDER BY 1", "SELECT x.id FROM notes n, LATERAL (SELECT n.id WHERE n.tag LIKE '{C}%') x ORDER BY 1", "WITH RECURSIVE r AS (SELECT id FROM notes WHERE tag LIKE '{C}x%' UNION SELECT n.id FROM notes n, r WHERE n.tag LIKE '{C}%') SELECT id FROM r ORDER BY id",
+	"SELECT id FROM notes WHERE tag LIKE '{C}%' UNION ALL SELECT id FROM notes WHERE NOT (tag LIKE '{C}%') ORDER BY 1", "SELECT (tag LIKE '{C}%')::text, tag LIKE '{C}%' AND true AS \"x\" FROM notes ORDER BY id", "SELECT id FROM notes WHERE (tag LIKE '{C}%', id) = (true, 4)", "SELECT id FROM notes WHERE tag LIKE U&'{C}!0025' UESCAPE '!' ORDER BY id", "SELECT id FROM notes WHERE tag LIKE E'{C}\\x25' AND id > 0 ORDER BY id", "SELECT id FROM notes WHERE tag LIKE '{C}'\n'%' ORDER BY id",
+	"INSERT INTO notes VALUES (1, 'n', 'n', 'n') ON CONFLICT (id) DO UPDATE SET plain = 'z' WHERE notes.tag LIKE '{C}%' RETURNING id, tag LIKE '{C}%'", "MERGE INTO notes n USING (SELECT 1 AS id) s ON n.id = s.id AND n.tag LIKE '{C}%' WHEN MATCHED AND n.tag LIKE '{C}' THEN UPDATE SET plain = 'merged' WHEN NOT MATCHED THEN DO NOTHING", "UPDATE notes n SET plain = CASE WHEN n.tag LIKE '{C}%' THEN 'yes' ELSE 'no' END FROM (SELECT 1 AS one) o WHERE n.body LIKE '%mark%' RETURNING id, plain",
+	"EXPLAIN (COSTS off) SELECT 1", "CREATE TABLE found AS SELECT id FROM notes WHERE tag LIKE '{C}%'", "SELECT * FROM found ORDER BY id", "BEGIN", "DECLARE c CURSOR FOR SELECT id, tag FROM notes WHERE tag LIKE '{C}%' ORDER BY id", "FETCH ALL c", "COMMIT",
 	"UPDATE notes SET tag = 'new{C}', plain = 'u' WHERE tag LIKE '{C}x%' RETURNING id", "SELECT id FROM notes WHERE tag LIKE 'new%'", "SELECT id FROM notes WHERE tag LIKE '{C}x%'", "DELETE FROM notes WHERE tag LIKE 'a\\%%' RETURNING id", "SELECT * FROM notes ORDER BY id",
 	"PREPARE p AS SELECT id FROM notes WHERE tag LIKE $1", "EXECUTE p ('new%')", "EXECUTE p ('')", "EXECUTE p (NULL)", "PREPARE q (text) AS SELECT id FROM notes WHERE tag LIKE $1 || '%'", "EXECUTE q ('{C}')",
 }
@@ -175,6 +180,12 @@ func TestSearchRefusals(t *testing.T) {
 		if _, err := ids(t, conn, "SELECT id FROM notes WHERE tag LIKE $1", pattern); state(err) != "0A000" {
 			t.Errorf("%q at Bind: got %v, want a refusal", pattern, err)
 		}
+	}
+	if got, err := ids(t, conn, "UPDATE notes SET tag = $1 WHERE tag = ANY (NULL) OR tag LIKE $1 RETURNING id", "pxmarkerpx"); state(err) != "0A000" {
+		t.Errorf("= in mode random: %v, %v", got, err)
+	}
+	if got, err := ids(t, conn, "UPDATE notes SET tag = $1, body = $1 WHERE tag LIKE $1 AND body LIKE $2 || '%' RETURNING id", "pxmarkerpx", "pxmark"); err != nil || len(got) != 1 {
+		t.Errorf("a parameter that is stored and searched: %v, %v", got, err)
 	}
 	if _, err := ids(t, conn, "SELECT id FROM notes WHERE tag LIKE $1", `pxmarker\`); state(err) != "22025" {
 		t.Errorf("a pattern that ends with its escape: %v", err)

@@ -26,6 +26,7 @@ type Search struct {
 // Substring is how many characters a part has that LIKE '%abc%' finds; two zeros
 // are none. Max is at most 16, and a value has a hash for each length between them
 // and nearly each character.
+// A value of more than 65535 characters is refused then.
 type Substring struct {
 	Min int `yaml:"min"`
 	Max int `yaml:"max"`

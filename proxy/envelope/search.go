@@ -110,28 +110,43 @@ func (c *Codec) Token(kind Token, text []byte) []byte {
 func (s Search) parts(text []byte, f func(Token, []byte)) {
 	f(WholeToken, text)
 	f(PrefixToken, nil)
-	ends := make([]int, 1, len(text)+1) // of the characters before
-	for at := 0; at < len(text); {
+	at := 0
+	for k := 0; k < int(s.Prefix) && at < len(text); k++ {
 		_, size := utf8.DecodeRune(text[at:])
 		at += size
-		ends = append(ends, at)
+		f(PrefixToken, text[:at])
 	}
-	n := len(ends) - 1
-	for k := 1; k <= min(n, int(s.Prefix)); k++ {
-		f(PrefixToken, text[:ends[k]])
+	at = len(text)
+	for k := 0; k < int(s.Suffix) && at > 0; k++ {
+		_, size := utf8.DecodeLastRune(text[:at])
+		at -= size
+		f(SuffixToken, text[at:])
 	}
-	for k := 1; k <= min(n, int(s.Suffix)); k++ {
-		f(SuffixToken, text[ends[n-k]:])
+	if s.Min > 0 {
+		s.substrings(text, func(part []byte) { f(SubstringToken, part) })
 	}
-	for k := int(s.Min); k > 0 && k <= min(n, int(s.Max)); k++ {
-		for from := 0; from+k <= n; from++ {
-			f(SubstringToken, text[ends[from]:ends[from+k]])
+}
+
+func (s Search) substrings(text []byte, f func([]byte)) {
+	starts := make([]int, 0, len(text)+1) // of characters, and the end
+	for at := 0; at < len(text); {
+		starts = append(starts, at)
+		_, size := utf8.DecodeRune(text[at:])
+		at += size
+	}
+	starts = append(starts, len(text))
+	for k := int(s.Min); k <= int(s.Max); k++ {
+		for i := 0; i+k < len(starts); i++ {
+			f(text[starts[i]:starts[i+k]])
 		}
 	}
 }
 
 // appendTokens appends the count and the tokens of a text, in order ([V14]).
 func (k *searchKey) appendTokens(dst, text []byte) ([]byte, error) {
+	if k.spec.Min > 0 && utf8.RuneCount(text) > maxTokens {
+		return nil, ErrTokens // however few differ: it bounds the work
+	}
 	mac := hmac.New(sha256.New, k.tokens)
 	seen := make(map[[TokenSize]byte]struct{})
 	var sum [sha256.Size]byte

@@ -94,6 +94,12 @@ func TestTooManyTokens(t *testing.T) {
 	if _, err := c.Seal(nil, random(70_000)); !errors.Is(err, envelope.ErrTokens) {
 		t.Errorf("70000 bytes: %v, want ErrTokens", err)
 	}
+	if _, err := c.Seal(nil, bytes.Repeat([]byte("a"), 70_000)); !errors.Is(err, envelope.ErrTokens) {
+		t.Errorf("70000 equal characters: %v, want ErrTokens", err)
+	}
+	if _, err := newSearchCodec(t, envelope.Search{Prefix: 8, Suffix: 8}, random(32)).Seal(nil, random(70_000)); err != nil {
+		t.Error(err)
+	}
 	if _, err := c.Seal(nil, random(30_000)); err != nil {
 		t.Error(err)
 	}
