@@ -20,7 +20,7 @@ import (
 
 func migrateCommand() *cobra.Command {
 	command := &cobra.Command{Use: "migrate", Short: "Seal what was stored before sidekey"}
-	command.AddCommand(migrateS3Command())
+	command.AddCommand(migrateS3Command(), migratePgCommand())
 	return command
 }
 

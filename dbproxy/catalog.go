@@ -101,7 +101,8 @@ SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
   COALESCE((SELECT pg_catalog.string_agg(rn.nspname || pg_catalog.chr(10) || r.relname, pg_catalog.chr(10) ORDER BY r.oid)
     FROM down JOIN pg_catalog.pg_class r ON r.oid = down.root JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace WHERE down.oid = c.oid), ''),
   COALESCE(CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 AND c.oid NOT IN (SELECT relation FROM locked) THEN pg_catalog.pg_get_viewdef(c.oid) END, ''),
-  CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 THEN pg_catalog.array_to_string(pg_catalog.current_schemas(true), pg_catalog.chr(10)) ELSE '' END
+  CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 THEN pg_catalog.array_to_string(pg_catalog.current_schemas(true), pg_catalog.chr(10)) ELSE '' END,
+  COALESCE(a.atttypmod, -1)::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM deps)
 WHERE c.relname IN (SELECT relname FROM names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -128,7 +129,7 @@ type catalogRow struct {
 	part string
 	// column and what follows are of one column, "" if there is none.
 	column      string
-	typ         string
+	typ, typmod string
 	hasDefault  bool
 	generated   bool
 	defaultExpr string // of a bytea column
@@ -142,7 +143,7 @@ type catalogRow struct {
 }
 
 func readCatalogRow(row []string) (r catalogRow, ok bool) {
-	if len(row) != 15 {
+	if len(row) != 16 {
 		return r, false
 	}
 	oid, _ := strconv.ParseUint(row[2], 10, 32)
@@ -150,7 +151,7 @@ func readCatalogRow(row []string) (r catalogRow, ok bool) {
 	inKey, _ := strconv.Atoi(row[10])
 	return catalogRow{schema: row[0], name: row[1], oid: uint32(oid), kind: row[3], part: row[4], column: row[5], attnum: int16(attnum),
 		typ: row[7], hasDefault: row[8] != "false", generated: row[8] == "generated", constraints: strings.Split(row[9], "\n"), inKey: inKey, defaultExpr: row[11],
-		roots: strings.Split(row[12], "\n"), definition: row[13], path: row[14]}, true
+		roots: strings.Split(row[12], "\n"), definition: row[13], path: row[14], typmod: row[15]}, true
 }
 
 // newSnapshot makes a catalog of the rows of catalogQuery.
@@ -198,7 +199,9 @@ func (p *Proxy) addColumn(rel *plan.Relation, row catalogRow) {
 			col.Rule = r
 		}
 	}
-	if col.Rule == nil {
+	if col.Rule != nil && p.passes(col.Rule, row) {
+		col.Rule = nil
+	} else if col.Rule == nil {
 		p.refuseRenamed(rel, schema, table, row)
 	} else {
 		rel.Protected = true
@@ -245,6 +248,12 @@ func sealedDefault(r *plan.Rule, expr string) bool {
 	digits, isBytea := strings.CutSuffix(digits, `'::bytea`)
 	value, err := hex.DecodeString(digits)
 	return isHex && isBytea && err == nil && r.Equality && len(value) >= r.MinLen && bytes.HasPrefix(value, r.Prefix)
+}
+
+// passes says that the column is in plaintext for the time of its move.
+func (p *Proxy) passes(r *plan.Rule, row catalogRow) bool {
+	return p.columns[r.Index].Moving == proxy.MovingPlaintext && (row.kind == "r" || row.kind == "p") &&
+		row.typ == strconv.FormatUint(uint64(r.Type.OID), 10) && row.typmod == strconv.Itoa(int(r.Type.Typmod)) && !guarded(r, row.constraints)
 }
 
 // unguarded says what the column lacks.

@@ -14,7 +14,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy/plan"
-	"github.com/sidekey/sidekey/proxy"
 )
 
 const (
@@ -51,7 +50,12 @@ type database struct {
 
 	mu      sync.Mutex // serializes use of conn
 	conn    *pgx.Conn  // guarded by mu
-	columns *lru.Cache[columnOf, *proxy.Column]
+	columns *lru.Cache[columnOf, heldColumn]
+
+	ctx     context.Context // of what runs until close
+	cancel  context.CancelFunc
+	leasing sync.Once
+	gate    gate // for moving columns
 }
 
 // admin runs f on the administrative connection, which is made when needed.
@@ -78,20 +82,19 @@ func (d *database) admin(ctx context.Context, f func(context.Context, *pgx.Conn)
 }
 
 func (d *database) connect(ctx context.Context) error {
-	cfg := d.proxy.admin.Copy()
-	if d.name != "" {
-		cfg.Database = d.name
-	}
-	cfg.RuntimeParams["application_name"] = "sidekey"
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := d.dialAdmin(ctx, proxyName+d.proxy.identity)
 	if err != nil {
-		return fmt.Errorf("connecting to database %q with admin_url_file: %w: %w", cfg.Database, errAway, err)
+		return err
 	}
 	d.conn = conn
+	if d.proxy.moving {
+		d.leasing.Do(func() { go d.keepLease(d.ctx) })
+	}
 	return nil
 }
 
 func (d *database) close() {
+	d.cancel()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.conn != nil {

@@ -2,7 +2,11 @@
 
 package dbproxy
 
-import "github.com/sidekey/sidekey/dbproxy/plan"
+import (
+	"time"
+
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
 
 // Codecs for tests.
 var (
@@ -37,3 +41,9 @@ func CopyThrough(opt *plan.Copy, pieces [][]byte, change func(dst []byte, r *pla
 	step(true)
 	return out, message
 }
+
+// Observe has f told of the steps of a migration.
+func (m *Migrator) Observe(f func(string)) { m.step = f }
+
+// Hasten shortens the waits of a migration.
+func (m *Migrator) Hasten(settle, pause time.Duration) { m.settle, m.pause = settle, pause }

@@ -129,8 +129,11 @@ func (s *session) stillMeant(st *statement) error {
 			return err
 		}
 	}
-	if s.batchOpen && !st.plan.Ambiguous {
+	if s.batchOpen && !st.plan.Ambiguous && !s.proxy.moving {
 		return nil
+	}
+	if _, err := s.enter(); err != nil {
+		return err
 	}
 	snap, err := s.snapshot()
 	if err != nil {
@@ -234,7 +237,7 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 		return nil, s.settle() // refuses it
 	}
 	fresh := false
-	for range 4 {
+	for range 6 {
 		p := s.makePlan(snap, sql, fresh)
 		depends := p.Need != plan.NeedNothing || p.Refusal != nil || p.Mentions && !onlyTransaction(p)
 		switch {
@@ -247,6 +250,14 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 				return nil, err
 			}
 			fresh = true
+		case p.Mentions && !onlyTransaction(p):
+			entered, err := s.enter()
+			if err != nil || !entered {
+				return p, err
+			}
+			if snap, err = s.snapshot(); err != nil {
+				return nil, err
+			}
 		default:
 			if p.Searches && p.Refusal == nil {
 				err = s.db.provideSearch(s.ctx)

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -43,6 +44,9 @@ type Proxy struct {
 	clientTLS  *tls.Config     // what clients get; nil: none
 	serverTLS  *tls.Config     // how the server is reached; nil: plain
 	admin      *pgx.ConnConfig // nil without rules
+	moving     bool            // a rule's column may be moved while the proxy runs
+	identity   string          // tells the connections of one proxy from those of others
+	keyAge     time.Duration   // how long the list of a column's data keys holds
 
 	starting atomic.Int32 // clients that are not authenticated yet
 
@@ -57,6 +61,7 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		return nil, err
 	}
 	p := &Proxy{cfg: cfg, columns: columns, cipher: cipher, audit: al, log: log,
+		moving: moving(columns), identity: rand.Text(), keyAge: keyAge,
 		databases: make(map[string]*database), sessions: make(map[*session]struct{})}
 	var err error
 	if p.rules, err = planRules(columns, cfg.tenantSetting()); err != nil {
@@ -202,6 +207,7 @@ func (p *Proxy) database(name string) *database {
 	d := p.databases[name]
 	if d == nil {
 		d = &database{name: name, proxy: p, columns: newColumns()}
+		d.ctx, d.cancel = context.WithCancel(context.Background())
 		p.databases[name] = d
 	}
 	return d

@@ -505,7 +505,11 @@ func (s *session) serverReady(body []byte) error {
 	if e.kind == 'Q' {
 		delete(s.statements, "")
 	}
+	rests := s.rests()
 	s.mu.Unlock()
+	if rests {
+		s.db.gate.leave()
+	}
 	s.skipping = false
 	for _, op := range over {
 		s.end(op, "")

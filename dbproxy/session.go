@@ -73,6 +73,8 @@ type session struct {
 	portals       map[string]*portal    // guarded by mu
 	newStatements map[string][]*entry   // guarded by mu; Parse and Close without an answer yet
 	newPortals    map[string][]*entry   // guarded by mu; Bind and Close likewise
+	using         bool                  // guarded by mu; the session has entered the gate of moving columns
+	entering      bool                  // guarded by mu; likewise, for a message that is still to be sent
 	settings      settings              // guarded by mu
 }
 
@@ -209,6 +211,7 @@ type question struct {
 func (s *session) push(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.entering = false
 	s.queue = append(s.queue, e)
 	if e.batch = s.batch; e.kind == 'S' {
 		s.batch++

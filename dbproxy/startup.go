@@ -372,6 +372,7 @@ func (s *session) run(ctx context.Context) error {
 		s.relayAll()
 		return nil
 	}
+	defer s.leaveGate()
 	s.relay()
 	return nil
 }

@@ -120,6 +120,12 @@ func TestTenantFollowsTheSession(t *testing.T) {
 	if _, err := conn.PgConn().Exec(t.Context(), "SET app.tenant = c; SELECT ssn FROM users WHERE email = 'me'").ReadAll(); state(err) != "0A000" {
 		t.Errorf("SET and use in one text: %v, want 0A000", err)
 	}
+	for _, sql := range []string{"ALTER TABLE users ALTER email SET DEFAULT 'me'", "ALTER TABLE users ADD CHECK (email <> 'me')", "CREATE VIEW v AS SELECT * FROM users WHERE email = 'me'",
+		"CREATE INDEX ON users (id) WHERE email = 'me'", "CREATE TABLE more AS SELECT id FROM users WHERE email = 'me'"} {
+		if _, err := conn.Exec(t.Context(), sql); state(err) != "0A000" {
+			t.Errorf("%s: %v, want 0A000", sql, err)
+		}
+	}
 	startup, err := pgx.Connect(t.Context(), f.url()+"&options=-c%20app.tenant%3Dc")
 	if err != nil {
 		t.Fatal(err)

@@ -121,8 +121,22 @@ type ColumnRule struct {
 	// counts; a role that none names gets the value.
 	Masks []Mask `yaml:"masks"`
 
+	// Moving is for the time that `sidekey migrate pg` works on the column: the
+	// sidecar then agrees with it on the moment when the column changes. plaintext:
+	// the column comes from plaintext or goes back to it; while it has its declared
+	// type in the database, its values pass as they are. sealed: it stays encrypted,
+	// and gets another data key. Empty, the default: nothing moves, and a column
+	// that is not encrypted is refused.
+	Moving string `yaml:"moving"`
+
 	tenant string // of ForTenant
 }
+
+// Values of ColumnRule.Moving.
+const (
+	MovingPlaintext = "plaintext"
+	MovingSealed    = "sealed"
+)
 
 // Modes of columns.
 const (
@@ -226,6 +240,9 @@ func (r *ColumnRule) validate() error {
 	if err != nil {
 		return fmt.Errorf("type: %w", err)
 	}
+	if r.Moving != "" && r.Moving != MovingPlaintext && r.Moving != MovingSealed {
+		return fmt.Errorf("moving: unknown %q%s", r.Moving, didYouMean(r.Moving, MovingPlaintext, MovingSealed))
+	}
 	if err := errors.Join(r.validateTenant(), r.validateMasks()); err != nil {
 		return err
 	}
@@ -274,6 +291,9 @@ func (r *ColumnRule) boundName() string {
 func (r *Rules) Warnings() []string {
 	var warnings []string
 	for i := range r.Columns {
+		if r.Columns[i].Moving == MovingPlaintext {
+			warnings = append(warnings, fmt.Sprintf("columns[%d].moving: while the column has its plaintext type in the database, its values are not encrypted", i))
+		}
 		mode := r.Columns[i].mode()
 		t, err := ParseType(r.Columns[i].Type)
 		if err == nil && t.few() && mode != ModeRandom {

@@ -259,9 +259,11 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.names(raw.Stmt)
 		if mentioned {
 			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
+			literals := len(a.literals)
 			a.statement(raw.Stmt)
 			a.resolveConstants()
 			a.finishOutputs()
+			a.keeps(a.literals[literals:])
 			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")

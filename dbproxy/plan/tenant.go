@@ -42,3 +42,16 @@ func (p *Plan) OfTenant() *Rule {
 	}
 	return nil
 }
+
+// keeps refuses DDL that would keep constants of one tenant for all: a default,
+// a constraint, a view.
+func (a *analyzer) keeps(literals []Literal) {
+	if !a.stmt.DDL {
+		return
+	}
+	for _, l := range literals {
+		if l.Rule.TenantSetting != "" {
+			a.refuse(l.Start, "a constant for protected column "+l.Rule.Name()+" cannot be kept in the schema: its values are of one tenant each", "Leave the constant to the application's statements.")
+		}
+	}
+}

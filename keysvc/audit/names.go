@@ -26,6 +26,8 @@ const (
 	SpanPostgresQuery   = "postgres.query"
 	SpanPostgresSession = "postgres.session"
 	SpanForwardConnect  = "forward.connect"
+	SpanMigrateColumn   = "pg.MigrateColumn"
+	SpanVerifyColumn    = "pg.VerifyColumn"
 )
 
 // SpanKMS names the span of an AWS KMS operation, such as Decrypt.

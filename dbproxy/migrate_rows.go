@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/sidekey/sidekey/dbproxy/plan"
+	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+func (c *columnMove) triggerName() string { return fmt.Sprintf("%s%d", triggerPrefix, c.t.attnum) }
+func (c *columnMove) functionName() string {
+	return fmt.Sprintf("sidekey.move_%d_%d", c.t.oid, c.t.attnum)
+}
+func (c *columnMove) pendingIndex() string {
+	return fmt.Sprintf("sidekey_pending_%d_%d", c.t.oid, c.t.attnum)
+}
+
+// shadowRule is the column's rule for the second column.
+func (c *columnMove) shadowRule() *plan.Rule {
+	r := *c.rule
+	r.Column = c.t.shadow
+	return &r
+}
+
+// pending is true for rows whose value is still to be made.
+func (c *columnMove) pending() string {
+	column := quoteIdent(c.t.column)
+	if c.inPlace {
+		return fmt.Sprintf("%s IS NOT NULL AND substring(%s, 4, 4) <> '\\x%08x'::bytea", column, column, c.key)
+	}
+	return column + " IS NOT NULL AND " + quoteIdent(c.t.shadow) + " IS NULL"
+}
+
+// target is the column that is written.
+func (c *columnMove) target() string {
+	if c.inPlace {
+		return quoteIdent(c.t.column)
+	}
+	return quoteIdent(c.t.shadow)
+}
+
+// triggerBody empties the second column wherever the first changes. Values are
+// compared as bytes: equal ones of some types are not the same. Only the move sets
+// the second column. While the swap has the lock, what would need another value
+// fails for the moment.
+const triggerBody = `BEGIN
+  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+    IF pg_catalog.record_image_eq(ROW(NEW.%[1]s), ROW(OLD.%[1]s)) AND (pg_catalog.current_setting('sidekey.migrate', true) OPERATOR(pg_catalog.=) 'on' OR pg_catalog.record_image_eq(ROW(NEW.%[2]s), ROW(OLD.%[2]s))) THEN
+      RETURN NEW;
+    END IF;
+  END IF;
+  NEW.%[2]s := NULL;
+  IF NEW.%[1]s IS NOT NULL AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(%[3]d, %[4]d) THEN
+    RAISE EXCEPTION 'could not serialize access: the column is being moved' USING ERRCODE = '40001', HINT = 'Try again.';
+  END IF;
+  RETURN NEW;
+END`
+
+// prepare makes the second column and what watches over it.
+func (c *columnMove) prepare(ctx context.Context) error {
+	v, err := c.readMove(ctx)
+	if err != nil || v != nil && !v.finished && c.t.hasShadow {
+		return err
+	}
+	typ := "bytea"
+	if c.to == nil {
+		typ = typeSQL(c.rule.Type)
+	}
+	column, shadow := quoteIdent(c.t.column), quoteIdent(c.t.shadow)
+	statements := []string{
+		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable,
+		"ALTER TABLE " + c.t.name + " ADD COLUMN " + shadow + " " + typ,
+		"CREATE OR REPLACE FUNCTION " + c.functionName() + "() RETURNS trigger LANGUAGE plpgsql AS " +
+			quoteLiteral(fmt.Sprintf(triggerBody, column, shadow, classWrites, int32(c.t.oid))),
+		"CREATE TRIGGER " + quoteIdent(c.triggerName()) + " BEFORE INSERT OR UPDATE ON " + c.t.name + " FOR EACH ROW EXECUTE FUNCTION " + c.functionName() + "()",
+		// Also what replication applies.
+		"ALTER TABLE " + c.t.name + " ENABLE ALWAYS TRIGGER " + quoteIdent(c.triggerName()),
+	}
+	if c.to != nil {
+		r := c.shadowRule()
+		statements = append(statements, "ALTER TABLE "+c.t.name+" ADD CONSTRAINT "+quoteIdent(r.CheckName())+" CHECK ("+r.CheckSQL()+") NOT VALID")
+	}
+	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
+		for _, sql := range statements {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		return c.begin(ctx, tx)
+	})
+	if err != nil {
+		return fmt.Errorf("preparing the table: %w", err)
+	}
+	c.t.hasShadow = true
+	c.m.tally.printf("%s: column %s is made; values go into it.", c.rule.Name(), c.t.shadow)
+	c.said("prepared")
+	return nil
+}
+
+// begin notes that the move is under way.
+func (c *columnMove) begin(ctx context.Context, tx pgx.Tx) error {
+	var key *int32
+	if c.key != 0 {
+		id := int32(c.key)
+		key = &id
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO sidekey.moves (table_name, column_name, action, goal, data_key) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (table_name, column_name) DO UPDATE SET action = $3, goal = $4, data_key = $5, next_block = 0, filled = false, rows = 0, started = now(), finished = NULL`,
+		c.tableName(), c.rule.Column, string(c.m.o.Action), c.goal(), key)
+	return err
+}
+
+// typeSQL is a type as SQL has it, with its modifier.
+func typeSQL(t plan.Type) string { return t.String() }
+
+// window is how many pages of the table are looked at in one go.
+const window = 32
+
+// fill goes through the table once, page by page.
+func (c *columnMove) fill(ctx context.Context) error {
+	v, err := c.readMove(ctx)
+	if err != nil || v.filled {
+		return err
+	}
+	pages, err := c.pages(ctx)
+	if err != nil {
+		return err
+	}
+	for block := v.block; block < pages && c.run.Err() == nil; block += window {
+		if err := c.pass(ctx, block); err != nil {
+			return err
+		}
+		if _, err := c.conn.Exec(ctx, "UPDATE sidekey.moves SET next_block = $3 WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column, block+window); err != nil {
+			return err
+		}
+		c.m.tally.pages(block+window, pages)
+	}
+	if c.run.Err() != nil {
+		return nil
+	}
+	_, err = c.conn.Exec(ctx, "UPDATE sidekey.moves SET filled = true WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
+	c.said("filled")
+	return err
+}
+
+func (c *columnMove) pages(ctx context.Context) (n int64, err error) {
+	err = c.conn.QueryRow(ctx, "SELECT pg_relation_size($1::oid::regclass) / current_setting('block_size')::int", c.t.oid).Scan(&n)
+	return n, err
+}
+
+// pass takes up what is pending in a window of pages. What others have locked is
+// left for later.
+func (c *columnMove) pass(ctx context.Context, block int64) error {
+	within := fmt.Sprintf("ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND ", block, block+window)
+	for c.run.Err() == nil {
+		n, err := c.batch(ctx, within)
+		if err != nil || n < c.m.o.Batch {
+			return err
+		}
+	}
+	return nil
+}
+
+// batch changes some rows, in a transaction that holds them locked from reading
+// their value to writing the other: so the two belong together. It waits for
+// nobody while it holds locks.
+func (c *columnMove) batch(ctx context.Context, within string) (n int, err error) {
+	ctx, op := c.operation(ctx, audit.SpanMigrateColumn)
+	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
+		ids, stored, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+" FROM ONLY "+c.t.name+
+			" WHERE "+within+c.pending()+fmt.Sprintf(" LIMIT %d FOR NO KEY UPDATE SKIP LOCKED", c.m.o.Batch))
+		if n = len(ids); err != nil || n == 0 {
+			return err
+		}
+		if err := c.write(ctx, tx, ids, stored); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "UPDATE sidekey.moves SET rows = rows + $3 WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column, n); err != nil {
+			return err
+		}
+		return op.Durable(ctx)
+	})
+	err = c.recorded(op, n, err)
+	if err != nil {
+		return 0, err
+	}
+	c.m.tally.moved(n)
+	c.m.limit.WaitN(c.run, n) // an error says that the run is to end
+	return n, nil
+}
+
+func (c *columnMove) operation(ctx context.Context, span string) (context.Context, *audit.Op) {
+	return c.m.p.audit.Begin(ctx, span, audit.Principal.String("migrate"), audit.DBSystem.String("postgresql"), audit.DBNamespace.String(c.db.name),
+		audit.DBOperation.String(strings.ToUpper(string(c.m.o.Action))), audit.Columns.StringSlice([]string{c.rule.Name()}))
+}
+
+// recorded ends the record.
+func (c *columnMove) recorded(op *audit.Op, n int, err error) error {
+	attrs := []attribute.KeyValue{audit.Rows.Int64(int64(n))}
+	if err == nil {
+		return op.End("", attrs...)
+	}
+	failed := asPgError(err)
+	return errors.Join(err, op.End(failed.Code, audit.Reason.String(failed.Message)))
+}
+
+// inBinary asks for rows with all values in binary; that of text is text.
+func inBinary(ctx context.Context, conn *pgx.Conn, sql string) *pgconn.ResultReader {
+	return conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, []int16{formatBinary})
+}
+
+// readBatch reads row identifiers and values in binary.
+func readBatch(ctx context.Context, tx pgx.Tx, sql string) (ids []string, values [][]byte, err error) {
+	rows := inBinary(ctx, tx.Conn(), sql)
+	for rows.NextRow() {
+		raw := rows.Values()
+		ids = append(ids, string(raw[0]))
+		values = append(values, bytes.Clone(raw[1]))
+	}
+	_, err = rows.Close()
+	return ids, values, err
+}
+
+// write makes the new values and stores them.
+func (c *columnMove) write(ctx context.Context, tx pgx.Tx, ids []string, stored [][]byte) error {
+	made, err := c.convert(ctx, ids, stored)
+	if err != nil {
+		return err
+	}
+	array, cast := "bytea[]", ""
+	var values any = made
+	if c.to == nil {
+		array, cast, values = "text[]", "::"+typeSQL(c.rule.Type), texts(made)
+	}
+	tag, err := tx.Exec(ctx, "UPDATE ONLY "+c.t.name+" SET "+c.target()+" = v.made"+cast+" FROM unnest($1::text[]::tid[], $2::"+array+") AS v (id, made) WHERE "+c.t.name+".ctid = v.id", ids, values)
+	if err != nil {
+		return err
+	}
+	if int(tag.RowsAffected()) != len(ids) {
+		return fmt.Errorf("%d rows were changed where %d are locked", tag.RowsAffected(), len(ids))
+	}
+	return nil
+}
+
+func texts(values [][]byte) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = string(v)
+	}
+	return out
+}
+
+// convert makes the new values. Each is compared with the old one before it is used.
+func (c *columnMove) convert(ctx context.Context, ids []string, stored [][]byte) ([][]byte, error) {
+	open, err := acquire(ctx, c.from)
+	if err != nil {
+		return nil, err
+	}
+	defer open.release()
+	seal, err := acquire(ctx, c.to)
+	if err != nil {
+		return nil, err
+	}
+	defer seal.release()
+	made := make([][]byte, len(stored))
+	for i, v := range stored {
+		plain, err := open.canonical(c.rule, v)
+		if err == nil {
+			made[i], err = seal.make(c.rule, plain)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("row %s: %w", ids[i], reason(err))
+		}
+	}
+	return made, nil
+}
+
+// reason is an error as the operator sees it: it holds no value.
+func reason(err error) error {
+	var own *pgError
+	if errors.As(err, &own) {
+		return fmt.Errorf("its value cannot be moved as it is (SQLSTATE %s): %w", own.Code, err)
+	}
+	return err
+}
+
+// leasedSide is a side of the move for one batch; lease is nil for plaintext.
+type leasedSide struct {
+	lease *proxy.ColumnLease
+	rule  *plan.Rule
+}
+
+func acquire(ctx context.Context, side *valueSide) (leasedSide, error) {
+	if side == nil {
+		return leasedSide{}, nil
+	}
+	lease, err := side.col.Acquire(ctx)
+	return leasedSide{lease, side.rule}, err
+}
+
+func (l leasedSide) release() {
+	if l.lease != nil {
+		l.lease.Release()
+	}
+}
+
+// canonical is the canonical form of a stored value. Plaintext must be what its
+// canonical form is read back as.
+func (l leasedSide) canonical(r *plan.Rule, stored []byte) ([]byte, error) {
+	if l.lease != nil {
+		form, err := l.lease.Open(nil, stored)
+		if err != nil {
+			return nil, err
+		}
+		return plainForm(l.rule, form)
+	}
+	plain, err := decodeValue(r.Type, r.Type.OID, formatBinary, stored, time.UTC)
+	if err != nil {
+		return nil, err
+	}
+	again, err := encodeValue(nil, r.Type, formatBinary, plain, time.UTC)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, stored) {
+		return nil, errors.New("its value would be read back differently")
+	}
+	return plain, nil
+}
+
+// make is the stored form: sealed, and opened again, or text for the server to read.
+func (l leasedSide) make(r *plan.Rule, plain []byte) ([]byte, error) {
+	if l.lease == nil {
+		return encodeValue(nil, r.Type, formatText, plain, time.UTC)
+	}
+	form, err := sealedForm(l.rule, plain)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := l.lease.Seal(nil, form)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := l.lease.Open(nil, sealed)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(opened, form) {
+		return nil, errors.New("the sealed value opens to another")
+	}
+	return sealed, nil
+}

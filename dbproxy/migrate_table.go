@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	pg "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
+
+// migrateTable is what the catalog says of a column and of what hangs on it.
+type migrateTable struct {
+	oid     uint32
+	name    string // quoted, with its schema
+	column  string // as it is
+	shadow  string // the name of the second column
+	typ     plan.Type
+	notNull bool
+	comment *string
+	grants  []string // statements with %s for the column
+	checks  []string // definitions of the valid CHECK constraints on it
+	indexes []migrateIndex
+	refusal []string // what stands against moving it
+	// triggers are those whose functions name the column.
+	triggers  []string
+	hasShadow bool
+	fires     bool // other triggers fire on UPDATE
+	attnum    int16
+}
+
+// migrateIndex is an index with the column in it.
+type migrateIndex struct {
+	oid                        uint32
+	schema, name, method       string
+	unique, primary            bool
+	constraint                 *string
+	deferrable, deferred       bool
+	identity, clustered, valid bool
+	nullsEqual                 bool
+	definition                 string
+}
+
+func quoteIdent(s string) string { return pgx.Identifier{s}.Sanitize() }
+
+// shadowName is that of the second column.
+func shadowName(column string) string {
+	const suffix = "__sidekey"
+	for len(column) > 63-len(suffix) {
+		column = column[:len(column)-1]
+	}
+	return strings.ToValidUTF8(column, "") + suffix
+}
+
+// session has the server show values in one way, keeps the tool's changes from
+// firing the triggers of others, and sees that nothing is hidden from it.
+func (c *columnMove) session(ctx context.Context) error {
+	for _, sql := range []string{
+		"SET search_path TO pg_catalog", "SET client_encoding TO 'UTF8'", "SET statement_timeout TO 0", "SET idle_in_transaction_session_timeout TO 0",
+		"SET TimeZone TO 'UTC'", "SET DateStyle TO ISO", "SET IntervalStyle TO postgres", "SET bytea_output TO hex", "SET extra_float_digits TO 1", "SET row_security TO off",
+		"SET default_transaction_isolation TO 'read committed'", "SET default_transaction_read_only TO off",
+		"SET enable_hashjoin TO off", "SET enable_mergejoin TO off", "SET enable_seqscan TO off", "SET lock_timeout TO '2s'", "SET sidekey.migrate TO on",
+	} {
+		if _, err := c.conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	var version int
+	var encoding string
+	err := c.conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')").Scan(&version, &encoding)
+	switch {
+	case err != nil:
+		return err
+	case version < 140000:
+		return errors.New("columns are moved on PostgreSQL 14 or newer")
+	case encoding != "UTF8":
+		return fmt.Errorf("the encoding of the database is %s, and must be UTF8", encoding)
+	}
+	return nil
+}
+
+const relationQuery = `SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relispartition, c.relhassubclass OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid),
+  pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
+  EXISTS (SELECT FROM pg_attribute s WHERE s.attrelid = c.oid AND s.attname = $4 AND NOT s.attisdropped)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND NOT a.attisdropped AND a.attnum > 0
+WHERE n.nspname = $1 AND c.relname = $2`
+
+// inspectTable reads what there is.
+func inspectTable(ctx context.Context, conn *pgx.Conn, r *plan.Rule) (*migrateTable, error) {
+	t := &migrateTable{name: pgx.Identifier{r.Schema, r.Table}.Sanitize(), column: r.Column, shadow: shadowName(r.Column)}
+	var kind, persistence, identity, generated string
+	var partition, inherits, owner, hasDefault bool
+	err := conn.QueryRow(ctx, relationQuery, r.Schema, r.Table, r.Column, t.shadow).Scan(&t.oid, &kind, &persistence, &partition, &inherits, &owner,
+		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &hasDefault, &identity, &generated, &t.comment, &t.hasShadow)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("the database has no such table or column")
+	}
+	if err != nil {
+		return nil, err
+	}
+	against := func(holds bool, why string) {
+		if holds {
+			t.refusal = append(t.refusal, why)
+		}
+	}
+	against(kind == "p" || partition, "it is partitioned, or a partition; make a new table through the sidecar and copy the rows through it")
+	against(kind != "r" && kind != "p", "it is not a table")
+	against(inherits && kind == "r" && !partition, "it inherits, or is inherited from")
+	against(!owner, "the role of admin_url_file is not an owner of the table")
+	against(identity != "" || generated != "", "it is an identity or generated column")
+	against(hasDefault && identity == "" && generated == "", "it has a default, which the server would store in plaintext: ALTER TABLE .. ALTER COLUMN .. DROP DEFAULT")
+	for _, read := range []func(context.Context, *pgx.Conn) error{t.readChecks, t.readIndexes, t.readDependents, t.readTriggers, t.readGrants} {
+		if err := read(ctx, conn); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t *migrateTable) readChecks(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1 AND contype = 'c' AND convalidated AND $2 = ANY (conkey)", t.oid, t.attnum)
+	if err != nil {
+		return err
+	}
+	t.checks, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return err
+}
+
+const indexQuery = `SELECT x.indexrelid, n.nspname, i.relname, am.amname, x.indisunique, x.indisprimary, k.conname, COALESCE(k.condeferrable, false), COALESCE(k.condeferred, false),
+  x.indisreplident, x.indisclustered, x.indisvalid, COALESCE((to_jsonb(x)->>'indnullsnotdistinct')::bool, false), pg_get_indexdef(x.indexrelid)
+FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace JOIN pg_am am ON am.oid = i.relam
+LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u', 'x')
+WHERE x.indrelid = $1 AND (EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2) OR $2 = ANY (x.indkey::int2[]))
+  AND i.relname NOT LIKE 'sidekey\_pending\_%' ORDER BY x.indexrelid`
+
+func (t *migrateTable) readIndexes(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, indexQuery, t.oid, t.attnum)
+	if err != nil {
+		return err
+	}
+	t.indexes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (x migrateIndex, err error) {
+		err = row.Scan(&x.oid, &x.schema, &x.name, &x.method, &x.unique, &x.primary, &x.constraint, &x.deferrable, &x.deferred,
+			&x.identity, &x.clustered, &x.valid, &x.nullsEqual, &x.definition)
+		return x, err
+	})
+	return err
+}
+
+// dependentQuery names everything that depends on the column and is neither one
+// of its indexes nor a check that guards it.
+const dependentQuery = `SELECT DISTINCT COALESCE(pg_describe_object('pg_class'::regclass, w.ev_class, 0), pg_describe_object(d.classid, d.objid, d.objsubid)),
+  COALESCE(k.contype::text, ''), COALESCE(pg_get_constraintdef(k.oid), '')
+FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2 AND NOT (d.classid = 'pg_attrdef'::regclass AND
+    EXISTS (SELECT FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = $1 AND f.adnum = $2))
+  AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class i WHERE i.oid = d.objid AND i.relkind IN ('i', 'I')))
+  AND COALESCE(k.contype::text, '') NOT IN ('p', 'u') ORDER BY 1`
+
+func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, dependentQuery, t.oid, t.attnum)
+	if err != nil {
+		return err
+	}
+	var what, kind, def string
+	_, err = pgx.ForEachRow(rows, []any{&what, &kind, &def}, func() error {
+		switch {
+		case kind == "c" && strings.Contains(def, "encode("+"\"substring\"("):
+		case kind == "f":
+			t.refusal = append(t.refusal, what+" is a foreign key: drop it, and make it anew when both columns are of one domain")
+		default:
+			t.refusal = append(t.refusal, what+" depends on it: drop it")
+		}
+		return nil
+	})
+	return err
+}
+
+// triggerPrefix sorts behind the names of other triggers, so that ours sees a row
+// as it is stored.
+const triggerPrefix = "~sidekey_"
+
+// triggerQuery says of each trigger whether its function names the column, and
+// whether it sees the row behind ours.
+const triggerQuery = `SELECT t.tgname, p.prosrc ~ ('\y' || $2 || '\y'), t.tgtype & 2 > 0 AND t.tgtype & 1 > 0 AND t.tgname > $3 COLLATE "C", t.tgtype & 16 > 0 AND t.tgenabled IN ('O', 'A', 'R'), t.tgenabled IN ('A', 'R')
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgname NOT LIKE '~sidekey\_%' ORDER BY 1`
+
+func (t *migrateTable) readTriggers(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, triggerQuery, t.oid, escapeRegexp(t.column), triggerPrefix)
+	if err != nil {
+		return err
+	}
+	var name string
+	var names, behind, fires, always bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &names, &behind, &fires, &always}, func() error {
+		if names {
+			t.triggers = append(t.triggers, name)
+		}
+		if behind {
+			t.refusal = append(t.refusal, "trigger "+name+" would change rows behind the one that watches the column: rename it")
+		}
+		if fires && always {
+			t.refusal = append(t.refusal, "trigger "+name+" fires always, also on what the move does to rows: disable it, or have it fire ENABLE TRIGGER only")
+		}
+		t.fires = t.fires || fires
+		return nil
+	})
+	return err
+}
+
+func escapeRegexp(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strings.ContainsRune(`\.+*?()|[]{}^$`, r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// readGrants reads privileges on the column as statements.
+func (t *migrateTable) readGrants(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, `SELECT g.privilege_type, CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, g.is_grantable
+FROM pg_attribute a, aclexplode(a.attacl) g LEFT JOIN pg_roles r ON r.oid = g.grantee WHERE a.attrelid = $1 AND a.attnum = $2`, t.oid, t.attnum)
+	if err != nil {
+		return err
+	}
+	var privilege, grantee string
+	var grantable bool
+	_, err = pgx.ForEachRow(rows, []any{&privilege, &grantee, &grantable}, func() error {
+		sql := "GRANT " + privilege + " (" + quoteIdent(t.column) + ") ON " + t.name + " TO " + grantee
+		if grantable {
+			sql += " WITH GRANT OPTION"
+		}
+		t.grants = append(t.grants, sql)
+		return nil
+	})
+	return err
+}
+
+// guarded says that the column holds what the rule seals.
+func (t *migrateTable) guarded(r *plan.Rule) bool {
+	return t.typ.OID == plan.Bytea && slices.ContainsFunc(t.checks, r.Guards)
+}
+
+// refuse says everything that stands against the move, before anything is changed.
+func (t *migrateTable) refuse(c *columnMove) error {
+	problems := slices.Clone(t.refusal)
+	if len(t.triggers) > 0 && !c.m.o.AcceptTriggers {
+		problems = append(problems, "the functions of these triggers name it, and would see sealed values: "+strings.Join(t.triggers, ", ")+"; --accept-triggers if they do no harm")
+	}
+	sealed := c.m.o.Action != Decrypt
+	for _, x := range t.indexes {
+		if why := x.against(sealed, c.rule.Equality, c.m.o.DropIndexes, t); why != "" && !c.inPlaceRotation() {
+			problems = append(problems, "index "+x.name+" "+why)
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("it cannot be moved:\n  %s", strings.Join(problems, "\n  "))
+	}
+	return nil
+}
+
+// against says why the index stands against the move, "" if it does not.
+func (x *migrateIndex) against(sealed, equality, drop bool, t *migrateTable) string {
+	switch {
+	case x.identity:
+		return "is the replica identity: choose another"
+	case x.nullsEqual:
+		return "holds NULLs as equal, so that it cannot be built while values are missing: drop it, and make it anew afterwards"
+	case !x.valid:
+		return "is not valid: drop it"
+	}
+	_, err := x.moved(t, "x")
+	switch {
+	case err == nil && (!sealed || equality && (x.method == "btree" || x.method == "hash")):
+		return ""
+	case drop && !x.unique:
+		return ""
+	case err != nil:
+		return err.Error()
+	case x.unique:
+		return "is unique, which needs mode equality: drop it"
+	}
+	return "cannot be had on sealed values in this mode: --drop-indexes drops it"
+}
+
+// kept says that the index is built for the second column.
+func (x *migrateIndex) kept(sealed, equality bool, t *migrateTable) bool {
+	return x.against(sealed, equality, false, t) == ""
+}
+
+// moved is the statement that builds the index for the second column.
+func (x *migrateIndex) moved(t *migrateTable, name string) (string, error) {
+	tree, err := pg.Parse(x.definition)
+	if err != nil || len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetIndexStmt() == nil {
+		return "", fmt.Errorf("cannot be read")
+	}
+	s := tree.Stmts[0].Stmt.GetIndexStmt()
+	s.Idxname, s.Concurrent = name, true
+	found := false
+	for _, list := range [][]*pg.Node{s.IndexParams, s.IndexIncludingParams} {
+		for _, n := range list {
+			e := n.GetIndexElem()
+			if e.GetName() == t.column {
+				e.Name, e.Collation, e.Opclass, e.Opclassopts, found = t.shadow, nil, nil, nil, true
+			}
+		}
+	}
+	// What is left may not name the column: it would be an expression over it.
+	if rest, err := pg.Deparse(tree); err == nil && found && !namesColumn(tree, t.column) {
+		return rest, nil
+	}
+	return "", fmt.Errorf("has an expression or a condition over the column: drop it")
+}
+
+// namesColumn says whether an expression of an index names the column.
+func namesColumn(tree *pg.ParseResult, column string) bool {
+	s := tree.Stmts[0].Stmt.GetIndexStmt()
+	exprs := []*pg.Node{s.WhereClause}
+	for _, n := range s.IndexParams {
+		exprs = append(exprs, n.GetIndexElem().GetExpr())
+	}
+	for _, e := range exprs {
+		bare := strings.NewReplacer(" ", "").Replace // the form of messages is not stable in its spaces
+		if e != nil && strings.Contains(bare(e.String()), bare(fmt.Sprintf("sval:%q", column))) {
+			return true
+		}
+	}
+	return false
+}

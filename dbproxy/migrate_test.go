@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sidekey/sidekey/dbproxy"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/datakey"
+)
+
+// migrate runs a migration in the database of a fixture.
+func (f *fixture) migrate(t testing.TB, ctx context.Context, o dbproxy.MigrateOptions, change ...func(*dbproxy.Migrator)) (string, error) {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	keys, err := datakey.NewCache(datakey.Config{}, f.kms.Client(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	var out bytes.Buffer
+	o.Output, o.Every = io.MultiWriter(&out, t.Output()), 5*time.Second
+	cfg := dbproxy.Config{Listen: "127.0.0.1:0", Upstream: dbproxy.UpstreamConfig{Address: fmt.Sprintf("127.0.0.1:%d", f.cluster.port)}, AdminURLFile: f.urlFile}
+	m, err := dbproxy.NewMigrator(cfg, f.columns, o, proxy.NewCipher(proxy.Rules{Columns: f.columns}, keys, f.audit), f.audit, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Hasten(2*time.Second, 100*time.Millisecond)
+	for _, ch := range change {
+		ch(m)
+	}
+	_, err = m.Run(ctx)
+	return out.String(), err
+}
+
+func (f *fixture) mustMigrate(t testing.TB, o dbproxy.MigrateOptions, change ...func(*dbproxy.Migrator)) string {
+	t.Helper()
+	out, err := f.migrate(t, t.Context(), o, change...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return out
+}
+
+// journal is what writers have stored; each row has one writer.
+type journal struct {
+	mu   sync.Mutex
+	rows map[int]*string // guarded by mu; nil is NULL
+}
+
+func (j *journal) set(id int, v *string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.rows[id] = v
+}
+
+func (j *journal) drop(id int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.rows, id)
+}
+
+func value(v *string) string {
+	if v == nil {
+		return "NULL"
+	}
+	return "'" + *v + "'"
+}
+
+// movers write to table people while it moves.
+type movers struct {
+	journal
+	stop     chan struct{}
+	work     sync.WaitGroup
+	writes   atomic.Int64
+	searches atomic.Int64
+	retried  atomic.Int64
+}
+
+// write changes rows id, id+step, … until stop; it ends too when done says that the
+// error is one.
+func (m *movers) write(t *testing.T, conn *pgx.Conn, first, step int, seed uint64, past bool, done func(*pgconn.PgError) bool) {
+	m.work.Go(func() {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		for n := 0; ; n++ {
+			select {
+			case <-m.stop:
+				return
+			default:
+			}
+			if m.once(t, conn, first+step*rnd.IntN(60), fmt.Sprintf("canary-%d-%d@example.com", seed, n), rnd.IntN(6), past, done) {
+				return
+			}
+		}
+	})
+}
+
+func (m *movers) once(t *testing.T, conn *pgx.Conn, id int, email string, kind int, past bool, done func(*pgconn.PgError) bool) bool {
+	var err error
+	switch kind {
+	case 0:
+		_, err = conn.Exec(context.Background(), "DELETE FROM people WHERE id = $1", id)
+	case 1:
+		_, err = conn.Exec(context.Background(), "INSERT INTO people (id, email) VALUES ($1, NULL) ON CONFLICT (id) DO UPDATE SET email = NULL", id)
+	case 2:
+		_, err = conn.Exec(context.Background(), "UPDATE people SET hits = hits + 1 WHERE id = $1", id)
+	default:
+		_, err = conn.Exec(context.Background(), "INSERT INTO people (id, email) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email", id, email)
+	}
+	var failed *pgconn.PgError
+	switch {
+	case errors.As(err, &failed) && (past && failed.Code == "40001" || strings.Contains(failed.Message, "cached plan must not change")):
+		m.retried.Add(1) // through a proxy only the driver's prepared statements fail, as after any ALTER TABLE
+		return false
+	case errors.As(err, &failed) && done(failed):
+		return true
+	case err != nil:
+		t.Errorf("writing: %v", err)
+		return true
+	}
+	m.writes.Add(1)
+	switch kind {
+	case 0:
+		m.drop(id)
+	case 1:
+		m.set(id, nil)
+	case 2:
+	default:
+		m.set(id, &email)
+	}
+	return false
+}
+
+// search looks for a row that is always there.
+func (m *movers) search(t *testing.T, conn *pgx.Conn) {
+	m.work.Go(func() {
+		for {
+			select {
+			case <-m.stop:
+				return
+			default:
+			}
+			var id int
+			var email string
+			err := conn.QueryRow(context.Background(), "SELECT id, email FROM people WHERE email = 'constant@example.com'").Scan(&id, &email)
+			if err != nil || id != -1 || email != "constant@example.com" {
+				t.Errorf("a search got %d, %q, %v", id, email, err)
+				return
+			}
+			m.searches.Add(1)
+		}
+	})
+}
+
+func (m *movers) halt() {
+	close(m.stop)
+	m.work.Wait()
+}
+
+// compare reads the table through the proxy.
+func (m *movers) compare(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), "SELECT id, email FROM people WHERE id >= 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[int]*string{}
+	var id int
+	var email *string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &email}, func() error { got[id] = email; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range m.rows {
+		if g, ok := got[id]; !ok || value(g) != value(want) {
+			t.Errorf("row %d: got %s (%v), want %s", id, value(g), ok, value(want))
+		}
+	}
+	if len(got) != len(m.rows) {
+		t.Errorf("got %d rows, want %d", len(got), len(m.rows))
+	}
+}
+
+func movingColumn(mode string) []proxy.ColumnRule {
+	c := column("people", "email", "text", mode)
+	c.Moving = proxy.MovingPlaintext
+	return []proxy.ColumnRule{c}
+}
+
+const plainPeople = `CREATE TABLE people (id int PRIMARY KEY, email text UNIQUE, hits int NOT NULL DEFAULT 0);
+INSERT INTO people (id, email) VALUES (-1, 'constant@example.com');
+INSERT INTO people (id, email) SELECT i, 'canary-first-' || i || '@example.com' FROM generate_series(0, 5999) i`
+
+func newMovers() *movers {
+	m := &movers{journal: journal{rows: map[int]*string{}}, stop: make(chan struct{})}
+	for i := range 6000 {
+		email := fmt.Sprintf("canary-first-%d@example.com", i)
+		m.rows[i] = &email
+	}
+	return m
+}
+
+// A column is encrypted, given another data key and decrypted while clients write
+// and search through two proxies and past them. Nothing is lost or mixed, and no
+// search misses what is there.
+func TestMigrateUnderWriters(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	direct := f.direct(t)
+	exec1(t, direct, plainPeople, pgx.QueryExecModeSimpleProtocol)
+	r := f.replica(t)
+	never := func(*pgconn.PgError) bool { return false }
+	// Past the proxies a column of sealed values takes no plaintext.
+	refused := func(e *pgconn.PgError) bool { return e.Code == "42804" || e.Code == "23514" || e.Code == "42883" }
+	m := newMovers()
+	begin := func() {
+		m.stop = make(chan struct{})
+		m.write(t, f.connect(t, pgx.QueryExecModeExec), 0, 4, 1, false, never)
+		m.write(t, r.connect(t, pgx.QueryExecModeCacheStatement), 1, 4, 2, false, never)
+		m.write(t, f.connect(t, pgx.QueryExecModeSimpleProtocol), 2, 4, 3, false, never)
+		m.search(t, f.connect(t, pgx.QueryExecModeExec))
+		m.search(t, r.connect(t, pgx.QueryExecModeSimpleProtocol))
+	}
+	begin()
+	m.write(t, f.direct(t), 3, 4, 4, true, refused)
+	out := f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Batch: 50})
+	t.Log(out)
+	m.halt()
+	app := f.connect(t, pgx.QueryExecModeExec)
+	m.compare(t, app)
+	var sealed, values int
+	if err := direct.QueryRow(t.Context(), "SELECT count(email), count(*) FILTER (WHERE encode(substr(email, 1, 2), 'hex') = 'f84b') FROM people").Scan(&values, &sealed); err != nil || values != sealed || values == 0 {
+		t.Errorf("%d of %d values are sealed, %v", sealed, values, err)
+	}
+	var unique, check int
+	err := direct.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE contype = 'u' AND conname = 'people_email_key'), count(*) FILTER (WHERE contype = 'c' AND conname = 'sidekey_sealed_email' AND convalidated)
+FROM pg_constraint WHERE conrelid = 'people'::regclass`).Scan(&unique, &check)
+	if err != nil || unique != 1 || check != 1 {
+		t.Errorf("%d unique and %d check constraints, %v; want one of each", unique, check, err)
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", VerifyOnly: true})
+
+	var key uint32
+	keyOf := func() (k uint32) {
+		t.Helper()
+		rows, err := direct.Query(t.Context(), "SELECT DISTINCT substr(email, 4, 4) FROM people WHERE email IS NOT NULL", pgx.QueryExecModeExec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		if err != nil || len(ids) != 1 {
+			t.Fatalf("data keys of values are %x, %v; want one", ids, err)
+		}
+		return uint32(ids[0][0])<<24 | uint32(ids[0][1])<<16 | uint32(ids[0][2])<<8 | uint32(ids[0][3])
+	}
+	key = keyOf()
+	begin()
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Rotate})
+	m.halt()
+	m.compare(t, app)
+	if after := keyOf(); after == key {
+		t.Errorf("values name data key %d still", key)
+	}
+
+	begin()
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
+	m.halt()
+	m.compare(t, app)
+	m.compare(t, f.direct(t))
+	t.Logf("%d writes, %d tried again, %d searches", m.writes.Load(), m.retried.Load(), m.searches.Load())
+	var left int
+	err = direct.QueryRow(t.Context(), "SELECT count(*) FROM pg_class WHERE relname LIKE 'sidekey\\_%'").Scan(&left)
+	if err != nil || left != 0 {
+		t.Errorf("%d indexes are left behind, %v", left, err)
+	}
+}
+
+// A run that is ended after any step is gone on with by the next.
+func TestMigrateResumes(t *testing.T) {
+	for _, step := range []string{"prepared", "filled", "caught up", "indexed", "alone"} {
+		f := start(t, shared, movingColumn(proxy.ModeEquality))
+		exec1(t, f.direct(t), plainPeople, pgx.QueryExecModeSimpleProtocol)
+		m := newMovers()
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := f.migrate(t, ctx, dbproxy.MigrateOptions{Table: "people"}, func(m *dbproxy.Migrator) {
+			m.Observe(func(s string) {
+				if s == step {
+					cancel()
+				}
+			})
+		})
+		cancel()
+		if step != "alone" && !errors.Is(err, dbproxy.ErrInterrupted) {
+			t.Errorf("ended after %q: got %v", step, err)
+		}
+		app := f.connect(t, pgx.QueryExecModeExec)
+		exec1(t, app, "UPDATE people SET email = 'meanwhile@example.com' WHERE id = 7")
+		changed := "meanwhile@example.com"
+		m.set(7, &changed)
+		m.compare(t, app)
+		f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"})
+		m.compare(t, app)
+		f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", VerifyOnly: true})
+	}
+}
+
+// A move that is taken back leaves the table as it was.
+func TestMigrateAbandons(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	direct := f.direct(t)
+	exec1(t, direct, plainPeople, pgx.QueryExecModeSimpleProtocol)
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", NoSwap: true})
+	if _, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Rotate}); err == nil || !strings.Contains(err.Error(), "--abandon") {
+		t.Errorf("another action upon a move under way: %v", err)
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Abandon: true})
+	var columns, triggers int
+	err := direct.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attnum > 0 AND NOT attisdropped), (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'people'::regclass)").Scan(&columns, &triggers)
+	if err != nil || columns != 3 || triggers != 0 {
+		t.Errorf("%d columns and %d triggers, %v; want 3 and none", columns, triggers, err)
+	}
+	newMovers().compare(t, f.connect(t, pgx.QueryExecModeExec))
+}
+
+// After a rewrite no file of the table, its indexes or the statistics holds plaintext.
+func TestMigrateRewrites(t *testing.T) {
+	dir, err := os.MkdirTemp("", "dbproxy") // t.TempDir is closed to the server's user
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c, err := startCluster(dir, "log_min_error_statement = panic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.stop)
+	f := start(t, c, movingColumn(proxy.ModeEquality))
+	direct := f.direct(t)
+	exec1(t, direct, plainPeople+"; ANALYZE people; CHECKPOINT", pgx.QueryExecModeSimpleProtocol)
+	kept := func() (files []string) {
+		for _, file := range c.contains(t, "canary-first-") {
+			if !strings.Contains(file, "/pg_wal/") && !strings.Contains(file, "/log/") {
+				files = append(files, file)
+			}
+		}
+		return files
+	}
+	if len(kept()) < 2 { // the table and its index; statistics are compressed
+		t.Fatalf("plaintext is found in %v only: the search finds nothing", kept())
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Rewrite: true})
+	if files := kept(); len(files) > 0 {
+		t.Errorf("plaintext is left in %v", files)
+	}
+}
+
+// What cannot be moved is refused with everything that stands against it, and
+// nothing is changed.
+func TestMigrateRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode, sql string
+		want      []string
+	}{
+		"view":       {"equality", "CREATE VIEW emails AS SELECT email FROM people", []string{"view", "emails"}},
+		"default":    {"equality", "ALTER TABLE people ALTER email SET DEFAULT 'x'", []string{"DROP DEFAULT"}},
+		"check":      {"equality", "ALTER TABLE people ADD CONSTRAINT at CHECK (email LIKE '%@%')", []string{"constraint at"}},
+		"expression": {"equality", "CREATE INDEX lowered ON people (lower(email))", []string{"lowered", "expression"}},
+		"condition":  {"equality", "CREATE INDEX partial ON people (id) WHERE email > 'm'", []string{"index partial"}},
+		"unique":     {"random", "", []string{"people_email_key", "mode equality"}},
+		"generated":  {"equality", "ALTER TABLE people ADD domain text GENERATED ALWAYS AS (email || '') STORED", []string{"depends on it"}},
+		"foreign":    {"equality", "CREATE TABLE mails (to_whom text REFERENCES people (email))", []string{"foreign key"}},
+		"policy":     {"equality", "CREATE POLICY own ON people USING (email = current_user)", []string{"policy own"}},
+		"trigger": {"equality", "CREATE FUNCTION low() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.email := lower(NEW.email); RETURN NEW; END'; CREATE TRIGGER low BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION low()",
+			[]string{"--accept-triggers", "low"}},
+		"child":     {"equality", "CREATE TABLE child () INHERITS (people)", []string{"inherits"}},
+		"type":      {"equality", "ALTER TABLE people ALTER email TYPE varchar(99)", []string{"character varying(99)"}},
+		"two":       {"equality", "CREATE VIEW a AS SELECT email FROM people; CREATE VIEW b AS SELECT email FROM people", []string{"view public.a depends", "view public.b depends"}},
+		"partition": {"equality", "DROP TABLE people; CREATE TABLE people (id int, email text) PARTITION BY RANGE (id)", []string{"partitioned"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, shared, movingColumn(c.mode))
+			direct := f.direct(t)
+			exec1(t, direct, plainPeople+";"+c.sql, pgx.QueryExecModeSimpleProtocol)
+			_, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people"})
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want an error with %q", err, want)
+				}
+			}
+			var columns int
+			err = direct.QueryRow(t.Context(), "SELECT count(*) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attname LIKE '%sidekey%'").Scan(&columns)
+			if err != nil || columns != 0 {
+				t.Errorf("the table was changed: %d columns, %v", columns, err)
+			}
+		})
+	}
+}
+
+// Values of a random column are sealed anew where they are, while a proxy that does
+// not know of the new key yet goes on.
+func TestMigrateRotatesInPlace(t *testing.T) {
+	f := start(t, shared, []proxy.ColumnRule{column("people", "email", "text", proxy.ModeRandom)})
+	app, direct := f.connect(t, pgx.QueryExecModeExec), f.direct(t)
+	exec1(t, app, "CREATE TABLE people (id int PRIMARY KEY, email text)")
+	for i := range 300 {
+		exec1(t, app, "INSERT INTO people VALUES ($1, $2)", i, fmt.Sprintf("%d@example.com", i))
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Rotate})
+	var old, retired int
+	err := direct.QueryRow(t.Context(), "SELECT (SELECT count(*) FROM people WHERE encode(substr(email, 4, 4), 'hex') <> '00000002'), (SELECT count(*) FROM sidekey.data_keys WHERE state = 'retired' AND id = 1)").Scan(&old, &retired)
+	if err != nil || old != 0 || retired != 1 {
+		t.Errorf("%d values of the old key, %d keys retired, %v", old, retired, err)
+	}
+	// This proxy still seals with the retired key, as if it had been late: nothing is lost.
+	exec1(t, app, "INSERT INTO people VALUES (999, 'late@example.com')")
+	for _, conn := range []*pgx.Conn{app, f.replica(t).connect(t, pgx.QueryExecModeExec)} {
+		for id, want := range map[int]string{0: "0@example.com", 299: "299@example.com", 999: "late@example.com"} {
+			var got string
+			if err := conn.QueryRow(t.Context(), "SELECT email FROM people WHERE id = $1", id).Scan(&got); err != nil || got != want {
+				t.Errorf("row %d: got %q, %v, want %q", id, got, err, want)
+			}
+		}
+	}
+}
