@@ -25,6 +25,14 @@ $$;
 GRANT USAGE ON SCHEMA sidekey TO PUBLIC;
 GRANT EXECUTE ON FUNCTION sidekey.search_tokens(bytea) TO PUBLIC`
 
+// provideSearch makes what a plan calls besides the server's own functions.
+func (s *session) provideSearch(p *plan.Plan) error {
+	if !p.Searches || p.Refusal != nil {
+		return nil
+	}
+	return s.db.provideSearch(s.ctx)
+}
+
 // provideSearch makes the function that a statement with search tokens calls, if
 // the database does not have it.
 func (d *database) provideSearch(ctx context.Context) error {

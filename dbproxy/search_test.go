@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy"
 	"github.com/sidekey/sidekey/proxy"
 )
 
@@ -262,6 +263,79 @@ func TestSearchRuleChanges(t *testing.T) {
 func (f *fixture) connectAndAsk(t *testing.T, sql string) ([]int, error) {
 	t.Helper()
 	return ids(t, f.connect(t, pgx.QueryExecModeSimpleProtocol), sql)
+}
+
+// A column that moves is searched alike before and after: from plaintext, to
+// another data key, and back.
+func TestSearchWhileMoving(t *testing.T) {
+	columns := movingColumn(proxy.ModeRandom)
+	columns[0].Search = &proxy.Search{Prefix: 9, Substring: proxy.Substring{Min: 3, Max: 3}}
+	f := start(t, shared, columns)
+	direct, app, prepared := f.direct(t), f.connect(t, pgx.QueryExecModeExec), f.connect(t, pgx.QueryExecModeCacheStatement)
+	exec1(t, direct, "CREATE TABLE people (id int PRIMARY KEY, email text)")
+	exec1(t, direct, "INSERT INTO people SELECT i, 'first' || i || '@example.com' FROM generate_series(0, 299) i")
+	compare := func(when string) {
+		t.Helper()
+		for sql, want := range map[string]int{"email LIKE 'first12%'": 11, "email LIKE '%29@%'": 3, "email NOT LIKE 'first1%'": 189, "email LIKE 'first7@example.com'": 1} {
+			for _, conn := range []*pgx.Conn{app, prepared} {
+				var got int
+				err := conn.QueryRow(t.Context(), "SELECT count(*) FROM people WHERE "+sql).Scan(&got)
+				if err != nil && conn == prepared { // its plan was of the column as it was
+					err = conn.QueryRow(t.Context(), "SELECT count(*) FROM people WHERE "+sql).Scan(&got)
+				}
+				if err != nil || got != want {
+					t.Errorf("%s: %s: %d, %v, want %d", when, sql, got, err, want)
+				}
+			}
+		}
+	}
+	compare("in plaintext")
+	for _, action := range []dbproxy.MigrateOptions{{Table: "people"}, {Table: "people", Action: dbproxy.Rotate}, {Table: "people", Action: dbproxy.Decrypt}} {
+		f.mustMigrate(t, action)
+		compare(fmt.Sprint("after ", action.Action))
+	}
+}
+
+// A constant that was sealed with a data key which is no longer in use is not
+// compared with values under another.
+func TestPreparedConstantsWhileMoving(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	exec1(t, f.direct(t), "CREATE TABLE people (id int PRIMARY KEY, email text)")
+	exec1(t, f.direct(t), "INSERT INTO people VALUES (1, 'first@example.com')")
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"})
+	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, conn, "PREPARE by_sql AS SELECT count(*) FROM people WHERE email = 'first@example.com'")
+	if _, err := conn.Prepare(t.Context(), "by_protocol", "SELECT count(*) FROM people WHERE email = 'first@example.com'"); err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]func() error{
+		"EXECUTE": func() error {
+			var n int
+			err := conn.QueryRow(t.Context(), "EXECUTE by_sql").Scan(&n)
+			if err == nil && n != 1 {
+				err = fmt.Errorf("found %d", n)
+			}
+			return err
+		},
+		"Bind": func() error {
+			r := conn.PgConn().ExecPrepared(t.Context(), "by_protocol", nil, nil, nil).Read()
+			if r.Err == nil && string(r.Rows[0][0]) != "1" {
+				return fmt.Errorf("found %s", r.Rows[0][0])
+			}
+			return r.Err
+		},
+	}
+	for name, count := range counts {
+		if err := count(); err != nil {
+			t.Errorf("%s before: %v", name, err)
+		}
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Rotate})
+	for name, count := range counts {
+		if err := count(); state(err) != "0A000" {
+			t.Errorf("%s after another key: %v, want a refusal", name, err)
+		}
+	}
 }
 
 // A role that a mask keeps from a column does not search it, and tenants do not

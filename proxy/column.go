@@ -150,6 +150,9 @@ func (c *Cipher) Column(rule ColumnRule, keys []ColumnKey) (*Column, error) {
 	return col, nil
 }
 
+// SealingKey is the ID of the data key that seals.
+func (col *Column) SealingKey() uint32 { return col.keys[len(col.keys)-1].id }
+
 // ColumnLease is the right to use a column's data keys for one batch of values.
 // It is for one goroutine, and not for use after Release.
 type ColumnLease struct {
