@@ -294,6 +294,9 @@ func (r *Rules) Warnings() []string {
 		if r.Columns[i].Moving == MovingPlaintext {
 			warnings = append(warnings, fmt.Sprintf("columns[%d].moving: while the column has its plaintext type in the database, its values are not encrypted", i))
 		}
+		if s := r.Columns[i].Search; s != nil && s.Substring.Min > 0 && s.Substring.Min < 3 {
+			warnings = append(warnings, fmt.Sprintf("columns[%d].search.substring: there are so few parts of %d characters that how often each occurs tells the database what most of them are", i, s.Substring.Min))
+		}
 		mode := r.Columns[i].mode()
 		t, err := ParseType(r.Columns[i].Type)
 		if err == nil && t.few() && mode != ModeRandom {

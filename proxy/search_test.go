@@ -29,6 +29,15 @@ func TestSearchRules(t *testing.T) {
 	}
 }
 
+func TestSearchWarnings(t *testing.T) {
+	for lowest, want := range map[int]int{1: 1, 2: 1, 3: 0} {
+		rules := proxy.Rules{Columns: []proxy.ColumnRule{{Search: &proxy.Search{Substring: proxy.Substring{Min: lowest, Max: 4}}}}}
+		if got := rules.Warnings(); len(got) != want {
+			t.Errorf("from %d characters: %q", lowest, got)
+		}
+	}
+}
+
 // Each data key of a column has a token of its own, of which values under it carry
 // one; a column under another Search neither has that prefix nor opens them.
 func TestColumnTokens(t *testing.T) {
