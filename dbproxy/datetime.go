@@ -209,7 +209,7 @@ func (d datetime) ofDay() int64 {
 }
 
 func (d datetime) in(loc *time.Location) time.Time {
-	return time.Date(d.year, time.Month(d.month), d.day, d.hour, d.min, d.sec, 0, loc).Add(time.Duration(d.usec) * time.Microsecond)
+	return inZone(time.Date(d.year, time.Month(d.month), d.day, d.hour, d.min, d.sec, 0, time.UTC), loc).Add(time.Duration(d.usec) * time.Microsecond)
 }
 
 func micros(at time.Time) (int64, error) {
@@ -265,7 +265,7 @@ func toUTC(us int64, loc *time.Location) (int64, error) {
 		return us, nil
 	}
 	local := fromMicros(us)
-	return micros(time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), local.Nanosecond(), loc))
+	return micros(inZone(local, loc))
 }
 
 func toLocal(us int64, loc *time.Location) (int64, error) {
@@ -291,6 +291,30 @@ func fromMicros(us int64) time.Time {
 
 // posixZone is how the server reports SET TIME ZONE 2: "<+02>-02".
 var posixZone = regexp.MustCompile(`^<[+-]?[^>]*>([+-]?)(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?$`)
+
+// inZone is the time at which the clocks of a zone show what wall shows in UTC.
+// Where they skip it when they are put forward, the zone that was before is meant;
+// where they show it twice, the one after (DetermineTimeZoneOffset of datetime.c).
+func inZone(wall time.Time, loc *time.Location) time.Time {
+	t := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), loc)
+	start, end := t.ZoneBounds()
+	for _, boundary := range []time.Time{start, end} {
+		if boundary.IsZero() || t.Sub(boundary).Abs() > 24*time.Hour {
+			continue
+		}
+		_, before := boundary.Add(-1).Zone()
+		_, after := boundary.Zone()
+		earlier, later := wall.Add(-time.Duration(before)*time.Second), wall.Add(-time.Duration(after)*time.Second)
+		switch {
+		case earlier.Before(boundary) == later.Before(boundary):
+		case earlier.After(later):
+			return earlier.In(loc)
+		default:
+			return later.In(loc)
+		}
+	}
+	return t
+}
 
 // parseZone reads an offset or the name of a time zone.
 func parseZone(name string) (*time.Location, error) {

@@ -74,10 +74,10 @@ var templates = []template{
 	{"SELECT CAST({c} AS varchar) FROM users ORDER BY id", no, no},
 	{"SELECT quote_nullable({c}) FROM users ORDER BY id", no, no},
 	{"SELECT concat({c}, '') FROM users ORDER BY id", no, no},
-	{"SELECT array_agg({c} ORDER BY id) FROM users", no, no},
+	{"SELECT array_agg({c} ORDER BY id) FROM users", same, same},
 	{"SELECT json_build_object('k', {c}) FROM users ORDER BY id", no, no},
 	{"SELECT ROW ({c}) FROM users ORDER BY id", no, no},
-	{"SELECT ARRAY[{c}] FROM users ORDER BY id", no, no},
+	{"SELECT ARRAY[{c}] FROM users ORDER BY id", same, same},
 	{"SELECT pg_typeof({c}) FROM users ORDER BY id", no, no},
 	// Comparing.
 	{"SELECT id FROM users WHERE {c} = {v} ORDER BY id", same, no},
@@ -175,6 +175,9 @@ var paramTemplates = []template{
 
 // expected of a template for a column.
 func (t template) expected(c sampleColumn) string {
+	if c.typ == "text" && strings.HasPrefix(t.sql, "SELECT {c}::text ") {
+		return same // a cast that changes nothing
+	}
 	switch c.mode {
 	case "equality":
 		return t.equality

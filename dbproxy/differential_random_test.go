@@ -439,7 +439,11 @@ func (g *generator) target(sources []randomSource) string {
 	case 3:
 		return "CASE WHEN " + g.leaf(sources) + " THEN " + c.text + " END"
 	case 4:
-		return "COALESCE(" + c.text + ", " + g.constant(c.randomColumn) + ")"
+		other := g.constant(c.randomColumn)
+		for other == "NULL" { // is folded away, and with it the length of a varchar
+			other = g.constant(c.randomColumn)
+		}
+		return "COALESCE(" + c.text + ", " + other + ")"
 	case 5:
 		return "CASE WHEN " + g.leaf(sources) + " THEN 1 ELSE 0 END"
 	case 6:

@@ -13,12 +13,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/proxy"
@@ -125,23 +128,33 @@ func upstreamTLS(c UpstreamConfig) (*tls.Config, error) {
 	return nil, nil
 }
 
+// ErrAway says that the server cannot be reached now. Clients are told so until
+// it can.
+var ErrAway = errors.New("the database server cannot be reached")
+
 // Check connects to the server and, if columns have rules, reads the catalog
-// with the administrative role. It is for a start that must fail clearly.
+// with the administrative role. It is for a start that must fail clearly where
+// waiting does not help: else it fails with ErrAway.
 func (p *Proxy) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := p.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("postgres.upstream: %w", err)
+		return fmt.Errorf("postgres.upstream: %w: %w", ErrAway, err)
 	}
 	conn.Close()
 	if p.admin == nil {
 		return nil
 	}
-	if _, err := p.database(p.admin.Database).reload(ctx); err != nil {
+	_, err = p.database(p.admin.Database).reload(ctx)
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.Code != codeCannotConnect, !errors.Is(err, errAway):
 		return fmt.Errorf("postgres.admin_url_file: %w", err)
 	}
-	return nil
+	return fmt.Errorf("postgres.admin_url_file: %w: %w", ErrAway, err)
 }
 
 // Serve accepts clients until ctx ends, then lets transactions end for a while.
@@ -164,13 +177,33 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		running.Go(func() { p.serveConn(sessionCtx, conn) })
+		running.Go(func() {
+			defer p.survive(nil)
+			p.serveConn(sessionCtx, conn)
+		})
 	}
 	p.drain(&running)
 	for _, d := range p.allDatabases() {
 		d.close()
 	}
 	return nil
+}
+
+// survive ends what panicked, one session, and not the sidecar with all others. It
+// is to be deferred. The stack holds no values.
+func (p *Proxy) survive(s *session) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	what := fmt.Sprintf("%T", v)
+	if err, ok := v.(runtime.Error); ok {
+		what = err.Error()
+	}
+	p.log.Error("a session has panicked", "panic", what, "stack", string(debug.Stack()))
+	if s != nil {
+		s.fatal(failf(codeInternal, "the encrypting proxy has failed"))
+	}
 }
 
 // drain ends idle sessions at once and the others when their transaction ends.

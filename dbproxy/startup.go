@@ -395,6 +395,7 @@ func (s *session) relay() {
 	go func() {
 		defer close(done)
 		defer close(s.settled)
+		defer s.proxy.survive(s)
 		s.over(s.fromServer())
 	}()
 	err := s.fromClient()

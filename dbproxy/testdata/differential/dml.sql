@@ -95,9 +95,7 @@ INSERT INTO "public"."Odd Name" AS "o "" n" VALUES (9, 'cnry-odd{n}') RETURNING 
 INSERT INTO parts VALUES (9, 'cnry-part{n}') RETURNING *;
 INSERT INTO parts VALUES (150, 'cnry-part{n}'), (99, NULL);
 INSERT INTO parts VALUES (999, 'cnry-part{n}');
--- refused
 INSERT INTO parts_1 VALUES (9, 'cnry-part{n}');
--- refused
 SELECT * FROM parts_1;
 SELECT * FROM parts ORDER BY id;
 SELECT id FROM parts WHERE email = 'cnry-ann@x' ORDER BY id;
@@ -206,7 +204,7 @@ INSERT INTO users (id, email, pin) VALUES ($1, $2, $3) RETURNING email, pin;
 INSERT INTO users (id, pin) VALUES ($1, $2);
 -- params 20 | 99999999999
 INSERT INTO users (id, pin) VALUES ($1, $2);
--- params 20 | cnry-p
+-- params 20 | both
 INSERT INTO users (id, email, note) VALUES ($1, $2, $2);
 -- params 20 | cnry-p | n
 INSERT INTO users (id, email, note) VALUES ($1, $2, $3) RETURNING email, note;

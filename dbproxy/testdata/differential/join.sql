@@ -79,7 +79,6 @@ SELECT id FROM users WHERE email IN (SELECT email FROM other) ORDER BY id;
 SELECT id FROM users WHERE email IN (SELECT note FROM leads) ORDER BY id;
 -- refused
 SELECT id FROM users WHERE email IN (SELECT secret FROM users) ORDER BY id;
--- refused
 SELECT ARRAY(SELECT email FROM users ORDER BY id);
 -- refused
 SELECT id FROM users WHERE email = ANY (ARRAY(SELECT email FROM leads)) ORDER BY id;

@@ -290,7 +290,6 @@ INSERT INTO newcomers VALUES (2, NULL, NULL);
 CREATE TABLE newcomers (id int PRIMARY KEY, email varchar(10));
 -- end
 -- group newcomers with a default
--- refused
 CREATE TABLE newcomers (id int PRIMARY KEY, email text DEFAULT 'x');
 -- end
 -- group newcomers column by column
