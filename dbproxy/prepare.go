@@ -135,6 +135,9 @@ func (s *session) stillMeant(st *statement) error {
 	if _, err := s.enter(); err != nil {
 		return err
 	}
+	if err := s.sameKeys(st); err != nil {
+		return err
+	}
 	snap, err := s.snapshot()
 	if err != nil {
 		return err
@@ -252,14 +255,17 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 			fresh = true
 		case p.Mentions && !onlyTransaction(p):
 			entered, err := s.enter()
-			if err != nil || !entered {
+			if err != nil {
 				return p, err
+			}
+			if !entered {
+				return p, s.provideSearch(p)
 			}
 			if snap, err = s.snapshot(); err != nil {
 				return nil, err
 			}
 		default:
-			return p, nil
+			return p, s.provideSearch(p)
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
@@ -449,6 +455,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 		}
 		return sealed, err
 	})
+	if err == nil {
+		err = s.noteKeys(ctx, st)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -457,6 +466,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 }
 
 func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Location) ([][]byte, error) {
+	if l.Match != nil {
+		return s.searchTokens(ctx, l.Match, l.Rule, l.OID, formatText, []byte(l.Value), zone)
+	}
 	values := [][]byte{[]byte(l.Value)}
 	if l.Array {
 		var err error

@@ -110,6 +110,8 @@ type statement struct {
 	inner   []*statement // what PREPARE and DECLARE in it make, by statement
 	named   []*statement // what EXECUTE in it means, likewise
 	made    *plan.Inner  // how SQL made it, if it did
+	// sealedWith are the data keys of its constants, if columns may move.
+	sealedWith map[*plan.Rule]uint32
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
 }
