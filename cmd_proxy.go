@@ -204,7 +204,9 @@ func startPostgres(ctx context.Context, servers *errgroup.Group, cfg *ProxyConfi
 	if err != nil {
 		return err
 	}
-	if err := database.Check(ctx); err != nil {
+	if err := database.Check(ctx); errors.Is(err, dbproxy.ErrAway) {
+		log.Warn("PostgreSQL is away: its clients are told so until it is back", "error", err)
+	} else if err != nil {
 		return err
 	}
 	listener, err := proxy.Listen(cfg.Postgres.Listen, nil)

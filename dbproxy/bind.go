@@ -12,8 +12,17 @@ import (
 )
 
 // seal makes the stored form of a canonical value.
-func (s *session) seal(ctx context.Context, r *plan.Rule, plain []byte) ([]byte, error) {
-	col, err := s.db.column(ctx, r)
+func (s *session) seal(ctx context.Context, r *plan.Rule, canonical []byte) ([]byte, error) {
+	form, err := sealedForm(r, canonical)
+	if err != nil {
+		return nil, err
+	}
+	return s.sealForm(ctx, r, form)
+}
+
+// sealForm makes the ciphertext of a plaintext in the form of the rule's mode.
+func (s *session) sealForm(ctx context.Context, r *plan.Rule, form []byte) ([]byte, error) {
+	col, err := s.db.column(ctx, r, s.tenant.name)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +31,7 @@ func (s *session) seal(ctx context.Context, r *plan.Rule, plain []byte) ([]byte,
 		return nil, err
 	}
 	defer lease.Release()
-	return lease.Seal(nil, plain)
+	return lease.Seal(nil, form)
 }
 
 // bind seals the parameters of an execution.
@@ -42,6 +51,14 @@ func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 		case i < len(m.ParameterFormatCodes):
 			formats[i] = m.ParameterFormatCodes[i]
 		}
+	}
+	added := p.statement.addedParams()
+	if len(added) > 0 && len(m.Parameters) != added[0]-1 {
+		return failf(codeProtocolViolation, "bind message supplies %d parameters, but prepared statement %q requires %d", len(m.Parameters), m.PreparedStatement, added[0]-1)
+	}
+	for _, n := range added {
+		source := p.statement.plan.Params[n].Source
+		m.Parameters, formats = append(m.Parameters, m.Parameters[source-1]), append(formats, formats[source-1])
 	}
 	for n, param := range p.statement.plan.Params {
 		if n > len(m.Parameters) {
@@ -68,12 +85,18 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 	if format != formatText && format != formatBinary {
 		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
 	}
-	if !p.Array {
-		plain, err := decodeFor(p.Use, p.Rule.Type, oid, format, value, zone)
-		if err != nil {
+	if castFromText(p, oid) {
+		oid, format = p.OID, formatText
+	}
+	if p.As != nil {
+		var err error
+		if value, err = castTo(*p.As, oid, format, value, zone); err != nil {
 			return nil, err
 		}
-		return s.seal(ctx, p.Rule, plain)
+		oid, format = p.As.OID, formatBinary
+	}
+	if !p.Array {
+		return s.sealValue(ctx, p.Use, p.Rule, oid, format, value, zone)
 	}
 	elements, err := arrayElements(format, value)
 	if err != nil {
@@ -83,15 +106,20 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 		if e == nil {
 			continue
 		}
-		plain, err := decodeFor(p.Use, p.Rule.Type, plan.ElementOf(oid), format, e, zone)
-		if err != nil {
-			return nil, err
-		}
-		if elements[i], err = s.seal(ctx, p.Rule, plain); err != nil {
+		if elements[i], err = s.sealValue(ctx, p.Use, p.Rule, plan.ElementOf(oid), format, e, zone); err != nil {
 			return nil, err
 		}
 	}
 	return byteaArray(elements), nil
+}
+
+// castTo gives a value rounded to a type of a certain precision, in binary format.
+func castTo(t plan.Type, oid uint32, format int16, value []byte, zone *time.Location) ([]byte, error) {
+	canonical, err := decodeValue(t, oid, format, value, zone)
+	if err != nil {
+		return nil, err
+	}
+	return encodeValue(nil, t, formatBinary, canonical, zone)
 }
 
 // arrayElements splits an array of one dimension; nil is NULL.

@@ -57,7 +57,7 @@ func (c *planCache) getBytes(path string, sql []byte) *plan.Plan {
 }
 
 func (c *planCache) put(path, sql string, p *plan.Plan) {
-	if len(sql) > cachedText || len(p.Literals) > 0 || p.Need != plan.NeedNothing || p.Refusal != nil {
+	if len(sql) > cachedText || len(p.Literals) > 0 || p.Private() || p.Need != plan.NeedNothing || p.Refusal != nil {
 		return
 	}
 	c.mu.Lock()

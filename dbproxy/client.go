@@ -46,9 +46,15 @@ func (s *session) fromClient() error {
 }
 
 func (s *session) clientMessage(kind byte, length int) error {
-	if kind != 'd' {
-		s.copying = false
+	switch kind {
+	case 'd', 'c', 'f':
+		return s.clientCopy(kind, length)
+	case 'S', 'H':
+		// The server ignores them within COPY.
+	default:
+		s.dropCopyIn()
 	}
+	s.copying = false
 	switch kind {
 	case 'Q':
 		return s.clientQuery(length)
@@ -65,13 +71,6 @@ func (s *session) clientMessage(kind byte, length int) error {
 		s.push(&entry{kind: 'S'})
 	case 'F':
 		return s.clientFunction(length)
-	case 'd':
-		if !s.copying {
-			s.copying = true
-			s.push(&entry{kind: 'd'})
-		}
-	case 'c', 'f':
-		s.push(&entry{kind: 'c'})
 	case 'H':
 	default:
 		return failf(codeProtocolViolation, "invalid frontend message type %d", kind)
@@ -98,7 +97,7 @@ func (s *session) clientQuery(length int) error {
 	if st.touched() {
 		for i := range st.plan.Statements {
 			var op *operation
-			if one := &st.plan.Statements[i]; len(one.Touched)+len(one.Creates) > 0 {
+			if one := &st.plan.Statements[i]; one.Uses() {
 				op = s.begin(st, i)
 			}
 			q.ops = append(q.ops, op)
@@ -149,6 +148,11 @@ func (s *session) clientParse(length int) error {
 	var m pgproto3.Parse
 	if err := m.Decode(body); err != nil {
 		return failf(codeProtocolViolation, "invalid Parse message")
+	}
+	if m.Name != "" {
+		if err := s.resolve(s.newStatements, m.Name); err != nil {
+			return err
+		}
 	}
 	st, err := s.prepare(m.Query)
 	s.batchOpen = true
@@ -201,47 +205,17 @@ func (s *session) rewriteParse(st *statement) (string, error) {
 	return sql, nil
 }
 
-// declare sets the parameter types that the server is told, and keeps those
-// that the client believes in.
-func (st *statement) declare(m *pgproto3.Parse) error {
-	st.declared = append([]uint32(nil), m.ParameterOIDs...)
-	for n, p := range st.plan.Params {
-		for len(m.ParameterOIDs) < n {
-			m.ParameterOIDs = append(m.ParameterOIDs, 0)
-			st.declared = append(st.declared, 0)
-		}
-		declared := &st.declared[n-1]
-		if *declared == plan.Unspecified || *declared == plan.Unknown {
-			*declared = p.OID
-		}
-		column := p.Rule.Type.OID
-		element := *declared
-		m.ParameterOIDs[n-1] = plan.Bytea
-		if p.Array {
-			m.ParameterOIDs[n-1] = plan.ByteaArray
-			element = plan.ElementOf(*declared)
-		}
-		if *declared == plan.Unspecified {
-			*declared = column
-			if element = column; p.Array {
-				*declared = plan.ArrayOf(column)
-			}
-		}
-		if !assignable(element, column) {
-			return &pgError{Code: codeTypeMismatch,
-				Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
-				Hint:    "Give the parameter the column's type."}
-		}
-	}
-	return nil
-}
-
 // clientBind seals the parameters of a statement.
 func (s *session) clientBind(length int) error {
 	open := s.batchOpen
 	portalName, name, ok := s.peekNames(length)
+	if ok {
+		if err := s.resolve(s.newStatements, name); err != nil {
+			return err
+		}
+	}
 	st, _ := s.statementNamed(name)
-	if ok && !st.mentions() {
+	if ok && !st.mentions() && (st == nil || st.base == nil) {
 		s.batchOpen = true
 		s.push(&entry{kind: 'B', name: portalName, portal: &portal{statement: st}})
 		return s.up.relay('B', length, s.fromC)
@@ -255,12 +229,27 @@ func (s *session) clientBind(length int) error {
 		return failf(codeProtocolViolation, "invalid Bind message")
 	}
 	if !ok {
+		if err := s.resolve(s.newStatements, m.PreparedStatement); err != nil {
+			return err
+		}
 		st, _ = s.statementNamed(m.PreparedStatement)
 	}
 	p := &portal{statement: st, formats: append([]int16(nil), m.ResultFormatCodes...)}
 	e := &entry{kind: 'B', name: m.DestinationPortal, portal: p}
 	s.batchOpen = open
-	err = s.stillMeant(st)
+	if st != nil && st.base != nil {
+		var now *statement
+		if now, err = s.renamed(st); err == nil {
+			st, p.statement = now, now
+		}
+	} else {
+		err = s.stillMeant(st)
+	}
+	if err == nil && st.touched() {
+		if err = s.knowTenant(st.plan); err == nil {
+			err = s.sameTenant(st)
+		}
+	}
 	s.batchOpen = true
 	if err == nil && !st.touched() {
 		s.push(e)
@@ -275,8 +264,14 @@ func (s *session) clientBind(length int) error {
 		p.op = nil
 		return s.refuse(err, e, &pgproto3.Bind{DestinationPortal: m.DestinationPortal, PreparedStatement: refusedStatement})
 	}
+	if err := s.describePrepared(m.PreparedStatement, st); err != nil {
+		return err
+	}
 	s.push(e)
-	return s.up.encode(&m)
+	if err := s.up.encode(&m); err != nil || !st.usesNamed() {
+		return err
+	}
+	return s.describePortal(m.DestinationPortal, p)
 }
 
 // peekNames reads the portal and statement names of a Bind without taking it
@@ -317,6 +312,15 @@ func (s *session) clientNamed(kind byte, length int) error {
 		return failf(codeProtocolViolation, "invalid message")
 	}
 	e := &entry{kind: kind, target: body[0], name: string(name)}
+	pending := s.newStatements
+	if e.target == 'P' {
+		pending = s.newPortals
+	}
+	if kind == 'D' {
+		if err := s.resolve(pending, e.name); err != nil {
+			return err
+		}
+	}
 	if kind == 'D' && e.target == 'S' {
 		e.statement, _ = s.statementNamed(e.name)
 	} else if kind == 'D' {
@@ -336,7 +340,13 @@ func (s *session) clientExecute(length int) error {
 	if !ok {
 		return failf(codeProtocolViolation, "invalid Execute message")
 	}
-	p := s.portalNamed(string(name))
+	if err := s.resolve(s.newPortals, string(name)); err != nil {
+		return err
+	}
+	p, err := s.executeCursor(string(name), s.portalNamed(string(name)))
+	if err != nil {
+		return s.refuse(err, &entry{kind: 'E'}, &pgproto3.Bind{PreparedStatement: refusedStatement})
+	}
 	if p != nil && p.statement != nil && p.statement.plan != nil {
 		s.after(p.statement.plan.Statements)
 	}
@@ -371,9 +381,11 @@ func (s *session) after(statements []plan.Statement) {
 		// What the transaction made may be taken back.
 		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
+		s.made = append(s.made, statements[i].Makes...)
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil
 		}
+		s.tenant.after(&statements[i])
 		s.changed = s.changed || statements[i].Settings
 		s.unsettled = s.unsettled || statements[i].Settings || statements[i].Ends && s.changed
 		if statements[i].Deallocates {

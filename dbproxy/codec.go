@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,18 +15,28 @@ import (
 	"github.com/sidekey/sidekey/dbproxy/plan"
 )
 
-// Canonical forms, the plaintexts of values. Each value of a type that can be
-// compared has exactly one, so that equal values have equal ciphertexts.
+// Canonical forms. Each value of a type that can be compared has exactly one, so
+// that equal values have equal ciphertexts. They are the plaintexts of modes random
+// and equality; those of mode range are made from them (order.go).
 //
-//	text varchar  UTF-8, as it is
+//	text varchar citext  UTF-8, as it is
+//	bpchar        likewise; of char(n) without trailing blanks
+//	enum          the label
 //	bytea         the bytes
-//	int4 int8     4 or 8 bytes, big endian, as in PostgreSQL's binary format
+//	int2 int4 int8       2, 4 or 8 bytes, big endian, as in PostgreSQL's binary format
+//	float4 float8 IEEE 754, big endian
 //	bool          one byte, 0 or 1
 //	date          days since 2000-01-01, int32 big endian; ±infinity the extremes
-//	timestamptz   µs since 2000-01-01 UTC, int64 big endian; likewise
+//	time          µs since midnight, int64 big endian
+//	timestamp     µs since 2000-01-01, int64 big endian; ±infinity the extremes
+//	timestamptz   likewise, in UTC
+//	interval      µs, days, months (interval.go)
 //	uuid          16 bytes
+//	inet cidr     family, bits, address (inet.go)
 //	numeric       decimal text: no leading zeros, as many decimals as the scale
+//	json          text, as it is
 //	jsonb         text as PostgreSQL prints jsonb
+//	arrays        as in PostgreSQL's binary format, of canonical forms (array.go)
 
 // Formats of the protocol.
 const (
@@ -33,150 +44,136 @@ const (
 	formatBinary int16 = 1
 )
 
-// decodeValue turns a value that arrives for a protected column into its
-// canonical form. oid is the type that the client declares or the text says;
-// Unspecified means the column's.
+// decodeValue turns a value that is to be stored in a protected column into its
+// canonical form, rounded or cut as PostgreSQL's assignment does. oid is the type
+// that the client declares or the text says; Unspecified means the column's.
 func decodeValue(t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) ([]byte, error) {
-	if oid == plan.Unspecified || oid == plan.Unknown {
-		if format == formatText && !textual(t.OID) {
-			return parseText(t, string(data), loc)
-		}
+	if plan.ElementOf(t.OID) != 0 {
+		return decodeArray(t, oid, format, data, loc)
+	}
+	if oid == plan.Unspecified || oid == plan.Unknown || own(t, oid) {
 		oid = t.OID
 	}
 	if !assignable(oid, t.OID) {
-		return nil, &pgError{Code: codeTypeMismatch,
-			Message: "the protected column is of type " + t.String() + " but the value is of type " + plan.Type{OID: oid, Typmod: -1}.String(),
-			Hint:    "Give the value the column's type."}
+		return nil, mismatch(t, oid)
 	}
-	if format == formatBinary {
-		text, err := binaryToText(oid, data)
-		if err != nil || text == nil {
-			if err != nil {
-				return nil, err
-			}
-			return fromBinary(t, oid, data, loc)
-		}
-		return parseText(t, string(text), loc)
-	}
-	switch {
-	case oid == plan.Timestamp && t.OID == plan.Timestamptz:
-		return parseTimestamp(string(data), loc, true)
-	case oid == plan.Date && t.OID == plan.Timestamptz:
-		return parseTimestamp(string(data), loc, false)
-	case oid == plan.Int2 || oid == plan.Int4 || oid == plan.Int8:
-		// Range and form of the declared type first, as the server would.
-		if _, err := parseInt(oid, string(data)); err != nil {
+	if oid != t.OID {
+		from := plan.Type{OID: oid, Typmod: -1}
+		value, err := decodeValue(from, oid, format, data, loc)
+		if err != nil {
 			return nil, err
 		}
+		return convert(t, from, value, loc)
 	}
-	return parseText(t, string(data), loc)
+	if format == formatText {
+		return parseText(t, string(data), loc)
+	}
+	return parseBinary(t, data, loc)
 }
 
-// decodeFor is decodeValue for a use of the value. What is compared with is
-// never rounded or cut to fit the column: it just equals no stored value.
-func decodeFor(use plan.Use, t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) ([]byte, error) {
-	if t.Typmod < 0 || use&plan.Compare == 0 {
-		return decodeValue(t, oid, format, data, loc)
-	}
-	exact, err := decodeValue(plan.Type{OID: t.OID, Typmod: -1}, oid, format, data, loc)
-	if err != nil {
-		return nil, err
-	}
-	if _, scale, ok := t.Precision(); ok {
-		exact = numericExact(exact, scale)
-	}
-	if use == plan.Compare {
-		return exact, nil
-	}
-	stored, err := decodeValue(t, oid, format, data, loc)
-	if err == nil && !bytes.Equal(stored, exact) {
-		return nil, &pgError{Code: codeNotSupported, Message: "a parameter is stored in and compared with a column of type " + t.String() + ", which does not hold it exactly",
-			Hint: "Pass the value twice, as two parameters."}
-	}
-	return stored, err
+// own says that an object ID is that of the column's own type, which is another
+// one in each database and so not known: a client may have looked it up.
+func own(t plan.Type, oid uint32) bool {
+	return (t.OID == plan.Enum || t.OID == plan.Citext) && oid >= plan.FirstUser && oid < plan.Citext
+}
+
+func mismatch(t plan.Type, oid uint32) *pgError {
+	return &pgError{Code: codeTypeMismatch,
+		Message: "the protected column is of type " + t.String() + " but the value is of type " + plan.Type{OID: oid, Typmod: -1}.String(),
+		Hint:    "Give the value the column's type."}
 }
 
 func textual(oid uint32) bool {
-	return oid == plan.Text || oid == plan.Varchar || oid == plan.BPChar
+	return oid == plan.Text || oid == plan.Varchar || oid == plan.BPChar || oid == plan.Citext
 }
 
-// assignable says which types may be stored in a column without changing what
-// is read back.
+func number(oid uint32) bool {
+	return integer(oid) || oid == plan.Numeric || oid == plan.Float4 || oid == plan.Float8
+}
+
+func integer(oid uint32) bool { return oid == plan.Int2 || oid == plan.Int4 || oid == plan.Int8 }
+
+// assignable says which types PostgreSQL stores in a column of another type
+// without an explicit cast (pg_cast, contexts a and i).
 func assignable(from, to uint32) bool {
-	integer := from == plan.Int2 || from == plan.Int4 || from == plan.Int8
-	switch to {
-	case plan.Text, plan.Varchar:
-		return from == plan.Text || from == plan.Varchar
-	case plan.Int4, plan.Int8:
-		return integer
-	case plan.Numeric:
-		return integer || from == plan.Numeric
-	case plan.Timestamptz:
-		return from == to || from == plan.Timestamp || from == plan.Date
-	case plan.JSONB:
-		return from == to || from == plan.JSON
-	}
-	return from == to
-}
-
-// binaryToText gives the text form of a binary value of a type whose text form
-// is the way to the canonical one; nil if it is not.
-func binaryToText(oid uint32, data []byte) ([]byte, error) {
-	size := map[uint32]int{plan.Int2: 2, plan.Int4: 4, plan.Int8: 8}[oid]
 	switch {
-	case size > 0 && len(data) != size:
-		return nil, badBinary(oid)
-	case oid == plan.Int2:
-		return strconv.AppendInt(nil, int64(int16(binary.BigEndian.Uint16(data))), 10), nil
-	case oid == plan.Int4:
-		return strconv.AppendInt(nil, int64(int32(binary.BigEndian.Uint32(data))), 10), nil
-	case oid == plan.Int8:
-		return strconv.AppendInt(nil, int64(binary.BigEndian.Uint64(data)), 10), nil
-	case oid == plan.Numeric:
-		return numericFromBinary(data)
-	case oid == plan.JSONB:
-		if len(data) == 0 || data[0] != 1 {
-			return nil, badBinary(oid)
-		}
-		return append([]byte{}, data[1:]...), nil
-	case oid == plan.JSON:
-		return append([]byte{}, data...), nil
+	case from == to:
+		return from != plan.Unspecified
+	case plan.ElementOf(to) != 0:
+		return plan.ElementOf(from) != 0 && assignable(plan.ElementOf(from), plan.ElementOf(to))
+	case textual(to):
+		return from != plan.Enum && plan.ArrayOf(from)+plan.ElementOf(from) != 0 || from == plan.Citext
+	case number(to):
+		return number(from)
 	}
-	return nil, nil
+	switch to {
+	case plan.Timestamptz:
+		return from == plan.Timestamp || from == plan.Date
+	case plan.Timestamp:
+		return from == plan.Timestamptz || from == plan.Date
+	case plan.Date:
+		return from == plan.Timestamptz || from == plan.Timestamp
+	case plan.Time:
+		return from == plan.Timestamptz || from == plan.Timestamp || from == plan.Interval
+	case plan.Interval:
+		return from == plan.Time
+	case plan.Inet:
+		return from == plan.CIDR
+	case plan.CIDR:
+		return from == plan.Inet
+	case plan.JSONB:
+		return from == plan.JSON
+	case plan.JSON:
+		return from == plan.JSONB
+	}
+	return false
 }
 
 func badBinary(oid uint32) *pgError {
 	return failf(codeBadBinary, "incorrect binary data format for type %s", plan.Type{OID: oid, Typmod: -1})
 }
 
-// fromBinary takes values whose binary form is the canonical one.
-func fromBinary(t plan.Type, oid uint32, data []byte, loc *time.Location) ([]byte, error) {
-	switch oid {
-	case plan.Text, plan.Varchar:
+// errForm says that what was opened is not a value of the column's type.
+func errForm() *pgError {
+	return failf(codeCorrupted, "a value of a protected column has not the form of its type")
+}
+
+// parseBinary reads a value in the column type's binary format.
+func parseBinary(t plan.Type, data []byte, loc *time.Location) ([]byte, error) {
+	if n := t.Len(); n >= 0 && len(data) != int(n) {
+		return nil, badBinary(t.OID)
+	}
+	switch t.OID {
+	case plan.Text, plan.Varchar, plan.BPChar, plan.Citext, plan.Enum, plan.JSON:
 		return parseText(t, string(data), loc)
-	case plan.Bytea:
-		return append([]byte{}, data...), nil
-	case plan.Bool:
-		if len(data) != 1 {
-			return nil, badBinary(oid)
+	case plan.JSONB:
+		if len(data) == 0 || data[0] != 1 {
+			return nil, badBinary(t.OID)
 		}
+		return parseText(t, string(data[1:]), loc)
+	case plan.Numeric:
+		text, err := numericFromBinary(data)
+		if err != nil {
+			return nil, err
+		}
+		return parseNumeric(t, string(text))
+	case plan.Bool:
 		if data[0] != 0 {
 			return []byte{1}, nil
 		}
 		return []byte{0}, nil
-	}
-	size := map[uint32]int{plan.Date: 4, plan.Timestamptz: 8, plan.Timestamp: 8, plan.UUID: 16}[oid]
-	if size == 0 || len(data) != size {
-		return nil, badBinary(oid)
-	}
-	if oid != t.OID {
-		return localToUTC(oid, data, loc)
-	}
-	if oid == plan.Date && !dateInRange(int32(binary.BigEndian.Uint32(data))) {
-		return nil, failf(codeDatetimeOverflow, "date out of range")
-	}
-	if oid == plan.Timestamptz && !timestampInRange(int64(binary.BigEndian.Uint64(data))) {
-		return nil, failf(codeDatetimeOverflow, "timestamp out of range")
+	case plan.Inet, plan.CIDR:
+		p, ok := prefixOf(data)
+		if !ok || t.OID == plan.CIDR && p.Masked() != p {
+			return nil, badBinary(t.OID)
+		}
+		return inetBytes(p, t.OID == plan.CIDR), nil
+	case plan.Date:
+		if !dateInRange(int32(binary.BigEndian.Uint32(data))) {
+			return nil, failf(codeDatetimeOverflow, "date out of range")
+		}
+	case plan.Time, plan.Timestamp, plan.Timestamptz:
+		return roundSeconds(t, int64(binary.BigEndian.Uint64(data)))
 	}
 	return append([]byte{}, data...), nil
 }
@@ -184,33 +181,54 @@ func fromBinary(t plan.Type, oid uint32, data []byte, loc *time.Location) ([]byt
 // parseText reads a value in the column type's text form.
 func parseText(t plan.Type, s string, loc *time.Location) ([]byte, error) {
 	switch t.OID {
-	case plan.Text, plan.Varchar:
+	case plan.Text, plan.Varchar, plan.BPChar, plan.Citext:
 		return checkText(t, s)
-	case plan.Int4, plan.Int8:
+	case plan.Enum:
+		return parseLabel(t, s)
+	case plan.Int2, plan.Int4, plan.Int8:
 		n, err := parseInt(t.OID, s)
 		if err != nil {
 			return nil, err
 		}
-		if t.OID == plan.Int4 {
-			return binary.BigEndian.AppendUint32(nil, uint32(n)), nil
+		return intBytes(t.OID, n), nil
+	case plan.Float4, plan.Float8:
+		v, err := parseFloat(t.OID, s)
+		if err != nil {
+			return nil, err
 		}
-		return binary.BigEndian.AppendUint64(nil, uint64(n)), nil
+		return floatBytes(t.OID, v), nil
 	case plan.Bytea:
 		return parseBytea(s)
 	case plan.Bool:
 		return parseBool(s)
 	case plan.Date:
 		return parseDate(s)
-	case plan.Timestamptz:
-		return parseTimestamp(s, loc, false)
+	case plan.Time:
+		return parseTime(t, s)
+	case plan.Timestamp, plan.Timestamptz:
+		return parseTimestamp(t, s, loc)
+	case plan.Interval:
+		return parseInterval(s)
 	case plan.UUID:
 		return parseUUID(s)
+	case plan.Inet, plan.CIDR:
+		return parseInet(t.OID, s)
 	case plan.Numeric:
 		return parseNumeric(t, s)
+	case plan.JSON:
+		return checkJSON(s)
 	case plan.JSONB:
 		return canonicalJSON(s)
 	}
 	return nil, failf(codeInternal, "no codec for type %s", t)
+}
+
+// parseLabel reads a label of an enum.
+func parseLabel(t plan.Type, s string) ([]byte, error) {
+	if slices.Contains(t.EnumLabels(), s) && s != "" {
+		return []byte(s), nil
+	}
+	return nil, failf(codeBadText, "invalid input value for enum %s: %q", t, s)
 }
 
 func checkText(t plan.Type, s string) ([]byte, error) {
@@ -218,6 +236,9 @@ func checkText(t plan.Type, s string) ([]byte, error) {
 		return nil, failf(codeBadEncoding, `invalid byte sequence for encoding "UTF8"`)
 	}
 	n, limited := t.MaxChars()
+	if t.OID == plan.BPChar && limited {
+		s = strings.TrimRight(s, " ")
+	}
 	if !limited || utf8.RuneCountInString(s) <= n {
 		return []byte(s), nil
 	}
@@ -235,10 +256,11 @@ func checkText(t plan.Type, s string) ([]byte, error) {
 
 func badSyntax(t plan.Type, s string) *pgError {
 	code := codeBadText
-	if t.OID == plan.Date || t.OID == plan.Timestamptz {
+	switch t.OID {
+	case plan.Date, plan.Time, plan.Timestamp, plan.Timestamptz, plan.Interval:
 		code = codeBadDatetime
 	}
-	return failf(code, "invalid input syntax for type %s: %q", t, s)
+	return failf(code, "invalid input syntax for type %s: %q", plan.Type{OID: t.OID, Typmod: -1, Enum: t.Enum}, s)
 }
 
 func trimSpace(s string) string { return strings.Trim(s, " \t\n\v\f\r") }
@@ -260,8 +282,7 @@ func parseInt(oid uint32, s string) (int64, error) {
 	} else {
 		trimmed = strings.ReplaceAll(trimmed, "_", "")
 	}
-	bits := map[uint32]int{plan.Int2: 16, plan.Int4: 32, plan.Int8: 64}[oid]
-	n, err := strconv.ParseInt(trimmed, base, bits)
+	n, err := strconv.ParseInt(trimmed, base, 8*int(t.Len()))
 	if err == nil {
 		return n, nil
 	}
@@ -269,6 +290,22 @@ func parseInt(oid uint32, s string) (int64, error) {
 		return 0, failf(codeOutOfRange, "value %q is out of range for type %s", s, t)
 	}
 	return 0, badSyntax(t, s)
+}
+
+// intBytes is the canonical form of an int2, int4 or int8.
+func intBytes(oid uint32, n int64) []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(n))
+	return b[8-plan.Type{OID: oid}.Len():]
+}
+
+func intOf(canonical []byte) int64 {
+	n := int64(0)
+	for i, c := range canonical {
+		if n = n<<8 | int64(c); i == 0 {
+			n = int64(int8(c))
+		}
+	}
+	return n
 }
 
 func parseBool(s string) ([]byte, error) {
@@ -286,19 +323,23 @@ func parseBool(s string) ([]byte, error) {
 }
 
 func parseBytea(s string) ([]byte, error) {
-	if strings.HasPrefix(s, `\x`) {
-		out, err := hex.DecodeString(strings.Map(func(r rune) rune {
-			if strings.ContainsRune(" \t\n\r", r) {
-				return -1
-			}
-			return r
-		}, s[2:]))
+	if digits, ok := strings.CutPrefix(s, `\x`); ok {
+		return parseHex(digits)
+	}
+	return unescapeBytea([]byte(s))
+}
+
+// parseHex reads pairs of digits, between which there may be white space.
+func parseHex(s string) ([]byte, error) {
+	var out []byte
+	for s = strings.TrimLeft(s, " \t\n\r"); s != ""; s = strings.TrimLeft(s[2:], " \t\n\r") {
+		pair, err := hex.DecodeString(s[:min(len(s), 2)])
 		if err != nil {
 			return nil, failf(codeBadParameter, "invalid hexadecimal data")
 		}
-		return out, nil
+		out = append(out, pair...)
 	}
-	return unescapeBytea([]byte(s))
+	return out, nil
 }
 
 // unescapeBytea reads the escape format: \\ and \ooo.
@@ -359,41 +400,64 @@ func parseUUID(s string) ([]byte, error) {
 
 // encodeValue writes a canonical value in the format that the client asked for.
 func encodeValue(dst []byte, t plan.Type, format int16, canonical []byte, loc *time.Location) ([]byte, error) {
-	if !wellFormed(t, canonical) {
-		return nil, failf(codeCorrupted, "a value of a protected column has not the form of its type")
+	if plan.ElementOf(t.OID) != 0 {
+		return encodeArray(dst, t, format, canonical, loc)
+	}
+	if n := t.Len(); n >= 0 && len(canonical) != int(n) {
+		return nil, errForm()
 	}
 	if format == formatBinary {
-		switch t.OID {
-		case plan.Numeric:
-			return numericToBinary(dst, string(canonical))
-		case plan.JSONB:
-			return append(append(dst, 1), canonical...), nil
-		}
-		return append(dst, canonical...), nil
+		return encodeBinary(dst, t, canonical)
 	}
 	switch t.OID {
-	case plan.Int4:
-		return strconv.AppendInt(dst, int64(int32(binary.BigEndian.Uint32(canonical))), 10), nil
-	case plan.Int8:
-		return strconv.AppendInt(dst, int64(binary.BigEndian.Uint64(canonical)), 10), nil
+	case plan.Int2, plan.Int4, plan.Int8:
+		return strconv.AppendInt(dst, intOf(canonical), 10), nil
+	case plan.Float4, plan.Float8:
+		return appendFloat(dst, floatOf(canonical), floatBits(t.OID)), nil
+	case plan.BPChar:
+		return appendPaddedText(dst, t, canonical), nil
 	case plan.Bytea:
 		return hex.AppendEncode(append(dst, `\x`...), canonical), nil
 	case plan.Bool:
 		return append(dst, "ft"[canonical[0]&1]), nil
 	case plan.Date:
 		return appendDate(dst, int32(binary.BigEndian.Uint32(canonical))), nil
+	case plan.Time:
+		return appendTime(dst, intOf(canonical)), nil
+	case plan.Timestamp:
+		return appendTimestamp(dst, intOf(canonical)), nil
 	case plan.Timestamptz:
-		return appendTimestamp(dst, int64(binary.BigEndian.Uint64(canonical)), loc)
+		return appendTimestamptz(dst, intOf(canonical), loc)
+	case plan.Interval:
+		return appendInterval(dst, intervalOf(canonical)), nil
 	case plan.UUID:
 		h := hex.EncodeToString(canonical)
 		return append(dst, h[:8]+"-"+h[8:12]+"-"+h[12:16]+"-"+h[16:20]+"-"+h[20:]...), nil
+	case plan.Inet, plan.CIDR:
+		return appendInet(dst, t.OID, canonical)
 	}
 	return append(dst, canonical...), nil
 }
 
-func wellFormed(t plan.Type, canonical []byte) bool {
-	if n := t.Len(); n >= 0 {
-		return len(canonical) == int(n)
+func encodeBinary(dst []byte, t plan.Type, canonical []byte) ([]byte, error) {
+	switch t.OID {
+	case plan.BPChar:
+		return appendPaddedText(dst, t, canonical), nil
+	case plan.Numeric:
+		return numericToBinary(dst, string(canonical))
+	case plan.JSONB:
+		return append(append(dst, 1), canonical...), nil
 	}
-	return true
+	return append(dst, canonical...), nil
+}
+
+// appendPaddedText writes a char(n) with its trailing blanks.
+func appendPaddedText(dst []byte, t plan.Type, canonical []byte) []byte {
+	dst = append(dst, canonical...)
+	if n, ok := t.MaxChars(); ok {
+		for range n - utf8.RuneCount(canonical) {
+			dst = append(dst, ' ')
+		}
+	}
+	return dst
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,24 @@ type Config struct {
 	// There the wrapped data keys of columns are kept. The database in the URL
 	// is the one that is checked at start. Needed if any column has a rule.
 	AdminURLFile string `yaml:"admin_url_file"`
+
+	// RawRoles are database roles whose sessions pass untouched: they get
+	// ciphertext and see tables as they are stored, for pg_dump and pg_restore.
+	// What they write into a protected column has to be sealed already, or the
+	// server refuses it.
+	RawRoles []string `yaml:"raw_roles"`
+
+	// TenantSetting is the setting in which sessions name their tenant, for
+	// columns with per_tenant. Empty means sidekey.tenant; any name with a dot
+	// does, such as the one that row security policies already use.
+	TenantSetting string `yaml:"tenant_setting"`
+}
+
+func (c *Config) tenantSetting() string {
+	if c.TenantSetting == "" {
+		return DefaultTenantSetting
+	}
+	return strings.ToLower(c.TenantSetting)
 }
 
 // TLSConfig is the certificate that clients see.
@@ -75,8 +94,13 @@ func (c *Config) Validate() error {
 		return errors.New("postgres.tls: cert_file and key_file are needed together")
 	case c.TLS.Require && c.TLS.CertFile == "":
 		return errors.New("postgres.tls.require: needs cert_file and key_file")
+	case c.TenantSetting != "" && !strings.Contains(c.TenantSetting, "."):
+		return fmt.Errorf("postgres.tenant_setting: %q has no dot: PostgreSQL knows no such setting", c.TenantSetting)
 	case c.Upstream.Address == "":
 		return errors.New("postgres.upstream.address: missing")
+	}
+	if slices.Contains(c.RawRoles, "") {
+		return errors.New("postgres.raw_roles: a role's name is empty")
 	}
 	switch c.Upstream.TLS {
 	case "", TLSDisable, TLSRequire, TLSVerifyFull:

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy/plan"
 )
@@ -40,11 +42,13 @@ type database struct {
 	current atomic.Pointer[snapshot]
 	loaded  atomic.Int64 // unix nanoseconds; 0: stale
 	loading atomic.Bool  // a background load is on its way
+	changes atomic.Int64 // how often the snapshot has become stale
+	// system is what the server's own catalogs look like; read once.
+	system atomic.Pointer[plan.System]
 
 	mu      sync.Mutex // serializes use of conn
 	conn    *pgx.Conn  // guarded by mu
-	keysMu  sync.RWMutex
-	columns map[int]heldColumn // guarded by keysMu; by rule index
+	columns *lru.Cache[columnOf, heldColumn]
 
 	ctx     context.Context // of what runs until close
 	cancel  context.CancelFunc
@@ -115,17 +119,22 @@ func (d *database) load(ctx context.Context) (*snapshot, error) {
 }
 
 // stale has the next load read the catalog.
-func (d *database) stale() { d.loaded.Store(0) }
+func (d *database) stale() {
+	d.changes.Add(1)
+	d.loaded.Store(0)
+}
 
-// reload reads the catalog. An unchanged one keeps its plans.
+// reload reads the catalog. An unchanged one keeps its plans. It is installed
+// before another can be read, so that an older one never takes its place.
 func (d *database) reload(ctx context.Context) (*snapshot, error) {
-	var rows [][]string
+	var snap *snapshot
+	changes := d.changes.Load()
 	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		results, err := conn.PgConn().Exec(ctx, d.proxy.catalogSQL).ReadAll()
 		if err != nil {
 			return err
 		}
-		rows = rows[:0]
+		rows := make([][]string, 0, len(results[0].Rows))
 		for _, r := range results[0].Rows {
 			row := make([]string, len(r))
 			for i := range r {
@@ -133,22 +142,54 @@ func (d *database) reload(ctx context.Context) (*snapshot, error) {
 			}
 			rows = append(rows, row)
 		}
+		d.readSystem(ctx, conn)
+		snap = d.install(rows)
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalog: %w", err)
 	}
-	return d.install(rows), nil
+	if d.changes.Load() != changes {
+		d.loaded.Store(0) // it may have been read before the change
+	}
+	return snap, nil
 }
 
+// install makes rows the current snapshot. The caller holds mu.
 func (d *database) install(rows [][]string) *snapshot {
 	old := d.current.Load()
 	if old == nil || !sameRows(old.rows, rows) {
-		old = d.proxy.newSnapshot(rows)
+		old = d.newSnapshot(rows)
 		d.current.Store(old)
 	}
 	d.loaded.Store(time.Now().UnixNano())
 	return old
+}
+
+// newSnapshot makes a catalog with which clients see protected columns as they
+// are declared.
+func (d *database) newSnapshot(rows [][]string) *snapshot {
+	s := d.proxy.newSnapshot(rows)
+	s.cat = s.cat.WithSystem(d.system.Load())
+	return s
+}
+
+// readSystem reads what the server's own catalogs look like. Should that fail,
+// clients see them as they are.
+func (d *database) readSystem(ctx context.Context, conn *pgx.Conn) {
+	if d.system.Load() != nil {
+		return
+	}
+	results, err := conn.PgConn().Exec(ctx, plan.SystemQuery()).ReadAll()
+	if err != nil {
+		d.proxy.log.Warn("reading the columns of the system catalogs", "database", d.name, "error", err)
+		return
+	}
+	system := &plan.System{Columns: make(map[string][]string)}
+	for _, row := range results[0].Rows {
+		system.Columns[string(row[0])+"."+string(row[1])] = strings.Split(string(row[2]), "\n")
+	}
+	d.system.Store(system)
 }
 
 func sameRows(a, b [][]string) bool {

@@ -38,7 +38,7 @@ func timestampInRange(us int64) bool {
 var datetimePattern = regexp.MustCompile(`^(\d{4,7})-(\d{1,2})-(\d{1,2})` +
 	`(?:[ Tt]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{0,20}))?)?)?` +
 	`(?: *(Z|z|UTC|utc|GMT|gmt|[+-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+))?` +
-	`( (?:BC|bc|AD|ad))?$`)
+	`( +(?:BC|bc|AD|ad))?$`)
 
 type datetime struct {
 	year, month, day, hour, min, sec, usec int
@@ -61,7 +61,7 @@ func parseDatetime(t plan.Type, s string) (d datetime, infinity int, err error) 
 		text = text[:4] + "-" + text[4:6] + "-" + text[6:]
 	}
 	m := datetimePattern.FindStringSubmatch(text)
-	if m == nil {
+	if m == nil || m[4] == "" && strings.HasPrefix(m[8], "-") {
 		return d, 0, &pgError{Code: codeBadDatetime, Message: badSyntax(t, s).Message,
 			Hint: "Protected columns read dates and times in ISO form, such as 2006-01-02 15:04:05+00."}
 	}
@@ -108,10 +108,8 @@ func parseDate(s string) ([]byte, error) {
 	return binary.BigEndian.AppendUint32(nil, uint32(int32(days))), nil
 }
 
-// parseTimestamp reads a timestamptz; ignoreZone reads a timestamp, which has
-// none, at the session's.
-func parseTimestamp(s string, loc *time.Location, ignoreZone bool) ([]byte, error) {
-	t := plan.Type{OID: plan.Timestamptz, Typmod: -1}
+// parseTimestamp reads a timestamp, in which a zone is ignored, or a timestamptz.
+func parseTimestamp(t plan.Type, s string, loc *time.Location) ([]byte, error) {
 	d, infinity, err := parseDatetime(t, s)
 	if err != nil {
 		return nil, err
@@ -121,10 +119,13 @@ func parseTimestamp(s string, loc *time.Location, ignoreZone bool) ([]byte, erro
 	case -1:
 		us = math.MinInt64
 	case 0:
-		zone := loc
-		if d.zone != "" && !ignoreZone {
-			if zone, err = parseZone(d.zone); err != nil {
-				return nil, err
+		zone := time.UTC
+		if t.OID == plan.Timestamptz {
+			zone = loc
+			if d.zone != "" {
+				if zone, err = parseZone(d.zone); err != nil {
+					return nil, err
+				}
 			}
 		}
 		if zone == nil {
@@ -134,11 +135,81 @@ func parseTimestamp(s string, loc *time.Location, ignoreZone bool) ([]byte, erro
 			return nil, err
 		}
 	}
+	return roundSeconds(t, us)
+}
+
+// roundSeconds gives the canonical form of a time, timestamp or timestamptz with as
+// many digits of the seconds as the type has, half away from zero.
+func roundSeconds(t plan.Type, us int64) ([]byte, error) {
+	infinite := t.OID != plan.Time && (us == math.MaxInt64 || us == math.MinInt64)
+	if !infinite {
+		if us = roundMicros(t, us); t.OID == plan.Time && (us < 0 || us > usPerDay) {
+			return nil, failf(codeDatetimeOverflow, "time out of range")
+		} else if t.OID != plan.Time && !timestampInRange(us) {
+			return nil, failf(codeDatetimeOverflow, "timestamp out of range")
+		}
+	}
 	return binary.BigEndian.AppendUint64(nil, uint64(us)), nil
 }
 
+func roundMicros(t plan.Type, us int64) int64 {
+	digits, ok := t.SecondDigits()
+	if !ok {
+		return us
+	}
+	unit := int64(math.Pow10(6 - digits))
+	if us < 0 {
+		return -((-us + unit/2) / unit * unit)
+	}
+	return (us + unit/2) / unit * unit
+}
+
+// timePattern is a time of day, with a zone that is ignored.
+var timePattern = regexp.MustCompile(`^[Tt]?(?:(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{0,20}))?)?|(\d{2})(\d{2})(\d{2})?)` +
+	`(?: *([AaPp][Mm]))?(?: *(?:Z|z|UTC|utc|GMT|gmt|([+-])\d{1,2}(?::?\d{2}(?::?\d{2})?)?))?$`)
+
+// parseTime reads a time of day.
+func parseTime(t plan.Type, s string) ([]byte, error) {
+	text := trimSpace(s)
+	m := timePattern.FindStringSubmatch(text)
+	if m == nil {
+		if strings.EqualFold(text, "allballs") {
+			return roundSeconds(t, 0)
+		}
+		d, infinity, err := parseDatetime(t, s)
+		if err != nil || infinity != 0 || !d.hasTime {
+			return nil, &pgError{Code: codeBadDatetime, Message: badSyntax(t, s).Message,
+				Hint: "Protected columns read times in ISO form, such as 15:04:05."}
+		}
+		return roundSeconds(t, d.ofDay())
+	}
+	if m[5] != "" && m[9] == "-" {
+		return nil, badSyntax(t, s) // PostgreSQL takes it for a date
+	}
+	n := func(i int) int { v, _ := strconv.Atoi(m[i] + m[i+4]); return v }
+	d := datetime{hour: n(1), min: n(2), sec: n(3), usec: int(math.RoundToEven(fraction(m[4]) * 1e6))}
+	if m[8] != "" {
+		if d.hour > 12 {
+			return nil, failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
+		}
+		d.hour %= 12
+		if strings.EqualFold(m[8], "PM") {
+			d.hour += 12
+		}
+	}
+	if d.min > 59 || d.sec > 60 || d.ofDay() > usPerDay {
+		return nil, failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
+	}
+	return roundSeconds(t, d.ofDay())
+}
+
+// ofDay is the time of day in µs.
+func (d datetime) ofDay() int64 {
+	return int64(d.hour)*usPerHour + int64(d.min)*usPerMinute + int64(d.sec)*usPerSecond + int64(d.usec)
+}
+
 func (d datetime) in(loc *time.Location) time.Time {
-	return time.Date(d.year, time.Month(d.month), d.day, d.hour, d.min, d.sec, 0, loc).Add(time.Duration(d.usec) * time.Microsecond)
+	return inZone(time.Date(d.year, time.Month(d.month), d.day, d.hour, d.min, d.sec, 0, time.UTC), loc).Add(time.Duration(d.usec) * time.Microsecond)
 }
 
 func micros(at time.Time) (int64, error) {
@@ -153,36 +224,63 @@ func errZone() *pgError {
 	return &pgError{Code: codeNotSupported, Message: "the session's TimeZone is not known to the encrypting proxy", Hint: "SET TimeZone to a name such as UTC or Europe/Paris."}
 }
 
-// localToUTC turns a binary timestamp or date into a timestamptz.
-func localToUTC(oid uint32, data []byte, loc *time.Location) ([]byte, error) {
-	if loc == nil {
-		return nil, errZone()
+// dayMicros is a date as a timestamp: its midnight.
+func dayMicros(days int32) (int64, error) {
+	switch {
+	case days == math.MaxInt32:
+		return math.MaxInt64, nil
+	case days == math.MinInt32:
+		return math.MinInt64, nil
+	case int64(days) >= endTimestamp/usPerDay:
+		return 0, failf(codeDatetimeOverflow, "date out of range for timestamp")
 	}
-	var us int64
-	if oid == plan.Date {
-		days := int32(binary.BigEndian.Uint32(data))
-		switch {
-		case days == math.MaxInt32:
-			us = math.MaxInt64
-		case days == math.MinInt32:
-			us = math.MinInt64
-		case days > 106751990 || days < -106751990:
-			return nil, failf(codeDatetimeOverflow, "date out of range for timestamp")
-		default:
-			us = int64(days) * 86400000000
-		}
-	} else {
-		us = int64(binary.BigEndian.Uint64(data))
+	return int64(days) * usPerDay, nil
+}
+
+// dayOf is the date of a timestamp.
+func dayOf(us int64) int32 {
+	switch us {
+	case math.MaxInt64:
+		return math.MaxInt32
+	case math.MinInt64:
+		return math.MinInt32
+	}
+	return int32(floorDiv(us, usPerDay))
+}
+
+func floorDiv(a, b int64) int64 {
+	if a%b < 0 {
+		return a/b - 1
+	}
+	return a / b
+}
+
+// toUTC turns a timestamp in the session's zone into a timestamptz, and toLocal
+// the reverse.
+func toUTC(us int64, loc *time.Location) (int64, error) {
+	if loc == nil {
+		return 0, errZone()
 	}
 	if us == math.MaxInt64 || us == math.MinInt64 {
-		return binary.BigEndian.AppendUint64(nil, uint64(us)), nil
+		return us, nil
 	}
 	local := fromMicros(us)
-	us, err := micros(time.Date(local.Year(), local.Month(), local.Day(), local.Hour(), local.Minute(), local.Second(), local.Nanosecond(), loc))
-	if err != nil {
-		return nil, err
+	return micros(inZone(local, loc))
+}
+
+func toLocal(us int64, loc *time.Location) (int64, error) {
+	if loc == nil {
+		return 0, errZone()
 	}
-	return binary.BigEndian.AppendUint64(nil, uint64(us)), nil
+	if us == math.MaxInt64 || us == math.MinInt64 {
+		return us, nil
+	}
+	_, offset := fromMicros(us).In(loc).Zone()
+	us += int64(offset) * usPerSecond
+	if !timestampInRange(us) {
+		return 0, failf(codeDatetimeOverflow, "timestamp out of range")
+	}
+	return us, nil
 }
 
 func fromMicros(us int64) time.Time {
@@ -193,6 +291,30 @@ func fromMicros(us int64) time.Time {
 
 // posixZone is how the server reports SET TIME ZONE 2: "<+02>-02".
 var posixZone = regexp.MustCompile(`^<[+-]?[^>]*>([+-]?)(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?$`)
+
+// inZone is the time at which the clocks of a zone show what wall shows in UTC.
+// Where they skip it when they are put forward, the zone that was before is meant;
+// where they show it twice, the one after (DetermineTimeZoneOffset of datetime.c).
+func inZone(wall time.Time, loc *time.Location) time.Time {
+	t := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), loc)
+	start, end := t.ZoneBounds()
+	for _, boundary := range []time.Time{start, end} {
+		if boundary.IsZero() || t.Sub(boundary).Abs() > 24*time.Hour {
+			continue
+		}
+		_, before := boundary.Add(-1).Zone()
+		_, after := boundary.Zone()
+		earlier, later := wall.Add(-time.Duration(before)*time.Second), wall.Add(-time.Duration(after)*time.Second)
+		switch {
+		case earlier.Before(boundary) == later.Before(boundary):
+		case earlier.After(later):
+			return earlier.In(loc)
+		default:
+			return later.In(loc)
+		}
+	}
+	return t
+}
 
 // parseZone reads an offset or the name of a time zone.
 func parseZone(name string) (*time.Location, error) {
@@ -257,22 +379,46 @@ func appendYMD(dst []byte, at time.Time) ([]byte, string) {
 	return fmt.Appendf(dst, "%04d-%02d-%02d", year, at.Month(), at.Day()), bc
 }
 
-func appendTimestamp(dst []byte, us int64, loc *time.Location) ([]byte, error) {
-	switch us {
-	case math.MaxInt64:
-		return append(dst, "infinity"...), nil
-	case math.MinInt64:
-		return append(dst, "-infinity"...), nil
+// appendTime writes a time of day.
+func appendTime(dst []byte, us int64) []byte {
+	dst = appendPadded(dst, uint64(us/usPerHour), 2)
+	dst = appendPadded(append(dst, ':'), uint64(us/usPerMinute%60), 2)
+	dst = appendPadded(append(dst, ':'), uint64(us/usPerSecond%60), 2)
+	return appendMicros(dst, int(us%usPerSecond))
+}
+
+// appendTimestamp writes a timestamp.
+func appendTimestamp(dst []byte, us int64) []byte {
+	if us == math.MaxInt64 || us == math.MinInt64 {
+		return appendInfinity(dst, us)
+	}
+	dst, bc := appendLocal(dst, fromMicros(us))
+	return append(dst, bc...)
+}
+
+func appendInfinity(dst []byte, us int64) []byte {
+	if us < 0 {
+		dst = append(dst, '-')
+	}
+	return append(dst, "infinity"...)
+}
+
+func appendLocal(dst []byte, at time.Time) ([]byte, string) {
+	dst, bc := appendYMD(dst, at)
+	dst = fmt.Appendf(dst, " %02d:%02d:%02d", at.Hour(), at.Minute(), at.Second())
+	return appendMicros(dst, at.Nanosecond()/1000), bc
+}
+
+// appendTimestamptz writes a timestamptz in the session's zone.
+func appendTimestamptz(dst []byte, us int64, loc *time.Location) ([]byte, error) {
+	if us == math.MaxInt64 || us == math.MinInt64 {
+		return appendInfinity(dst, us), nil
 	}
 	if loc == nil {
 		return nil, errZone()
 	}
 	at := fromMicros(us).In(loc)
-	dst, bc := appendYMD(dst, at)
-	dst = fmt.Appendf(dst, " %02d:%02d:%02d", at.Hour(), at.Minute(), at.Second())
-	if frac := at.Nanosecond() / 1000; frac != 0 {
-		dst = append(dst, strings.TrimRight(fmt.Sprintf(".%06d", frac), "0")...)
-	}
+	dst, bc := appendLocal(dst, at)
 	_, offset := at.Zone()
 	sign := byte('+')
 	if offset < 0 {

@@ -27,6 +27,7 @@ const (
 	codeBadParameter       = "22023"
 	codeBadText            = "22P02"
 	codeBadBinary          = "22P03"
+	codeBadCopy            = "22P04"
 	codeBadJSON            = "22P05"
 	codeInTransaction      = "25P02"
 	codeAuthorization      = "28000"
@@ -46,6 +47,7 @@ const (
 type pgError struct {
 	Code, Message, Detail, Hint string
 	Position                    int
+	Where                       string // CONTEXT
 }
 
 func (e *pgError) Error() string { return "SQLSTATE " + e.Code }
@@ -58,7 +60,7 @@ func failf(code, format string, args ...any) *pgError {
 func (e *pgError) response(severity string) *pgproto3.ErrorResponse {
 	return &pgproto3.ErrorResponse{
 		Severity: severity, SeverityUnlocalized: severity, Code: e.Code,
-		Message: e.Message, Detail: e.Detail, Hint: e.Hint, Position: int32(e.Position),
+		Message: e.Message, Detail: e.Detail, Hint: e.Hint, Position: int32(e.Position), Where: e.Where,
 	}
 }
 
@@ -71,7 +73,7 @@ func asPgError(err error) *pgError {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &refusal):
-		return &pgError{refusal.Code, refusal.Message, refusal.Detail, refusal.Hint, refusal.Position}
+		return &pgError{Code: refusal.Code, Message: refusal.Message, Detail: refusal.Detail, Hint: refusal.Hint, Position: refusal.Position}
 	case errors.As(err, &key):
 		return keyError(key)
 	case errors.Is(err, errAway), errors.Is(err, context.DeadlineExceeded):

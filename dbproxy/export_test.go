@@ -2,13 +2,45 @@
 
 package dbproxy
 
-import "time"
+import (
+	"time"
+
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
 
 // Codecs for tests.
 var (
 	DecodeValue = decodeValue
 	EncodeValue = encodeValue
+	FormFor     = formFor
+	PlainForm   = plainForm
+	PlanType    = planType
 )
+
+// CopyThrough gives what COPY's data becomes that arrives in pieces, with every
+// protected value replaced by what change appends.
+func CopyThrough(opt *plan.Copy, pieces [][]byte, change func(dst []byte, r *plan.Rule, value []byte) ([]byte, error)) (out []byte, message string) {
+	c := copyCodec{opt: opt, lines: copyLines{opt: opt, raw: !opt.From}, change: change}
+	step := func(eof bool) (done bool) {
+		for more := true; more; {
+			var err error
+			if out, more, err = c.next(out, eof); err != nil {
+				e := asPgError(err)
+				message = e.Code + " " + e.Message + " " + e.Where
+				return true
+			}
+		}
+		return false
+	}
+	for _, p := range pieces {
+		c.feed(p)
+		if step(false) {
+			return out, message
+		}
+	}
+	step(true)
+	return out, message
+}
 
 // Observe has f told of the steps of a migration.
 func (m *Migrator) Observe(f func(string)) { m.step = f }

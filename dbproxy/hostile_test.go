@@ -99,6 +99,82 @@ func TestRandomFrames(t *testing.T) {
 	w.send(&pgproto3.Query{String: "SELECT count(*) FROM users"}).want("T20 D:0 C Z")
 }
 
+// TestHostileCopy: a server that miscounts must not get data for a protected
+// table as data for a plain one, even from a client that does not wait.
+func TestHostileCopy(t *testing.T) {
+	type message = pgproto3.BackendMessage
+	again := func(m message) []message { return []message{m, m} }
+	for what, tamper := range map[string]func(message) []message{
+		"asks twice": func(m message) []message {
+			if _, ok := m.(*pgproto3.CopyInResponse); ok {
+				return again(m)
+			}
+			return []message{m}
+		},
+		"completes twice": func(m message) []message {
+			if _, ok := m.(*pgproto3.CommandComplete); ok {
+				return again(m)
+			}
+			return []message{m}
+		},
+		"completes first": func(m message) []message {
+			if _, ok := m.(*pgproto3.CopyInResponse); ok {
+				return []message{&pgproto3.CommandComplete{CommandTag: []byte("COPY 0")}, m}
+			}
+			return []message{m}
+		},
+		"forgets to complete": func(m message) []message {
+			if _, ok := m.(*pgproto3.CommandComplete); ok {
+				return nil
+			}
+			return []message{m}
+		},
+	} {
+		var hostileNow atomic.Bool
+		addr := hostile(t, shared, func(m message) []message {
+			if hostileNow.Load() {
+				return tamper(m)
+			}
+			return []message{m}
+		})
+		f := start(t, shared, users(), func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.Upstream.Address = addr })
+		w := rawClient(t, f)
+		w.send(&pgproto3.Query{String: usersDDL}).want("C Z")
+		w.send(&pgproto3.Query{String: "CREATE TABLE plain (v text)"}).want("C Z")
+		for _, sql := range []string{"COPY plain FROM STDIN; COPY users (email) FROM STDIN; COPY plain FROM STDIN", "COPY users (email) FROM STDIN; COPY plain FROM STDIN; COPY users (email) FROM STDIN"} {
+			hostileNow.Store(false)
+			w := rawClient(t, f)
+			hostileNow.Store(true)
+			w.send(&pgproto3.Query{String: sql})
+			for range 4 {
+				table := "users"
+				if strings.HasPrefix(sql, "COPY plain") {
+					table = "plain"
+				}
+				_, sql, _ = strings.Cut(sql+"; ", "; ")
+				data := "open\n"
+				if table == "users" {
+					data = "hcmark\n"
+				}
+				w.send(&pgproto3.CopyData{Data: []byte(data)}, &pgproto3.CopyDone{})
+			}
+			w.Flush()
+			w.conn.SetDeadline(time.Now().Add(2 * time.Second))
+			for {
+				m, err := w.Receive()
+				if _, ready := m.(*pgproto3.ReadyForQuery); ready || err != nil {
+					break
+				}
+			}
+		}
+		hostileNow.Store(false)
+		exec1(t, f.direct(t), "CHECKPOINT")
+		if files := f.cluster.contains(t, "hcmark"); len(files) > 0 {
+			t.Errorf("%s: data is in %v", what, files)
+		}
+	}
+}
+
 // hostile is a server that passes everything on, and changes what it likes.
 func hostile(t *testing.T, c *cluster, change func(m pgproto3.BackendMessage) []pgproto3.BackendMessage) string {
 	t.Helper()
@@ -185,6 +261,16 @@ func TestHostileServer(t *testing.T) {
 		"other type":    {fields(func(d *pgproto3.RowDescription) { d.Fields[0].DataTypeOID = 25 }), "SELECT email FROM users"},
 		"unexpected":    {fields(func(d *pgproto3.RowDescription) { d.Fields[0] = d.Fields[1] }), "SELECT note, email FROM users"},
 		"crossed":       {fields(func(d *pgproto3.RowDescription) { d.Fields[0], d.Fields[1] = d.Fields[1], d.Fields[0] }), "SELECT email, ssn FROM users"},
+		"plain array":   {row(func(d *pgproto3.DataRow) { d.Values[0] = []byte("{plain}") }), "SELECT array_agg(email) FROM users"},
+		"other array":   {row(func(d *pgproto3.DataRow) { d.Values[0] = d.Values[1] }), "SELECT array_agg(email), array_agg(ssn) FROM users"},
+		"nested array":  {row(func(d *pgproto3.DataRow) { d.Values[0] = []byte("{{plain}}") }), "SELECT array_agg(email) FROM users"},
+		"no array":      {fields(func(d *pgproto3.RowDescription) { d.Fields[0].DataTypeOID = 17 }), "SELECT array_agg(email) FROM users"},
+		"expression":    {row(func(d *pgproto3.DataRow) { d.Values[0] = []byte("plain") }), "SELECT coalesce(email, 'x') FROM users"},
+		"moved":         {fields(func(d *pgproto3.RowDescription) { d.Fields[0], d.Fields[1] = d.Fields[1], d.Fields[0] }), "SELECT coalesce(email, 'x'), note FROM users"},
+		"origin of expression": {fields(func(d *pgproto3.RowDescription) {
+			d.Fields[1].TableOID, d.Fields[1].TableAttributeNumber = d.Fields[0].TableOID, d.Fields[0].TableAttributeNumber
+		}), "SELECT ssn, coalesce(email, 'x') FROM users"},
+		"one more": {fields(func(d *pgproto3.RowDescription) { d.Fields = append(d.Fields, d.Fields[1]) }), "SELECT coalesce(email, 'x'), note FROM users"},
 		"no description": {func(m pgproto3.BackendMessage) []pgproto3.BackendMessage {
 			if _, ok := m.(*pgproto3.RowDescription); ok {
 				return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/sidekey/sidekey/dbproxy/plan"
 )
 
 // canonicalJSON writes a JSON text as PostgreSQL prints a jsonb: of equal keys
@@ -21,6 +22,14 @@ func canonicalJSON(s string) ([]byte, error) {
 		return nil, jsonError(err)
 	}
 	return out, nil
+}
+
+// checkJSON gives a json as it is written.
+func checkJSON(s string) ([]byte, error) {
+	if !jsontext.Value(s).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+		return nil, failf(codeBadText, "invalid input syntax for type json")
+	}
+	return checkText(plan.Type{OID: plan.JSON, Typmod: -1}, s)
 }
 
 func jsonError(err error) error {

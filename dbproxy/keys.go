@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/proxy"
@@ -48,27 +49,65 @@ type heldColumn struct {
 	all bool
 }
 
-// column gives the cipher of a protected column in this database. Its data key
-// is made when it is first needed, once for all replicas.
-func (d *database) column(ctx context.Context, r *plan.Rule) (*proxy.Column, error) {
-	d.keysMu.RLock()
-	held := d.columns[r.Index]
-	d.keysMu.RUnlock()
+// maxColumns bounds the columns whose keys are kept at once, one for each rule
+// and tenant.
+const maxColumns = 16384
+
+// columnOf is a rule's column and the tenant whose values are meant.
+type columnOf struct {
+	index  int
+	tenant string
+}
+
+func newColumns() *lru.Cache[columnOf, heldColumn] {
+	c, err := lru.New[columnOf, heldColumn](maxColumns)
+	if err != nil {
+		panic(err) // the size is a constant
+	}
+	return c
+}
+
+// of leaves the tenant out of columns that have none.
+func of(r *plan.Rule, tenant string) columnOf {
+	if r.TenantSetting == "" {
+		tenant = ""
+	}
+	return columnOf{r.Index, tenant}
+}
+
+// keyBinding is under what the data keys are kept. No tenant has a colon.
+func keyBinding(r *plan.Rule, tenant string) string {
+	if r.TenantSetting == "" {
+		return r.Binding
+	}
+	return "tenant:" + tenant + ":" + r.Binding
+}
+
+// column gives the cipher of a protected column in this database, for a tenant
+// if its values are of one. Its data key is made when it is first needed, once
+// for all replicas.
+func (d *database) column(ctx context.Context, r *plan.Rule, tenant string) (*proxy.Column, error) {
+	held, _ := d.columns.Get(of(r, tenant))
 	if held.col != nil && time.Since(held.read) < d.proxy.keyAge {
 		return held.col, nil
 	}
-	return d.loadColumn(ctx, r, held)
+	return d.loadColumn(ctx, r, tenant, held)
 }
 
 // loadColumn reads the keys. While they are those that are held, so is the cipher.
-func (d *database) loadColumn(ctx context.Context, r *plan.Rule, held heldColumn) (*proxy.Column, error) {
+func (d *database) loadColumn(ctx context.Context, r *plan.Rule, tenant string, held heldColumn) (*proxy.Column, error) {
+	rule, err := d.proxy.columns[r.Index].ForTenant(tenant)
+	if err != nil {
+		return nil, failf(codeBadParameter, "%s", err)
+	}
+	name := keyBinding(r, tenant)
 	var keys []proxy.ColumnKey
 	read := time.Now()
-	err := d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		if keys, err = readKeys(ctx, conn, r.Binding, held.all); err != nil || len(keys) > 0 {
+	err = d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		if keys, err = readKeys(ctx, conn, name, held.all); err != nil || len(keys) > 0 {
 			return err
 		}
-		keys, err = d.makeKey(ctx, conn, r)
+		keys, err = d.makeKey(ctx, conn, rule, name)
 		return err
 	})
 	if err != nil {
@@ -76,13 +115,11 @@ func (d *database) loadColumn(ctx context.Context, r *plan.Rule, held heldColumn
 	}
 	col := held.col
 	if col == nil || !slices.EqualFunc(keys, held.keys, sameKey) {
-		if col, err = d.proxy.cipher.Column(d.proxy.columns[r.Index], keys); err != nil {
+		if col, err = d.proxy.cipher.Column(rule, keys); err != nil {
 			return nil, fmt.Errorf("data key of %s: %w", r.Name(), err)
 		}
 	}
-	d.keysMu.Lock()
-	defer d.keysMu.Unlock()
-	d.columns[r.Index] = heldColumn{col: col, keys: keys, read: read, all: held.all}
+	d.columns.Add(of(r, tenant), heldColumn{col: col, keys: keys, read: read, all: held.all})
 	return col, nil
 }
 
@@ -90,18 +127,12 @@ func sameKey(a, b proxy.ColumnKey) bool { return a.ID == b.ID && a.KeyARN == b.K
 
 // forget has the column's keys read anew, and those that are retired with them: a
 // value names one that is not known.
-func (d *database) forget(r *plan.Rule) {
-	d.keysMu.Lock()
-	defer d.keysMu.Unlock()
-	d.columns[r.Index] = heldColumn{all: true}
+func (d *database) forget(r *plan.Rule, tenant string) {
+	d.columns.Add(of(r, tenant), heldColumn{all: true})
 }
 
 // forgetAll has the keys of all columns read anew.
-func (d *database) forgetAll() {
-	d.keysMu.Lock()
-	defer d.keysMu.Unlock()
-	clear(d.columns)
-}
+func (d *database) forgetAll() { d.columns.Purge() }
 
 // selectKeys orders them so that the last one seals. It also reads a table that
 // was made before there were states.
@@ -127,8 +158,8 @@ func readKeys(ctx context.Context, conn *pgx.Conn, binding string, retired bool)
 	})
 }
 
-func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, r *plan.Rule) ([]proxy.ColumnKey, error) {
-	arn, wrapped, err := d.proxy.cipher.NewColumnKey(ctx, d.proxy.columns[r.Index])
+func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, rule proxy.ColumnRule, name string) ([]proxy.ColumnKey, error) {
+	arn, wrapped, err := d.proxy.cipher.NewColumnKey(ctx, rule)
 	if err != nil {
 		return nil, err
 	}
@@ -140,10 +171,10 @@ func (d *database) makeKey(ctx context.Context, conn *pgx.Conn, r *plan.Rule) ([
 		return nil, fmt.Errorf("making the table of data keys: %w", err)
 	}
 	_, err = conn.Exec(ctx, "INSERT INTO sidekey.data_keys (binding, key_arn, wrapped) VALUES ($1, $2, $3) ON CONFLICT (binding, version) DO NOTHING",
-		r.Binding, arn, wrapped)
+		name, arn, wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("storing a data key: %w", err)
 	}
 	// Another replica may have been faster: its key is the one.
-	return readKeys(ctx, conn, r.Binding, false)
+	return readKeys(ctx, conn, name, false)
 }

@@ -224,6 +224,9 @@ func (m *Migrator) Run(ctx context.Context) (MigrateSummary, error) {
 
 // column moves one column, on a connection of its own.
 func (m *Migrator) column(ctx context.Context, d *database, r *plan.Rule) error {
+	if r.TenantSetting != "" {
+		return fmt.Errorf("%s: its values are of tenants, whose data keys a migration does not know: move them through the application", r.Name())
+	}
 	work := context.WithoutCancel(ctx) // what is in hand is finished
 	conn, err := d.dialAdmin(work, "sidekey migrate")
 	if err != nil {

@@ -297,14 +297,17 @@ func reason(err error) error {
 }
 
 // leasedSide is a side of the move for one batch; lease is nil for plaintext.
-type leasedSide struct{ lease *proxy.ColumnLease }
+type leasedSide struct {
+	lease *proxy.ColumnLease
+	rule  *plan.Rule
+}
 
 func acquire(ctx context.Context, side *valueSide) (leasedSide, error) {
 	if side == nil {
 		return leasedSide{}, nil
 	}
 	lease, err := side.col.Acquire(ctx)
-	return leasedSide{lease}, err
+	return leasedSide{lease, side.rule}, err
 }
 
 func (l leasedSide) release() {
@@ -317,7 +320,11 @@ func (l leasedSide) release() {
 // canonical form is read back as.
 func (l leasedSide) canonical(r *plan.Rule, stored []byte) ([]byte, error) {
 	if l.lease != nil {
-		return l.lease.Open(nil, stored)
+		form, err := l.lease.Open(nil, stored)
+		if err != nil {
+			return nil, err
+		}
+		return plainForm(l.rule, form)
 	}
 	plain, err := decodeValue(r.Type, r.Type.OID, formatBinary, stored, time.UTC)
 	if err != nil {
@@ -338,7 +345,11 @@ func (l leasedSide) make(r *plan.Rule, plain []byte) ([]byte, error) {
 	if l.lease == nil {
 		return encodeValue(nil, r.Type, formatText, plain, time.UTC)
 	}
-	sealed, err := l.lease.Seal(nil, plain)
+	form, err := sealedForm(l.rule, plain)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := l.lease.Seal(nil, form)
 	if err != nil {
 		return nil, err
 	}
@@ -346,7 +357,7 @@ func (l leasedSide) make(r *plan.Rule, plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(opened, plain) {
+	if !bytes.Equal(opened, form) {
 		return nil, errors.New("the sealed value opens to another")
 	}
 	return sealed, nil

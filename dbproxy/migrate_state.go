@@ -116,7 +116,7 @@ func (c *columnMove) finished(ctx context.Context) (bool, error) {
 
 // source is the rule that holds so far, when another is to.
 func (c *columnMove) source() (*plan.Rule, proxy.ColumnRule, error) {
-	rules, err := planRules(c.m.o.From)
+	rules, err := planRules(c.m.o.From, c.m.p.cfg.tenantSetting())
 	if err != nil {
 		return nil, proxy.ColumnRule{}, fmt.Errorf("the rules so far: %w", err)
 	}
@@ -158,7 +158,7 @@ func (c *columnMove) sides(ctx context.Context) error {
 	c.inPlace = c.inPlaceRotation()
 	switch c.m.o.Action {
 	case Encrypt, Decrypt:
-		col, err := c.db.column(ctx, c.rule)
+		col, err := c.db.column(ctx, c.rule, "")
 		if err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func (c *columnMove) sides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	after, err := c.db.column(ctx, c.rule)
+	after, err := c.db.column(ctx, c.rule, "")
 	if err != nil {
 		return err
 	}

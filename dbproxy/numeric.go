@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"encoding/binary"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,9 @@ const (
 	maxNumericDigits = 131072
 	maxNumericScale  = 16383
 )
+
+// hugeExponent is a number that splitDecimal does not write out.
+var hugeExponent = regexp.MustCompile(`^[+-]?(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{6,}$`)
 
 // parseNumeric reads a numeric in text form and gives its canonical text, with
 // exactly as many decimals as the column's scale, or as were written.
@@ -31,6 +35,9 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 	}
 	negative, digits, scale, ok := splitDecimal(text)
 	if !ok {
+		if hugeExponent.MatchString(text) {
+			return nil, failf(codeOutOfRange, "value overflows numeric format")
+		}
 		return nil, badSyntax(plan.Type{OID: plan.Numeric, Typmod: -1}, s)
 	}
 	if len(digits)-scale > maxNumericDigits || scale > maxNumericScale {
@@ -45,22 +52,6 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 		}
 	}
 	return formatDecimal(negative, digits, scale), nil
-}
-
-// numericExact gives the canonical text of a column's scale for a value, or
-// another text if rounding would change the value.
-func numericExact(text []byte, scale int) []byte {
-	negative, digits, decimals, ok := splitDecimal(string(text))
-	if !ok {
-		return text // NaN and the infinities
-	}
-	for decimals > max(scale, 0) && strings.HasSuffix(digits, "0") {
-		digits, decimals = digits[:len(digits)-1], decimals-1
-	}
-	if decimals < scale {
-		digits, decimals = digits+strings.Repeat("0", scale-decimals), scale
-	}
-	return formatDecimal(negative, digits, decimals)
 }
 
 func infiniteNumeric(t plan.Type, name string, constrained bool) ([]byte, error) {
@@ -226,7 +217,7 @@ func numericToBinary(dst []byte, s string) ([]byte, error) {
 	}
 	negative, digits, scale, ok := splitDecimal(s)
 	if !ok {
-		return nil, failf(codeCorrupted, "a value of a protected column has not the form of its type")
+		return nil, errForm()
 	}
 	whole, decimals := digits[:len(digits)-scale], digits[len(digits)-scale:]
 	whole = strings.Repeat("0", (4-len(whole)%4)%4) + whole
@@ -236,7 +227,7 @@ func numericToBinary(dst []byte, s string) ([]byte, error) {
 	for all := whole + decimals; all != ""; all = all[4:] {
 		g, err := strconv.Atoi(all[:4])
 		if err != nil {
-			return nil, failf(codeCorrupted, "a value of a protected column has not the form of its type")
+			return nil, errForm()
 		}
 		groups = append(groups, uint16(g))
 	}

@@ -68,12 +68,33 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, &shifted
 	}
 	st.snap, st.path = s.catalog.Load(), s.path
+	if err := s.resolveNames(st); err != nil {
+		return nil, st.shifted(err)
+	}
 	if st.touched() {
 		if err := s.settingsKnown(); err != nil {
 			return nil, err
 		}
+		if err := s.knowTenant(st.plan); err != nil {
+			return nil, err
+		}
+		st.tenant = s.tenant.name
 	}
-	return st, s.permit(st, s.current())
+	if err := s.permit(st, s.current()); err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+// shifted is an error with its position in the text with the comment before it.
+func (st *statement) shifted(err error) error {
+	var refusal *plan.Refusal
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	moved := *refusal
+	moved.Position = st.outer(moved.Position)
+	return &moved
 }
 
 // outer is a character position in the text with the comment before it.
@@ -125,7 +146,11 @@ func (s *session) stillMeant(st *statement) error {
 	if err != nil {
 		return err
 	}
-	if p.Refusal != nil || !slices.Equal(p.Resolves, st.plan.Resolves) || !slices.EqualFunc(p.Statements, st.plan.Statements, sameOutputs) {
+	planned := st.plan
+	if st.base != nil {
+		planned = st.base
+	}
+	if p.Refusal != nil || !slices.Equal(p.Resolves, planned.Resolves) || !slices.EqualFunc(p.Statements, planned.Statements, sameOutputs) {
 		return &pgError{Code: codeNotSupported, Message: "cached plan must not change result type",
 			Detail: "The names in the prepared statement now mean other tables or columns than when it was prepared.", Hint: "Prepare it again."}
 	}
@@ -139,11 +164,6 @@ func sameOutputs(a, b plan.Statement) bool {
 
 // permit refuses what a plan cannot know: settings and names of the session.
 func (s *session) permit(st *statement, set settings) error {
-	for i := range st.plan.Statements {
-		if name := st.plan.Statements[i].Names; name != "" && !st.plan.Statements[i].Deallocates && s.protectedName(name) {
-			return &pgError{Code: codeNotSupported, Message: "a statement or portal with protected columns cannot be used by SQL", Hint: "Use the protocol's Bind and Execute."}
-		}
-	}
 	if !st.touched() {
 		return nil
 	}
@@ -152,6 +172,9 @@ func (s *session) permit(st *statement, set settings) error {
 		return &pgError{Code: codeNotSupported, Message: "protected columns need client_encoding UTF8", Hint: "SET client_encoding TO 'UTF8'."}
 	case !set.conforming && len(st.plan.Literals)+len(st.plan.Edits) > 0:
 		return &pgError{Code: codeNotSupported, Message: "protected columns need standard_conforming_strings", Hint: "SET standard_conforming_strings TO on."}
+	}
+	if err := s.permitValues(st); err != nil {
+		return err
 	}
 	return permitDates(st, set)
 }
@@ -164,27 +187,43 @@ func (s *session) permitSettings(st *statement, set settings) error {
 	return permitDates(st, set)
 }
 
-// permitDates refuses other date styles than ISO where a date is written.
+// permitDates refuses other styles than ISO where a date is written, and others
+// than postgres where an interval is.
 func permitDates(st *statement, set settings) error {
-	if set.isoDates {
+	if set.isoDates && set.plainIntervals {
 		return nil
 	}
 	for i := range st.plan.Statements {
-		for _, r := range st.plan.Statements[i].Outputs {
-			if r.Type.OID == plan.Date || r.Type.OID == plan.Timestamptz {
-				return &pgError{Code: codeNotSupported, Message: "protected dates are written in DateStyle ISO only", Hint: "SET DateStyle TO ISO."}
+		rules := rulesOf(st.plan.Statements[i].Outputs)
+		if c := st.plan.Statements[i].Copy; c != nil && !c.From {
+			rules = c.Rules()
+		}
+		for _, r := range rules {
+			if err := permitStyle(r, set); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-func (s *session) protectedName(name string) bool {
-	if st, _ := s.statementNamed(name); st.touched() {
-		return true
+// permitStyle refuses a style in which the values of a column are not written.
+func permitStyle(r *plan.Rule, set settings) error {
+	t := r.Type
+	if elem, ok := t.Element(); ok {
+		t = elem
 	}
-	p := s.portalNamed(name)
-	return p != nil && p.statement.touched()
+	switch t.OID {
+	case plan.Date, plan.Timestamp, plan.Timestamptz:
+		if !set.isoDates {
+			return &pgError{Code: codeNotSupported, Message: "protected dates are written in DateStyle ISO only", Hint: "SET DateStyle TO ISO."}
+		}
+	case plan.Interval:
+		if !set.plainIntervals {
+			return &pgError{Code: codeNotSupported, Message: "protected intervals are written in IntervalStyle postgres only", Hint: "SET IntervalStyle TO postgres."}
+		}
+	}
+	return nil
 }
 
 // plan finds or makes the plan of a text. What the catalog or search_path is
@@ -193,6 +232,9 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 	snap, err := s.snapshot()
 	if err != nil {
 		return nil, err
+	}
+	if s.batchOpen && s.namesMade(sql) {
+		return nil, s.settle() // refuses it
 	}
 	fresh := false
 	for range 6 {
@@ -221,6 +263,15 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
+}
+
+// namesMade says whether a text may name what the session has made since the
+// catalog was read.
+func (s *session) namesMade(sql string) bool {
+	sql = strings.ToLower(sql)
+	return slices.ContainsFunc(s.made, func(name string) bool {
+		return strings.Contains(sql, `u&"`) || strings.Contains(name, `"`) || strings.Contains(sql, strings.ToLower(name))
+	})
 }
 
 func onlyTransaction(p *plan.Plan) bool {
@@ -287,7 +338,7 @@ func (s *session) reload() (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.private, s.dirty, s.hidden = nil, false, false
+		s.private, s.dirty, s.hidden, s.made = nil, false, false, nil
 		s.catalog.Store(snap)
 		return snap, nil
 	}
@@ -295,7 +346,7 @@ func (s *session) reload() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.private, s.dirty, s.hidden = s.proxy.newSnapshot(rows), false, false
+	s.private, s.dirty, s.hidden, s.made = s.db.newSnapshot(rows), false, false, nil
 	s.catalog.Store(s.private)
 	return s.private, nil
 }
@@ -416,11 +467,15 @@ func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Lo
 		if v == nil {
 			continue
 		}
-		plain, err := decodeFor(l.Use, l.Rule.Type, l.OID, formatText, v, zone)
-		if err != nil {
-			return nil, err
+		var err error
+		oid, format := l.OID, formatText
+		if l.As != nil {
+			if v, err = castTo(*l.As, oid, format, v, zone); err != nil {
+				return nil, err
+			}
+			format = formatBinary
 		}
-		if values[i], err = s.seal(ctx, l.Rule, plain); err != nil {
+		if values[i], err = s.sealValue(ctx, l.Use, l.Rule, oid, format, v, zone); err != nil {
 			return nil, err
 		}
 	}

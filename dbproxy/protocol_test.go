@@ -147,7 +147,7 @@ func TestProtocol(t *testing.T) {
 	// DEALLOCATE ends a statement, whose name then means another.
 	w.send(&pgproto3.Query{String: "DEALLOCATE s"}).want("C Z")
 	w.send(parse("s", "SELECT id, email FROM users WHERE id = 1"), bind("", "s"), run, sync).want("1 2 D:1,a C Z")
-	w.send(&pgproto3.Query{String: "EXECUTE s"}).want("E0A000 Z")
+	w.send(&pgproto3.Query{String: "EXECUTE s"}).want("T23 D:1,a C Z")
 	w.send(&pgproto3.Close{ObjectType: 'S', Name: "s"}, sync).want("3 Z")
 
 	// COPY FROM by the extended protocol: the server ignores Sync within it.
@@ -157,7 +157,26 @@ func TestProtocol(t *testing.T) {
 	w.send(parse("", "COPY plain FROM STDIN"), bind("", ""), run, sync).want("1 2 G")
 	w.send(&pgproto3.CopyData{Data: []byte("x\n")}, &pgproto3.CopyFail{Message: "no"}, sync).want("E57014 Z")
 	w.send(parse("", "SELECT email FROM users WHERE pin = 1"), bind("", ""), run, sync).want("1 2 D:a C Z")
-	w.send(parse("", "COPY users FROM STDIN"), bind("", ""), run, sync).want("E0A000 Z")
+	w.send(parse("", "COPY users (email, pin) FROM STDIN"), bind("", ""), run, sync).want("1 2 G")
+	w.send(&pgproto3.CopyData{Data: []byte("copied\t4")}, &pgproto3.CopyData{Data: []byte("1\n")}, sync, &pgproto3.CopyDone{}, sync).want("C Z")
+	w.send(parse("", "COPY users (email, pin) FROM STDIN"), bind("", ""), run, sync).want("1 2 G")
+	w.send(&pgproto3.CopyData{Data: []byte("copied\tx\n")}, &pgproto3.CopyData{Data: []byte("more")}, &pgproto3.CopyDone{}, sync).want("E22P02 Z")
+	// Without waiting for the server: twice in one text, and in one batch.
+	w.send(&pgproto3.Query{String: "COPY plain FROM STDIN; COPY users (email) FROM STDIN; SELECT email FROM users WHERE email = 'eager'"},
+		&pgproto3.CopyData{Data: []byte("x\n")}, &pgproto3.CopyDone{}, &pgproto3.CopyData{Data: []byte("eager\n")}, &pgproto3.CopyDone{}).want("G C G C T25 D:eager C Z")
+	w.send(parse("", "COPY plain FROM STDIN"), bind("", ""), run, &pgproto3.CopyData{Data: []byte("x\n")}, &pgproto3.CopyDone{},
+		parse("", "COPY users (email) FROM STDIN"), bind("", ""), run, &pgproto3.CopyData{Data: []byte("eager\n")}, &pgproto3.CopyDone{},
+		parse("", "SELECT 1 / 0"), bind("", ""), run, parse("", "COPY users (email) FROM STDIN"), bind("", ""), run, &pgproto3.CopyData{Data: []byte("skipped\n")}, &pgproto3.CopyDone{},
+		sync).want("1 2 G C 1 2 G E23505 Z")
+	w.send(parse("", "COPY users (email) FROM STDIN"), bind("", ""), run, &pgproto3.CopyData{Data: []byte("keen\n")}, &pgproto3.CopyDone{},
+		parse("", "SELECT pin FROM users WHERE email = 'copied'"), bind("", ""), run, sync).want("1 2 G C 1 2 D:41 C Z")
+	// Data that no COPY reads is ignored.
+	w.send(&pgproto3.CopyData{Data: []byte("x")}, &pgproto3.CopyDone{}, &pgproto3.Query{String: "COPY users (nosuch) FROM STDIN"}, &pgproto3.CopyData{Data: []byte("x")}, &pgproto3.CopyDone{},
+		&pgproto3.Query{String: "SELECT email FROM users WHERE pin = 41"}).want("E42703 Z T25 D:copied C Z")
+	// The client gives up, or its query ends the COPY.
+	w.send(&pgproto3.Query{String: "COPY users (email) FROM STDIN"}).want("G")
+	w.send(&pgproto3.CopyData{Data: []byte("given up\nhal")}, &pgproto3.CopyFail{Message: "no"}).want("E57014 Z")
+	w.send(&pgproto3.Query{String: "SELECT count(*) FROM users WHERE email IN ('given up', 'skipped', 'hal')"}).want("T20 D:0 C Z")
 
 	// Calls by message: PostgreSQL's own pass, others do not.
 	w.send(&pgproto3.FunctionCall{Function: 20000}).want("E0A000 Z")

@@ -13,12 +13,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/proxy"
@@ -64,7 +67,10 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		moving: moving(columns), identity: rand.Text(), keyAge: keyAge,
 		databases: make(map[string]*database), sessions: make(map[*session]struct{})}
 	var err error
-	if p.rules, err = planRules(columns); err != nil {
+	if p.rules, err = planRules(columns, cfg.tenantSetting()); err != nil {
+		return nil, err
+	}
+	if err := p.checkMasks(); err != nil {
 		return nil, err
 	}
 	if len(p.rules) > 0 {
@@ -122,23 +128,33 @@ func upstreamTLS(c UpstreamConfig) (*tls.Config, error) {
 	return nil, nil
 }
 
+// ErrAway says that the server cannot be reached now. Clients are told so until
+// it can.
+var ErrAway = errors.New("the database server cannot be reached")
+
 // Check connects to the server and, if columns have rules, reads the catalog
-// with the administrative role. It is for a start that must fail clearly.
+// with the administrative role. It is for a start that must fail clearly where
+// waiting does not help: else it fails with ErrAway.
 func (p *Proxy) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := p.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("postgres.upstream: %w", err)
+		return fmt.Errorf("postgres.upstream: %w: %w", ErrAway, err)
 	}
 	conn.Close()
 	if p.admin == nil {
 		return nil
 	}
-	if _, err := p.database(p.admin.Database).reload(ctx); err != nil {
+	_, err = p.database(p.admin.Database).reload(ctx)
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.Code != codeCannotConnect, !errors.Is(err, errAway):
 		return fmt.Errorf("postgres.admin_url_file: %w", err)
 	}
-	return nil
+	return fmt.Errorf("postgres.admin_url_file: %w: %w", ErrAway, err)
 }
 
 // Serve accepts clients until ctx ends, then lets transactions end for a while.
@@ -161,13 +177,33 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		running.Go(func() { p.serveConn(sessionCtx, conn) })
+		running.Go(func() {
+			defer p.survive(nil)
+			p.serveConn(sessionCtx, conn)
+		})
 	}
 	p.drain(&running)
 	for _, d := range p.allDatabases() {
 		d.close()
 	}
 	return nil
+}
+
+// survive ends what panicked, one session, and not the sidecar with all others. It
+// is to be deferred. The stack holds no values.
+func (p *Proxy) survive(s *session) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	what := fmt.Sprintf("%T", v)
+	if err, ok := v.(runtime.Error); ok {
+		what = err.Error()
+	}
+	p.log.Error("a session has panicked", "panic", what, "stack", string(debug.Stack()))
+	if s != nil {
+		s.fatal(failf(codeInternal, "the encrypting proxy has failed"))
+	}
 }
 
 // drain ends idle sessions at once and the others when their transaction ends.
@@ -203,7 +239,7 @@ func (p *Proxy) database(name string) *database {
 	defer p.mu.Unlock()
 	d := p.databases[name]
 	if d == nil {
-		d = &database{name: name, proxy: p, columns: make(map[int]heldColumn)}
+		d = &database{name: name, proxy: p, columns: newColumns()}
 		d.ctx, d.cancel = context.WithCancel(context.Background())
 		p.databases[name] = d
 	}

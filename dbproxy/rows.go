@@ -15,7 +15,7 @@ import (
 // openRow appends a DataRow with its protected values opened.
 //
 //	DataRow: int16 columns, then for each an int32 length (-1: NULL) and bytes
-func (s *session) openRow(columns []*plan.Rule, op *operation, formats []int16, body []byte) error {
+func (s *session) openRow(columns []*plan.Output, op *operation, formats []int16, body []byte) error {
 	bad := failf(codeProtocolViolation, "invalid DataRow message")
 	if len(body) < 2 || int(binary.BigEndian.Uint16(body)) != len(columns) {
 		return bad
@@ -25,7 +25,7 @@ func (s *session) openRow(columns []*plan.Rule, op *operation, formats []int16, 
 	s.down.header('D', 0)
 	s.down.buf = append(s.down.buf, body[:2]...)
 	rest := body[2:]
-	for i, r := range columns {
+	for i, o := range columns {
 		if len(rest) < 4 {
 			return bad
 		}
@@ -33,9 +33,9 @@ func (s *session) openRow(columns []*plan.Rule, op *operation, formats []int16, 
 		if n > len(rest)-4 {
 			return bad
 		}
-		if r == nil || n < 0 {
+		if o == nil || n < 0 {
 			s.down.buf = append(s.down.buf, rest[:4+max(n, 0)]...)
-		} else if err := s.openValue(r, op, formatOf(formats, i), rest[4:4+n], zone); err != nil {
+		} else if err := s.openOutput(o, op, formatOf(formats, i), rest[4:4+n], zone); err != nil {
 			return err
 		}
 		rest = rest[4+max(n, 0):]
@@ -54,25 +54,77 @@ func formatOf(formats []int16, i int) int16 {
 	return formatText
 }
 
-// openValue appends one opened value with its length.
-func (s *session) openValue(r *plan.Rule, op *operation, format int16, stored []byte, zone *time.Location) error {
+// openOutput appends one opened value, or array of them, with its length; -1 is
+// NULL.
+func (s *session) openOutput(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
+	at := len(s.down.buf)
+	s.down.buf = append(s.down.buf, 0xff, 0xff, 0xff, 0xff)
+	var null bool
+	var err error
+	if o.Array {
+		err = s.openArray(o, op, format, stored, zone)
+	} else {
+		null, err = s.openValue(o, op, format, stored, zone)
+	}
+	if err == nil && !null {
+		binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
+	}
+	return err
+}
+
+// openValue appends one opened value; null says that the client gets NULL.
+func (s *session) openValue(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) (null bool, err error) {
 	if format == formatText {
-		var err error
 		if stored, err = storedBytea(stored); err != nil {
-			return proxy.ErrFormat
+			return false, proxy.ErrFormat
 		}
 	}
-	var err error
-	if s.value, err = s.open(r, op, stored); err != nil {
-		return err
+	if s.value, null, err = s.reveal(o.Rule, op, stored); err != nil || null {
+		return null, err
+	}
+	t := o.Type
+	if t.OID == o.Rule.Type.OID {
+		t = o.Rule.Type // the client may be told no length, the value has one
+	}
+	s.down.buf, err = encodeInto(s.down.buf, t, format, s.value, zone)
+	clear(s.value)
+	return false, err
+}
+
+// openArray appends an array of opened values, which has one dimension or none.
+func (s *session) openArray(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
+	elements, err := arrayElements(format, stored)
+	if err != nil {
+		return proxy.ErrFormat
+	}
+	out := array{elem: o.Type.OID}
+	if len(elements) > 0 {
+		out.dims = []dimension{{size: int32(len(elements)), lower: 1}}
 	}
 	at := len(s.down.buf)
-	s.down.buf = append(s.down.buf, 0, 0, 0, 0)
-	if s.down.buf, err = encodeInto(s.down.buf, r.Type, format, s.value, zone); err != nil {
-		return err
+	for _, e := range elements {
+		null := e == nil
+		if !null {
+			if null, err = s.openValue(o, op, format, e, zone); err != nil {
+				return err
+			}
+		}
+		var opened []byte
+		if !null {
+			opened = append([]byte{}, s.down.buf[at:]...)
+		}
+		clear(s.down.buf[at:])
+		s.down.buf = s.down.buf[:at]
+		out.elements = append(out.elements, opened)
 	}
-	clear(s.value)
-	binary.BigEndian.PutUint32(s.down.buf[at:], uint32(len(s.down.buf)-at-4))
+	if format == formatBinary {
+		s.down.buf = out.append(s.down.buf)
+	} else {
+		s.down.buf = out.appendText(s.down.buf)
+	}
+	for _, e := range out.elements {
+		clear(e)
+	}
 	return nil
 }
 
@@ -88,12 +140,12 @@ func encodeInto(dst []byte, t plan.Type, format int16, value []byte, zone *time.
 // open gives the canonical form of a stored value. A value that names a data
 // key which is not known has the keys read anew, once.
 func (s *session) open(r *plan.Rule, op *operation, stored []byte) ([]byte, error) {
-	ctx := s.ctx
+	ctx, tenant := s.ctx, ""
 	if op != nil {
-		ctx = op.ctx
+		ctx, tenant = op.ctx, op.tenant
 	}
 	for again := false; ; again = true {
-		col, err := s.db.column(ctx, r)
+		col, err := s.db.column(ctx, r, tenant)
 		if err != nil {
 			return nil, err
 		}
@@ -103,10 +155,13 @@ func (s *session) open(r *plan.Rule, op *operation, stored []byte) ([]byte, erro
 		}
 		plain, err := lease.Open(s.value[:0], stored)
 		lease.Release()
-		if err == nil || again || !errors.Is(err, proxy.ErrColumnKey) {
+		if err == nil {
+			return plainForm(r, plain)
+		}
+		if again || !errors.Is(err, proxy.ErrColumnKey) {
 			return plain, err
 		}
-		s.db.forget(r)
+		s.db.forget(r, tenant)
 	}
 }
 

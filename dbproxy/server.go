@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"bytes"
+	"maps"
 	"strconv"
 	"unicode/utf8"
 
@@ -73,7 +74,13 @@ func (s *session) serverAnswer(e *entry, kind byte, body []byte) error {
 	case 'C', 'I', 's':
 		return s.serverComplete(e, kind, body)
 	case 'G', 'H', 'W':
-		s.serverCopy(e, kind)
+		if err := s.serverCopy(e, kind, body); err != nil || s.swallow != nil {
+			return err
+		}
+	case 'c':
+		if err := s.endCopyOut(e); err != nil {
+			return err
+		}
 	}
 	return s.pass(e, kind, body)
 }
@@ -145,17 +152,13 @@ func (s *session) serverParameters(e *entry, body []byte) error {
 	if err := m.Decode(body); err != nil {
 		return err
 	}
-	for n := range st.plan.Params {
-		if n <= len(m.ParameterOIDs) {
-			m.ParameterOIDs[n-1] = st.declared[n-1]
-		}
-	}
+	m.ParameterOIDs = st.describeParams(m.ParameterOIDs)
 	return s.down.encode(&m)
 }
 
 // serverColumns handles RowDescription and NoData.
 func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
-	var columns []*plan.Rule
+	var columns []*plan.Output
 	var failed *pgError
 	var m pgproto3.RowDescription
 	st := s.describedBy(e)
@@ -164,7 +167,7 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 			return err
 		}
 		columns, failed = s.columnsOf(e, &m)
-	} else if len(s.expected(e)) > 0 {
+	} else if one := s.expected(e); one != nil && len(one.Outputs) > 0 {
 		failed = s.unexpected()
 	}
 	if e.kind == 'D' {
@@ -173,12 +176,14 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 		s.mu.Unlock()
 		if st != nil && e.target == 'S' {
 			st.columns, st.bad = columns, failed
+		} else if e.own != nil && e.portal != nil {
+			e.portal.described, e.portal.columns, e.portal.bad = true, columns, failed
 		}
 		if e.own != nil {
 			return nil
 		}
 	} else if e.query != nil {
-		e.query.columns = columns
+		e.query.columns, e.query.formats = columns, formatsOf(&m)
 	}
 	if failed != nil {
 		return s.fail(e, failed)
@@ -186,9 +191,9 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 	if columns == nil {
 		return s.pass(e, kind, body)
 	}
-	for i, r := range columns {
-		if r != nil {
-			m.Fields[i].DataTypeOID, m.Fields[i].TypeModifier, m.Fields[i].DataTypeSize = r.Type.OID, r.Type.Typmod, r.Type.Len()
+	for i, o := range columns {
+		if o != nil {
+			describe(&m.Fields[i], o)
 		}
 	}
 	if s.swallow != nil {
@@ -197,55 +202,20 @@ func (s *session) serverColumns(e *entry, kind byte, body []byte) error {
 	return s.down.encode(&m)
 }
 
+// shown is the object ID by which a client knows a type.
+func shown(oid uint32) uint32 {
+	if oid == plan.Unspecified { // an array of what has no object ID of its own
+		return plan.ArrayOf(plan.Text)
+	}
+	known, _, _ := plan.Type{OID: oid}.Wire()
+	return known
+}
+
 func (s *session) describedBy(e *entry) *statement {
 	if e.portal != nil {
 		return e.portal.statement
 	}
 	return e.statement
-}
-
-// columnsOf finds the protected columns of a result by their origin, which must
-// be those that the plan expects, in order; nil if there is none.
-func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Rule, *pgError) {
-	if e.own != nil && e.statement == nil {
-		return nil, nil
-	}
-	expected := s.expected(e)
-	cat := s.catalog.Load()
-	if cat == nil {
-		return nil, nil
-	}
-	var columns []*plan.Rule
-	seen := 0
-	for i := range m.Fields {
-		f := &m.Fields[i]
-		r := cat.cat.Rule(plan.Attr{Table: f.TableOID, Column: int16(f.TableAttributeNumber)})
-		if r == nil {
-			continue
-		}
-		if seen >= len(expected) || expected[seen] != r || f.DataTypeOID != plan.Bytea {
-			return nil, s.unexpected()
-		}
-		if columns == nil {
-			columns = make([]*plan.Rule, len(m.Fields))
-		}
-		columns[i] = r
-		seen++
-	}
-	if seen != len(expected) {
-		return nil, s.unexpected()
-	}
-	return columns, nil
-}
-
-func (s *session) expected(e *entry) []*plan.Rule {
-	if e.query != nil {
-		if one := e.query.current(); one != nil {
-			return one.Outputs
-		}
-		return nil
-	}
-	return s.describedBy(e).outputs()
 }
 
 // unexpected has the catalog read anew: the tables are not what they were.
@@ -276,7 +246,13 @@ func (s *session) serverData(kind byte, length int) error {
 		}
 	}
 	if s.swallow != nil {
-		return s.skip(length)
+		return s.fromS.skip(length)
+	}
+	if kind == 'd' && s.copyFrom != nil {
+		return s.openCopy(e, length)
+	}
+	if one := e.copied(); kind == 'd' && one != nil && one.Copy != nil {
+		return failf(codeProtocolViolation, "the server sent data of a COPY that has not begun")
 	}
 	if kind == 'd' || columns == nil {
 		return s.down.relay(kind, length, s.fromS)
@@ -290,33 +266,20 @@ func (s *session) serverData(kind byte, length int) error {
 		s.down.buf = s.down.buf[:start]
 		return s.failRow(e, err)
 	}
-	if op != nil && !op.rows {
-		// Should these rows leave before the statement is over, then not
-		// before its intent is on the record.
-		op.rows = true
-		s.unended = append(s.unended, op)
-	}
+	s.tellsRows(op)
 	return s.down.full()
 }
 
-func (s *session) skip(length int) error {
-	for length > 0 {
-		n, err := s.fromS.r.Discard(min(length, bufferSize))
-		if err != nil {
-			return err
-		}
-		length -= n
-	}
-	return nil
-}
-
 // rowsOf says what the columns of the rows are that answer an entry.
-func (s *session) rowsOf(e *entry) ([]*plan.Rule, *operation, []int16, *pgError) {
+func (s *session) rowsOf(e *entry) ([]*plan.Output, *operation, []int16, *pgError) {
 	if e.query != nil {
-		if e.query.columns == nil && len(s.expected(e)) > 0 {
+		if one := s.expected(e); e.query.columns == nil && one != nil && len(one.Outputs) > 0 {
 			return nil, e.query.operation(), nil, s.unexpected()
 		}
-		return e.query.columns, e.query.operation(), nil, nil
+		return e.query.columns, e.query.operation(), e.query.formats, nil
+	}
+	if p := e.portal; p != nil && p.described {
+		return p.columns, p.op, p.formats, p.bad
 	}
 	if p := e.portal; p != nil && p.statement != nil {
 		return p.statement.columns, p.op, p.formats, p.statement.bad
@@ -329,20 +292,34 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 	var op *operation
 	if e.query != nil {
 		op = e.query.operation()
-	} else if e.portal != nil && kind != 's' {
+	} else if e.portal != nil && (kind != 's' || e.portal.cursor) {
 		op = e.portal.op
 	}
 	if op != nil {
 		s.end(op, "", audit.Rows.Int64(rowCount(body)))
 	}
 	err := s.pass(e, kind, body)
+	defer s.wake()
+	s.tablesChanged = s.tablesChanged || changesTables(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.copyIn = false
+	var closed []*operation
+	defer func() {
+		for _, o := range closed {
+			s.end(o, "")
+		}
+	}()
 	if e.query != nil {
+		if kind == 'C' {
+			closed = s.register(e.query.statement, e.query.at)
+		}
 		e.query.at++
 		e.query.columns = nil
 		return err
+	}
+	if e.portal != nil && kind == 'C' && e.own == nil {
+		closed = s.register(e.portal.statement, 0)
 	}
 	copied := e.kind == 'E' && len(s.queue) > 1
 	s.pop()
@@ -350,6 +327,19 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 		s.dropCopy(true)
 	}
 	return err
+}
+
+// changesTables says whether the statement that an entry answers has changed
+// tables that matter, or may have.
+func changesTables(e *entry) bool {
+	var st *statement
+	var one *plan.Statement
+	if e.query != nil {
+		st, one = e.query.statement, e.query.current()
+	} else if e.portal != nil {
+		st, one = e.portal.statement, e.portal.statement.only()
+	}
+	return one != nil && (one.Hidden || one.DDL && st.mentions())
 }
 
 // rowCount reads the number at the end of a command tag.
@@ -363,12 +353,23 @@ func rowCount(body []byte) int64 {
 }
 
 // serverCopy notes that COPY has begun.
-func (s *session) serverCopy(e *entry, kind byte) {
+func (s *session) serverCopy(e *entry, kind byte, body []byte) error {
+	if kind == 'H' {
+		if failed := s.startCopyOut(e, body); failed != nil {
+			return s.fail(e, failed)
+		}
+		return nil
+	}
 	defer s.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.copyIn = kind != 'H'
-	e.copies = kind != 'H'
+	if one := e.copied(); one == nil || !one.CopyFrom || s.copyIn {
+		// It would take data for one table as data for another.
+		return failf(codeProtocolViolation, "the server asked for data of a COPY that there is not")
+	}
+	s.copyIn = true
+	e.copies = true
+	return nil
 }
 
 // dropCopy takes off the queue what the server has read within COPY FROM: it
@@ -403,8 +404,13 @@ func (s *session) serverError(body []byte) error {
 	if err := m.Decode(body); err != nil {
 		return err
 	}
+	defer s.wake()
+	s.copyFrom = nil
 	if e.kind != 'Q' && e.kind != 'F' {
 		s.skipping = true
+		s.mu.Lock()
+		s.failing = true
+		s.mu.Unlock()
 		if copied {
 			s.mu.Lock()
 			first := s.pop()
@@ -412,6 +418,10 @@ func (s *session) serverError(body []byte) error {
 			s.queue = append([]*entry{first}, s.queue...)
 			s.mu.Unlock()
 		}
+	}
+	refusal := s.refusedCopyOf(e, &m)
+	if refusal != nil {
+		m.Code = refusal.Code
 	}
 	s.endFailed(e, m.Code)
 	if e.own != nil {
@@ -422,6 +432,9 @@ func (s *session) serverError(body []byte) error {
 	}
 	if s.swallow != nil {
 		return nil
+	}
+	if refusal != nil {
+		return s.down.encode(refusal.response("ERROR"))
 	}
 	if e.refusal != nil && (m.Code == codeSyntaxError || m.Code == codeNoStatement) {
 		return s.down.encode(e.refusal.response("ERROR"))
@@ -473,14 +486,19 @@ func (s *session) serverReady(body []byte) error {
 			break
 		}
 	}
-	s.status = body[0]
+	s.status, s.failing = body[0], false
 	if body[0] == 'I' {
+		if s.tablesChanged {
+			// Other sessions are to see it, too.
+			s.db.stale()
+			s.tablesChanged = false
+		}
 		for _, p := range s.portals {
 			if p.op != nil {
 				over = append(over, p.op)
 			}
 		}
-		clear(s.portals)
+		maps.DeleteFunc(s.portals, func(_ string, p *portal) bool { return !p.hold })
 	} else if e.kind == 'Q' {
 		delete(s.portals, "")
 	}

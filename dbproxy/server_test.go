@@ -121,21 +121,26 @@ func startCluster(dir string, settings ...string) (*cluster, error) {
 	}
 	fmt.Fprintln(f, strings.Join(conf, "\n"))
 	f.Close()
+	return c, c.restart()
+}
+
+// restart starts a server that does not run.
+func (c *cluster) restart() (err error) {
 	if c.cmd, err = asPostgres("postgres", "-D", c.dir); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	for range 300 {
 		conn, err := pgx.Connect(context.Background(), c.url("postgres", "postgres"))
 		if err == nil {
-			return c, conn.Close(context.Background())
+			return conn.Close(context.Background())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	c.stop()
-	return nil, fmt.Errorf("the server does not start")
+	return fmt.Errorf("the server does not start")
 }
 
 func (c *cluster) stop() {

@@ -29,6 +29,7 @@ type session struct {
 	up     *outbox // to the server; of fromClient
 	down   *outbox // to the client; of fromServer
 
+	masks   []*mask         // of the client's role, by rule; nil: none
 	ctx     context.Context // carries the session's span
 	ending  sync.Once
 	settled chan struct{} // wakes fromClient when the queue may be empty
@@ -37,12 +38,16 @@ type session struct {
 	private   *snapshot // the catalog as this session's open transaction sees it
 	dirty     bool      // the catalog may have changed in this session
 	hidden    bool      // likewise, by a text that was not seen
+	made      []string  // names of what it has made that the catalog does not know
 	unsettled bool      // settings may have changed that were not reported yet
 	changed   bool      // settings have been changed in this session
 	path      *plan.Path
+	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync
+	batch     int         // counts Sync messages
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	copying   bool        // the last message was CopyData
+	copyTo    *copyIn     // whose data it was; nil if no such COPY was awaited
 	shape     []byte      // of the text that is being planned
 	attrs     map[*plan.Statement][]attribute.KeyValue
 
@@ -52,7 +57,9 @@ type session struct {
 	swallow       *entry         // its rows failed: nothing passes until ReadyForQuery
 	swallowedMore bool           // more than that was done
 	skipping      bool           // the server skips until Sync
+	tablesChanged bool           // tables that matter have changed since the last commit
 	value         []byte
+	copyFrom      *copyOut // the COPY TO that is being answered; nil if not of protected columns
 
 	catalog atomic.Pointer[snapshot] // against which results are checked
 	owed    atomic.Int64             // answers to a client without rules
@@ -60,6 +67,7 @@ type session struct {
 	mu            sync.Mutex
 	queue         []*entry              // guarded by mu; replies that are owed, oldest first
 	copyIn        bool                  // guarded by mu; the server reads CopyData
+	failing       bool                  // guarded by mu; it skips until Sync
 	status        byte                  // guarded by mu; of the last ReadyForQuery
 	statements    map[string]*statement // guarded by mu
 	portals       map[string]*portal    // guarded by mu
@@ -72,10 +80,13 @@ type session struct {
 
 // settings are what the server reports of the session and plans depend on.
 type settings struct {
-	zone       *time.Location // nil if it is not known
-	isoDates   bool
-	conforming bool // standard_conforming_strings
-	utf8       bool // client_encoding is UTF8 or SQL_ASCII
+	zone     *time.Location // nil if it is not known
+	isoDates bool
+	// plainIntervals says that IntervalStyle is postgres.
+	plainIntervals bool
+	conforming     bool // standard_conforming_strings
+	utf8           bool // client_encoding is UTF8 or SQL_ASCII
+	version        int  // the server's major version; 0 if it is not known
 }
 
 // statement is a prepared statement.
@@ -86,13 +97,18 @@ type statement struct {
 	plan      *plan.Plan // nil for one that is not known here: nothing in it is protected
 	snap      *snapshot  // against which it was planned
 	path      *plan.Path // likewise; nil if it was not known
+	tenant    string     // whose constants it holds
 	rewritten *plan.Rewritten
 	trace     string   // traceparent of its comment
 	declared  []uint32 // types the client gave its parameters
-	// columns are the rules of its result columns; set by fromServer before
+	// columns are the protected ones of its result columns; set by fromServer before
 	// any row of it arrives.
-	columns []*plan.Rule
-	bad     *pgError // its result columns are not those of the plan
+	columns []*plan.Output
+	bad     *pgError     // its result columns are not those of the plan
+	base    *plan.Plan   // before names in it were resolved; nil if there is none
+	inner   []*statement // what PREPARE and DECLARE in it make, by statement
+	named   []*statement // what EXECUTE in it means, likewise
+	made    *plan.Inner  // how SQL made it, if it did
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
 }
@@ -110,7 +126,7 @@ func (st *statement) only() *plan.Statement {
 	return &st.plan.Statements[0]
 }
 
-func (st *statement) outputs() []*plan.Rule {
+func (st *statement) outputs() []plan.Output {
 	if o := st.only(); o != nil {
 		return o.Outputs
 	}
@@ -122,12 +138,20 @@ type portal struct {
 	statement *statement
 	formats   []int16
 	op        *operation // nil unless the statement touches protected columns
+	cursor    bool       // SQL declared it
+	hold      bool       // it outlives the transaction
+	// described says that columns and bad are those of the portal, and not
+	// those of its statement; of fromServer only.
+	described bool
+	columns   []*plan.Output
+	bad       *pgError
 }
 
 // operation is one execution on the record.
 type operation struct {
-	ctx context.Context
-	op  *audit.Op
+	ctx    context.Context
+	op     *audit.Op
+	tenant string // whose values it reads and writes
 	// Of fromServer only: some of its rows are in the outbox; it has ended.
 	rows, ended bool
 }
@@ -141,16 +165,22 @@ type entry struct {
 	portal    *portal
 	refusal   *pgError // what the client gets for the error the server makes of it
 	own       *question
-	copies    bool // it is a COPY FROM that has begun; guarded by the session's mu
-	query     *query
+	copies    bool // a COPY FROM in it has begun; guarded by the session's mu
+	// copyRefusal is what the client gets for the error that the server makes
+	// of CopyFail; guarded by the session's mu.
+	copyRefusal *pgError
+	copyMissing string // column for which the server may fail before CopyFail; likewise
+	query       *query
+	batch       int // how many Sync messages were sent before it
 }
 
 // query is a simple query that is being answered.
 type query struct {
 	statement *statement // its text and plan
 	ops       []*operation
-	at        int          // statement that is being answered
-	columns   []*plan.Rule // of its rows; nil if none is protected
+	at        int            // statement that is being answered
+	formats   []int16        // of its rows
+	columns   []*plan.Output // of its rows; nil if none is protected
 }
 
 // current is the plan's statement that is being answered.
@@ -183,6 +213,9 @@ func (s *session) push(e *entry) {
 	defer s.mu.Unlock()
 	s.entering = false
 	s.queue = append(s.queue, e)
+	if e.batch = s.batch; e.kind == 'S' {
+		s.batch++
+	}
 	switch {
 	case e.kind == 'P', e.kind == 'C' && e.target == 'S':
 		s.newStatements[e.name] = append(s.newStatements[e.name], e)
@@ -224,6 +257,32 @@ func (s *session) head() *entry {
 		return nil
 	}
 	return s.queue[0]
+}
+
+// resolve waits until it is known what a name means, in newStatements or
+// newPortals: whether the server has done or skipped a message of an earlier
+// batch only its answer tells. One of the same batch is skipped only together
+// with the message that is being read.
+func (s *session) resolve(pending map[string][]*entry, name string) error {
+	for {
+		s.mu.Lock()
+		list := pending[name]
+		known := len(list) == 0 || list[len(list)-1].batch == s.batch
+		copying := s.copyIn
+		s.mu.Unlock()
+		if known {
+			return nil
+		}
+		if copying {
+			return failf(codeProtocolViolation, "a statement was sent during COPY")
+		}
+		if err := s.up.flush(); err != nil {
+			return err
+		}
+		if _, open := <-s.settled; !open {
+			return errSessionOver
+		}
+	}
 }
 
 // statementNamed finds a prepared statement as it will be when the server gets
@@ -300,8 +359,12 @@ func (s *session) setting(name, value string) {
 		s.settings.zone, _ = parseZone(value)
 	case "DateStyle":
 		s.settings.isoDates = strings.HasPrefix(value, "ISO")
+	case "IntervalStyle":
+		s.settings.plainIntervals = value == "postgres"
 	case "standard_conforming_strings":
 		s.settings.conforming = value == "on"
+	case "server_version":
+		s.settings.version = majorVersion(value)
 	case "client_encoding":
 		s.settings.utf8 = value == "UTF8" || value == "SQL_ASCII"
 	}
@@ -318,7 +381,7 @@ func (s *session) begin(st *statement, i int) *operation {
 	if one.Writes || len(one.Creates) > 0 {
 		s.writes = append(s.writes, op)
 	}
-	return &operation{ctx: ctx, op: op}
+	return &operation{ctx: ctx, op: op, tenant: s.tenant.name}
 }
 
 // attributesOf is what the record of every execution of a statement says.

@@ -230,7 +230,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
-	s.settings = settings{isoDates: true, conforming: true, utf8: true}
+	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
 	s.up.before, s.down.before = s.intended, s.recorded
 	if _, err := server.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(startup)+4)), startup...)); err != nil {
 		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
@@ -242,6 +242,9 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	p.starting.Add(-1)
 	defer p.starting.Add(1) // serveConn takes it off again
 	s.db = p.database(name)
+	if s.masks, err = p.masksFor(s.user); err != nil {
+		return err
+	}
 	conn.SetDeadline(time.Time{})
 	server.SetDeadline(time.Time{})
 	return s.run(ctx)
@@ -348,7 +351,8 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer op.End("")
-	if len(p.rules) > 0 {
+	passes := len(p.rules) == 0 || slices.Contains(p.cfg.RawRoles, s.user)
+	if !passes {
 		snap, err := s.db.load(ctx)
 		if err != nil {
 			p.log.Error("reading the catalog", "database", s.db.name, "error", err)
@@ -364,7 +368,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	p.enter(s)
 	defer p.leave(s)
-	if len(p.rules) == 0 {
+	if passes {
 		s.relayAll()
 		return nil
 	}
@@ -391,6 +395,7 @@ func (s *session) relay() {
 	go func() {
 		defer close(done)
 		defer close(s.settled)
+		defer s.proxy.survive(s)
 		s.over(s.fromServer())
 	}()
 	err := s.fromClient()
@@ -451,7 +456,8 @@ func (s *session) flushLast(err error) {
 	}
 }
 
-// relayAll passes everything both ways: there is no rule. It looks at frames
+// relayAll passes everything both ways: there is no rule, or none for the role.
+// It looks at frames
 // only to know when the session is idle.
 func (s *session) relayAll() {
 	done := make(chan struct{})

@@ -72,6 +72,18 @@ func (f *frames) whole(length int) ([]byte, error) {
 	return f.body, nil
 }
 
+// skip reads a body that nobody wants.
+func (f *frames) skip(length int) error {
+	for length > 0 {
+		n, err := f.r.Discard(min(length, bufferSize))
+		if err != nil {
+			return err
+		}
+		length -= n
+	}
+	return nil
+}
+
 // empty says that reading more would have to wait.
 func (f *frames) empty() bool { return f.r.Buffered() == 0 }
 

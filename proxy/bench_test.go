@@ -3,6 +3,7 @@
 package proxy_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
@@ -45,6 +46,46 @@ func BenchmarkColumn32(b *testing.B) {
 			l.Release()
 		}
 	})
+}
+
+// BenchmarkModes seals and opens 8 bytes, as of an int8, and 32, as of a text.
+func BenchmarkModes(b *testing.B) {
+	f := newFixture(b)
+	for _, mode := range []string{proxy.ModeRandom, proxy.ModeEquality, proxy.ModeRange} {
+		rule := proxy.ColumnRule{Table: "t", Column: mode, Type: "bytea", Mode: mode, KeyID: f.rules.Columns[0].KeyID}
+		col := f.column(b, rule, f.columnKey(b, rule, 1))
+		ctx, op := f.log.Begin(b.Context(), audit.SpanPostgresQuery)
+		defer op.End("")
+		l, err := col.Acquire(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Release()
+		for _, n := range []int{8, 32} {
+			plain, dst := randomBytes(n), make([]byte, 0, 1024)
+			v, err := l.Seal(nil, plain)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("%s/%d/seal", mode, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := l.Seal(dst, plain); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(len(v)), "B/value")
+			})
+			b.Run(fmt.Sprintf("%s/%d/open", mode, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := l.Open(dst, v); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
 }
 
 func BenchmarkObjectHeader(b *testing.B) {

@@ -263,6 +263,39 @@ func TestColumnRandom(t *testing.T) {
 	}
 }
 
+// Values of columns in mode range compare as their plaintexts, also across a domain,
+// and not as those of another mode.
+func TestColumnRange(t *testing.T) {
+	f := newFixture(t)
+	rule := func(column, mode string) proxy.ColumnRule {
+		return proxy.ColumnRule{Table: "t", Column: column, Type: "bytea", Mode: mode, KeyID: f.rules.Columns[0].KeyID, Domain: "d"}
+	}
+	born := rule("born", proxy.ModeRange)
+	key := f.columnKey(t, born, 1)
+	a, b := acquire(t, f.column(t, born, key)), acquire(t, f.column(t, rule("died", proxy.ModeRange), key))
+	var last []byte
+	for i := range 300 {
+		l := a
+		if i%2 == 1 {
+			l = b
+		}
+		v, err := l.Seal(nil, []byte{byte(i >> 8), byte(i)})
+		if err != nil || bytes.Compare(last, v) >= 0 || !bytes.HasPrefix(v, proxy.CheckPrefix(born)) || len(v) < proxy.MinSealed(born) || !proxy.Sealed(v) {
+			t.Fatalf("%d: %x, %v", i, v, err)
+		}
+		if got, err := a.Open(nil, v); err != nil || !bytes.Equal(got, []byte{byte(i >> 8), byte(i)}) {
+			t.Fatalf("%d: %x, %v", i, got, err)
+		}
+		last = v
+	}
+	if got, err := acquire(t, f.column(t, rule("born", proxy.ModeEquality), key)).Open(nil, last); !errors.Is(err, proxy.ErrOpen) {
+		t.Errorf("a range value as one of mode equality: %q, %v, want ErrOpen", got, err)
+	}
+	if _, err := a.Seal(nil, make([]byte, proxy.MaxRange+2)); err == nil {
+		t.Error("a value that fits into no index")
+	}
+}
+
 func TestColumnsDoNotSwap(t *testing.T) {
 	f := newFixture(t)
 	name, city := f.rules.Columns[0], f.rules.Columns[1]

@@ -28,10 +28,15 @@ type ColumnKey struct {
 
 // columnContext is the encryption context of a column's data keys.
 func columnContext(rule ColumnRule) map[string]string {
+	table, column := rule.BoundColumn()
+	context := map[string]string{"sidekey:table": table, "sidekey:column": column}
 	if rule.Domain != "" {
-		return map[string]string{"sidekey:domain": rule.Domain}
+		context = map[string]string{"sidekey:domain": rule.Domain}
 	}
-	return map[string]string{"sidekey:table": rule.QualifiedTable(), "sidekey:column": rule.Column}
+	if rule.tenant != "" {
+		context["sidekey:tenant"] = rule.tenant
+	}
+	return context
 }
 
 func binding(rule ColumnRule) (envelope.Binding, error) {
@@ -40,14 +45,18 @@ func binding(rule ColumnRule) (envelope.Binding, error) {
 		return envelope.Binding{}, fmt.Errorf("type: %w", err)
 	}
 	if rule.Domain != "" {
-		return envelope.Binding{Domain: rule.Domain, Type: t.bound()}, nil
+		return envelope.Binding{Tenant: rule.tenant, Domain: rule.Domain, Type: t.bound()}, nil
 	}
-	return envelope.Binding{Table: rule.QualifiedTable(), Column: rule.Column, Type: t.bound()}, nil
+	table, column := rule.BoundColumn()
+	return envelope.Binding{Tenant: rule.tenant, Table: table, Column: column, Type: t.bound()}, nil
 }
 
 func envelopeMode(rule ColumnRule) envelope.Mode {
-	if rule.mode() == ModeEquality {
+	switch rule.mode() {
+	case ModeEquality:
 		return envelope.Equality
+	case ModeRange:
+		return envelope.Range
 	}
 	return envelope.Random
 }
@@ -59,6 +68,10 @@ func CheckPrefix(rule ColumnRule) []byte { return envelope.ValuePrefix(envelopeM
 // MinSealed is the length of the column's shortest sealed value, for the CHECK
 // constraint.
 func MinSealed(rule ColumnRule) int { return envelope.MinValue(envelopeMode(rule)) }
+
+// MaxRange is the most bytes of a stored value in mode range. One that is only
+// compared with may have one more, to which a longer one is cut.
+const MaxRange = envelope.MaxRange
 
 // Sealed says that bytes have the form of a sealed value. It proves nothing.
 func Sealed(value []byte) bool {

@@ -192,6 +192,7 @@ type footed struct {
 	late    func() map[string]string
 	footer  []byte
 	ended   bool
+	tail    []byte // of Peek: the rest of the content, and the footer; nil before it
 }
 
 func (f *footed) Read(p []byte) (int, error) {

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -65,21 +66,54 @@ type ColumnRule struct {
 	Column string `yaml:"column"`
 
 	// Type is the column's type as the application sees it: text, varchar(n),
-	// int4, int8, bytea, bool, date, timestamptz, uuid, numeric(p,s), jsonb, or
-	// the SQL name of one of these.
+	// char(n), citext, int2, int4, int8, float4, float8, numeric(p,s), bool, date,
+	// time(p), timestamp(p), timestamptz(p), interval, uuid, bytea, json, jsonb,
+	// inet, cidr, or the SQL name of one of these; with [] behind it an array of
+	// them; or enum(name: label, 'another label'), with the labels in the order
+	// of CREATE TYPE. Labels may be added; in mode range at the end only.
 	Type string `yaml:"type"`
 
-	// Mode is random (default) or equality. Equality shows the database which
-	// values are equal and how often each occurs; on a bool column that is
+	// Mode says what can be asked of the column, and so what the database, its
+	// backups and everyone who reads them learn of it.
+	//
+	// random, the default: nothing can be asked but IS NULL. It shows the length
+	// of each value and which are NULL, and of equal values nothing.
+	//
+	// equality: =, <>, IN, joins, UNIQUE, GROUP BY, DISTINCT and indexes. It
+	// shows, besides, which values are equal and how often each occurs; who knows
+	// how often each ought to occur, knows which is which. On a bool that is
 	// nearly all there is to know.
+	//
+	// range: also <, <=, >, >=, BETWEEN, ORDER BY, min and max. It shows, besides,
+	// the order, and of any two values the first bit in which they differ. Who
+	// knows about how values are distributed knows about what each is: of a column
+	// with most of a year's dates, all of them. Text sorts by bytes, as under
+	// collation C, and has at most 140 bytes, so that it fits into an index.
 	Mode string `yaml:"mode"`
 
 	// KeyID is the KMS key: an ID, ARN or alias/name.
 	KeyID string `yaml:"key_id"`
 
-	// Domain lets equality columns that name the same one compare and join with
-	// each other. They must have the same type and key.
+	// Domain lets columns of mode equality or range that name the same one compare
+	// and join with each other. They must have the same mode, type and key.
 	Domain string `yaml:"domain"`
+
+	// BoundAs is the schema.table.column that the column's values are bound to,
+	// if the column, its table or its schema has been renamed since the first was
+	// sealed. Empty means the column's name. It also lets the encrypting proxy
+	// take the statement that renames it. Values of a domain are bound to that
+	// and not to a name: there it is for the statement only.
+	BoundAs string `yaml:"bound_as"`
+
+	// PerTenant binds values to a tenant, which the client's session names in the
+	// setting postgres.tenant_setting, and seals them under data keys of its own.
+	// Values of another tenant do not open, nor compare as equal. The key ID may
+	// hold {tenant}, as in alias/customers-{tenant}.
+	PerTenant bool `yaml:"per_tenant"`
+
+	// Masks say what roles get in place of values. The first that names a role
+	// counts; a role that none names gets the value.
+	Masks []Mask `yaml:"masks"`
 
 	// Moving is for the time that `sidekey migrate pg` works on the column: the
 	// sidecar then agrees with it on the moment when the column changes. plaintext:
@@ -88,6 +122,8 @@ type ColumnRule struct {
 	// and gets another data key. Empty, the default: nothing moves, and a column
 	// that is not encrypted is refused.
 	Moving string `yaml:"moving"`
+
+	tenant string // of ForTenant
 }
 
 // Values of ColumnRule.Moving.
@@ -100,6 +136,7 @@ const (
 const (
 	ModeRandom   = "random"
 	ModeEquality = "equality"
+	ModeRange    = "range"
 )
 
 // Validate reports the first rule that cannot work.
@@ -109,7 +146,7 @@ func (r *Rules) Validate() error {
 			return fmt.Errorf("objects[%d].%w", i, err)
 		}
 	}
-	seen, domains := map[string]int{}, map[string]int{}
+	seen, bound, domains := map[string]int{}, map[string]int{}, map[string]int{}
 	for i := range r.Columns {
 		rule := &r.Columns[i]
 		if err := rule.validate(); err != nil {
@@ -120,6 +157,12 @@ func (r *Rules) Validate() error {
 			return fmt.Errorf("columns[%d].column: %s has a rule already, columns[%d]", i, name, first)
 		}
 		seen[name] = i
+		if first, ok := bound[rule.boundName()]; ok && rule.Domain == "" {
+			return fmt.Errorf("columns[%d].bound_as: the values of columns[%d] are bound to %s", i, first, rule.boundName())
+		}
+		if rule.Domain == "" {
+			bound[rule.boundName()] = i
+		}
 		if rule.Domain == "" {
 			continue
 		}
@@ -136,8 +179,14 @@ func (r *Rules) Validate() error {
 func sameDomain(a, b *ColumnRule) error {
 	ta, _ := ParseType(a.Type)
 	tb, _ := ParseType(b.Type)
-	if ta.bound() != tb.bound() {
+	if ta.bound() != tb.bound() || ta.Labels != tb.Labels {
 		return fmt.Errorf("type: %s does not compare with %s, the type of domain %q", tb, ta, b.Domain)
+	}
+	if a.PerTenant != b.PerTenant {
+		return fmt.Errorf("per_tenant: differs from that of domain %q", b.Domain)
+	}
+	if a.mode() != b.mode() {
+		return fmt.Errorf("mode: %s does not compare with %s, the mode of domain %q", b.mode(), a.mode(), b.Domain)
 	}
 	if a.KeyID != b.KeyID {
 		return fmt.Errorf("key_id: differs from that of domain %q", b.Domain)
@@ -173,8 +222,13 @@ func (r *ColumnRule) validate() error {
 	case r.KeyID == "":
 		return fmt.Errorf("key_id: missing")
 	}
-	if r.Mode != "" && r.Mode != ModeRandom && r.Mode != ModeEquality {
-		return fmt.Errorf("mode: unknown %q%s", r.Mode, didYouMean(r.Mode, ModeRandom, ModeEquality))
+	if r.BoundAs != "" && (strings.Count(r.BoundAs, ".") != 2 || strings.Contains("."+r.BoundAs+".", "..")) {
+		return fmt.Errorf("bound_as: %q is not schema.table.column", r.BoundAs)
+	}
+	switch r.mode() {
+	case ModeRandom, ModeEquality, ModeRange:
+	default:
+		return fmt.Errorf("mode: unknown %q%s", r.Mode, didYouMean(r.Mode, ModeRandom, ModeEquality, ModeRange))
 	}
 	t, err := ParseType(r.Type)
 	if err != nil {
@@ -183,13 +237,14 @@ func (r *ColumnRule) validate() error {
 	if r.Moving != "" && r.Moving != MovingPlaintext && r.Moving != MovingSealed {
 		return fmt.Errorf("moving: unknown %q%s", r.Moving, didYouMean(r.Moving, MovingPlaintext, MovingSealed))
 	}
-	if r.Domain != "" && r.mode() != ModeEquality {
-		return fmt.Errorf("domain: only mode %s compares columns; this one is %s", ModeEquality, r.mode())
+	if err := errors.Join(r.validateTenant(), r.validateMasks()); err != nil {
+		return err
 	}
-	if r.mode() == ModeEquality {
-		if reason := t.refusesEquality(); reason != "" {
-			return fmt.Errorf("mode: equality is refused for %s: %s", t, reason)
-		}
+	if r.Domain != "" && r.mode() == ModeRandom {
+		return fmt.Errorf("domain: only modes %s and %s compare columns; this one is %s", ModeEquality, ModeRange, r.mode())
+	}
+	if reason := t.refuses(r.mode()); reason != "" {
+		return fmt.Errorf("mode: %s is refused for %s: %s", r.mode(), t, reason)
 	}
 	return nil
 }
@@ -209,6 +264,20 @@ func (r *ColumnRule) QualifiedTable() string {
 	return "public." + r.Table
 }
 
+// BoundColumn is the table, with its schema, and the column that values are
+// bound to.
+func (r *ColumnRule) BoundColumn() (table, column string) {
+	if i := strings.LastIndexByte(r.BoundAs, '.'); i > 0 {
+		return r.BoundAs[:i], r.BoundAs[i+1:]
+	}
+	return r.QualifiedTable(), r.Column
+}
+
+func (r *ColumnRule) boundName() string {
+	table, column := r.BoundColumn()
+	return table + "." + column
+}
+
 // Warnings say what valid rules give away that an operator might not expect.
 func (r *Rules) Warnings() []string {
 	var warnings []string
@@ -216,10 +285,11 @@ func (r *Rules) Warnings() []string {
 		if r.Columns[i].Moving == MovingPlaintext {
 			warnings = append(warnings, fmt.Sprintf("columns[%d].moving: while the column has its plaintext type in the database, its values are not encrypted", i))
 		}
+		mode := r.Columns[i].mode()
 		t, err := ParseType(r.Columns[i].Type)
-		if err == nil && t.Name == "bool" && r.Columns[i].mode() == ModeEquality {
+		if err == nil && t.few() && mode != ModeRandom {
 			warnings = append(warnings, fmt.Sprintf(
-				"columns[%d]: equality on a bool shows the database which rows share a value; two values and their counts are nearly all there is to know", i))
+				"columns[%d]: %s on a type of few values (%s) shows the database which rows share a value; the values and their counts are nearly all there is to know", i, mode, t))
 		}
 	}
 	return warnings

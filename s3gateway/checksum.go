@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"hash"
 	"hash/crc32"
 	"net/http"
@@ -47,9 +48,10 @@ type digests struct {
 	ended     bool
 	algorithm string // "" if there is no additional checksum
 	sum       hash.Hash
-	want      string // base64; "" while it is still to come in a trailer
-	keepMD5   bool   // for the ETag
-	own       bool   // the client gave none, and what is computed is kept
+	want      string    // base64; "" while it is still to come in a trailer
+	keepMD5   bool      // for the ETag
+	own       bool      // the client gave none, and what is computed is kept
+	byDefault hash.Hash // the default checksum beside another; nil if it is not needed
 }
 
 // newDigests reads the client's declarations.
@@ -90,6 +92,9 @@ func newDigests(header http.Header) (*digests, error) {
 	}
 	return d, d.checkName(header)
 }
+
+// defaultChecksum is what S3 computes where the client names no checksum.
+const defaultChecksum = "CRC64NVME"
 
 func (d *digests) use(algorithm, want string) error {
 	algorithm = strings.ToLower(algorithm)
@@ -134,6 +139,9 @@ func (d *digests) write(p []byte) {
 	}
 	if d.sum != nil {
 		d.sum.Write(p)
+	}
+	if d.byDefault != nil {
+		d.byDefault.Write(p)
 	}
 }
 
@@ -209,6 +217,28 @@ func (d *digests) computeMD5() {
 	if d.keepMD5 = true; d.md5 == nil {
 		d.md5 = md5.New()
 	}
+}
+
+// computeDefault has the default checksum computed, beside another that the client gave.
+func (d *digests) computeDefault() {
+	switch {
+	case d.algorithm == "":
+		d.compute(defaultChecksum)
+	case !strings.EqualFold(d.algorithm, defaultChecksum):
+		d.byDefault = algorithms[strings.ToLower(defaultChecksum)]()
+	}
+}
+
+// raw is a checksum of content that has ended.
+func (d *digests) raw(algorithm string) ([]byte, error) {
+	if d.byDefault != nil && algorithm == defaultChecksum {
+		return d.byDefault.Sum(nil), nil
+	}
+	sum, err := base64.StdEncoding.DecodeString(d.known()[algorithm])
+	if err != nil {
+		return nil, fmt.Errorf("reading a part's checksum: %w", err)
+	}
+	return sum, nil
 }
 
 // compute has the checksum computed where the client did not give one of its own.

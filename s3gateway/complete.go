@@ -136,7 +136,7 @@ func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) 
 	if err != nil {
 		return nil, err
 	}
-	a := &assembly{table: &envelope.Table{UploadID: u.sum, Algorithm: u.algorithm, Composite: u.kind == composite}}
+	a := &assembly{table: &envelope.Table{UploadID: u.sum, Algorithm: u.checksum(), Composite: u.kind == composite}}
 	for i, wanted := range list.Part {
 		if i > 0 && wanted.PartNumber <= list.Part[i-1].PartNumber {
 			return nil, &s3Error{
@@ -144,7 +144,7 @@ func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) 
 				message: "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
 			}
 		}
-		p, err := x.choosePart(u, &wanted, records[wanted.PartNumber], stored[wanted.PartNumber])
+		p, err := choosePart(u, &wanted, records[wanted.PartNumber], stored[wanted.PartNumber])
 		if err != nil {
 			return nil, err
 		}
@@ -165,10 +165,9 @@ func (x *exchange) assemble(ctx context.Context, u *upload, list *completeList) 
 // choosePart finds the part that the client lists, of all that were sent for its
 // number: one that is there still, since the same content, which has the same MD5, may
 // have come twice.
-func (x *exchange) choosePart(u *upload, wanted *completePart, sent []part, stored listedPart) (*part, error) {
+func choosePart(u *upload, wanted *completePart, sent []part, stored listedPart) (*part, error) {
 	at := slices.IndexFunc(sent, func(p part) bool {
-		named := p.ETag == etagSum(wanted.ETag) || x.g.md5 && x.partETag(p.MD5, "") == quoted(strings.Trim(wanted.ETag, `"`))
-		return named && (len(p.Held) > 0 || p.ETag == etagSum(stored.ETag))
+		return namesPart(wanted.ETag, p.Salt, p.MD5) && (len(p.Held) > 0 || p.ETag == etagSum(stored.ETag))
 	})
 	if at < 0 {
 		return nil, invalidPart(wanted.PartNumber)
@@ -197,10 +196,10 @@ func checkPart(u *upload, wanted *completePart, p *part) error {
 	for name := range algorithms {
 		algorithm := strings.ToUpper(name)
 		value := *wanted.of(algorithm)
-		if value == "" || u.algorithm == "" {
+		if value == "" || u.algorithm == "" && (algorithm != defaultChecksum || len(p.Checksum) == 0) {
 			continue
 		}
-		if algorithm != u.algorithm || value != base64.StdEncoding.EncodeToString(p.Checksum) {
+		if algorithm != u.checksum() || value != base64.StdEncoding.EncodeToString(p.Checksum) {
 			return invalidPart(p.number)
 		}
 	}
@@ -406,8 +405,10 @@ func (x *exchange) completedBefore(ctx context.Context, list *completeList, fail
 		return err
 	}
 	table := f.opener.Table()
-	same := func(a envelope.TablePart, b completePart) bool { return a.Number == b.PartNumber }
-	if table.UploadID != sumOf(x.query.Get("uploadId")) || !slices.EqualFunc(table.Parts, list.Part, same) {
+	same := func(a envelope.TablePart, b completePart) bool {
+		return a.Number == b.PartNumber && namesPart(b.ETag, a.Salt, a.MD5)
+	}
+	if table.UploadID != sumOf(storeID(x.query.Get("uploadId"))) || !slices.EqualFunc(table.Parts, list.Part, same) {
 		return failed
 	}
 	return x.answerComplete(&completed{ETag: f.resp.Header.Get("Etag"), header: f.resp.Header}, table, f.opener.KeyARN(), f.header)

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -18,7 +19,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
 	"github.com/minio/crc64nvme"
+	"github.com/sidekey/sidekey/proxy/envelope"
 )
 
 // TestCompleteErrors has the lists of parts that S3 refuses.
@@ -206,6 +209,43 @@ func TestListPartsPages(t *testing.T) {
 	}
 }
 
+// TestUploadListing has a listing show the IDs that clients have, through any gateway
+// and page by page, and the store's of uploads that are not the gateway's.
+func TestUploadListing(t *testing.T) {
+	s := newMinIOStack(t)
+	want := map[string]bool{}
+	for range 5 {
+		want[*s.begin(t, "k")] = true
+	}
+	around, err := s.store.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("k")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want[*around.UploadId] = true
+	for name, app := range map[string]*s3.Client{"the same gateway": s.app, "another": s.replica(t).app} {
+		got := map[string]bool{}
+		in := &s3.ListMultipartUploadsInput{Bucket: aws.String(bucket), Prefix: aws.String("k"), MaxUploads: aws.Int32(2)}
+		for range 3 {
+			page, err := app.ListMultipartUploads(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, u := range page.Uploads {
+				got[*u.UploadId] = true
+				in.KeyMarker, in.UploadIdMarker = u.Key, u.UploadId
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: uploads %v, want %v", name, got, want)
+		}
+	}
+	for id := range want {
+		if _, err := s.app.AbortMultipartUpload(t.Context(), &s3.AbortMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: &id}); err != nil {
+			t.Errorf("aborting %s: %v", id, err)
+		}
+	}
+}
+
 // TestReplicas has every call of an upload go to another gateway.
 func TestReplicas(t *testing.T) {
 	s := newMinIOStack(t)
@@ -235,10 +275,13 @@ func TestHeaderOfACopy(t *testing.T) {
 	}
 	s.overwrite(t, record, stored{metadata: header})
 	before := len(s.hiddenKeys(t))
-	_, err := s.replica(t).app.UploadPart(t.Context(), &s3.UploadPartInput{
-		Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: id, PartNumber: aws.Int32(1), Body: strings.NewReader("secret"),
-	})
-	wantError(t, "a part", err, "InternalError")
+	forged := *atStore(id) + "~" + envelope.UploadMark(header["sidekey"])
+	for id, want := range map[string]string{*id: "NoSuchUpload", forged: "InternalError"} {
+		_, err := s.replica(t).app.UploadPart(t.Context(), &s3.UploadPartInput{
+			Bucket: aws.String(bucket), Key: aws.String("k"), UploadId: &id, PartNumber: aws.Int32(1), Body: strings.NewReader("secret"),
+		})
+		wantError(t, "a part", err, want)
+	}
 	if after := len(s.hiddenKeys(t)); after != before {
 		t.Errorf("%d hidden objects, then %d", before, after)
 	}
@@ -300,9 +343,9 @@ func TestChecksumOfAnother(t *testing.T) {
 	for _, algorithm := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmCrc32} {
 		id := s.begin(t, "k", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm = algorithm })
 		in := completion("k", id, s.part(t, "k", id, 1, content(10), func(in *s3.UploadPartInput) { in.ChecksumAlgorithm = algorithm }))
-		in.ChecksumCRC64NVME = aws.String(crcOf(types.ChecksumAlgorithmCrc64nvme, content(11)))
+		in.ChecksumCRC32C = aws.String(crcOf(types.ChecksumAlgorithmCrc32c, content(10)))
 		_, err := s.app.CompleteMultipartUpload(t.Context(), in)
-		wantError(t, "a CRC64NVME of an upload of "+string(algorithm), err, "InvalidRequest")
+		wantError(t, "a CRC32C of an upload of "+string(algorithm), err, "InvalidRequest")
 		s.mustBeAbsent(t, "k")
 	}
 }

@@ -85,17 +85,29 @@ func wholeMD5(t *envelope.Table) []byte {
 	return all.Sum(nil)
 }
 
-// partETag is the ETag of a part that a client sees.
-func (x *exchange) partETag(sum []byte, stored string) string {
-	if x.g.md5 && len(sum) > 0 {
-		return quoted(hex.EncodeToString(sum))
+// partETag is the ETag of a part that a client sees. It is never the store's: a store
+// that gave two parts of one number the same could have the older completed in place of
+// the newer. FORMAT.md [U4].
+func (x *exchange) partETag(r *envelope.PartRecord) string {
+	if x.g.md5 && len(r.MD5) > 0 {
+		return quoted(hex.EncodeToString(r.MD5))
 	}
-	return stored
+	return quoted(envelope.PartETag(r.Salt))
 }
 
-// putETag is the ETag of an object or part that was just stored.
+// namesPart says that a client means that part by an ETag. What has the MD5 is the
+// content that the client sent, in whichever sending; nothing else has the salt.
+func namesPart(etag string, salt [24]byte, sum []byte) bool {
+	etag = strings.Trim(etag, `"`)
+	return etag == envelope.PartETag(salt) || len(sum) > 0 && etag == hex.EncodeToString(sum)
+}
+
+// putETag is the ETag of an object that was just stored.
 func (x *exchange) putETag(src *source, stored string) string {
-	return x.partETag(src.digests.md5Sum(), quoted(stored))
+	if sum := src.digests.md5Sum(); x.g.md5 && len(sum) > 0 {
+		return quoted(hex.EncodeToString(sum))
+	}
+	return quoted(stored)
 }
 
 // showETag puts the client's ETag into the place of the store's.

@@ -91,3 +91,25 @@ func EvenParts(size int64) (numbers []int, sizes []int64) {
 func Proof(sealed io.Reader, open func(io.Reader) io.Reader, plain []byte) io.Reader {
 	return newProof(sealed, open, func() piece { return piece{int64(len(plain)), sha256.Sum256(plain)} })
 }
+
+// NewLookahead is content that can be looked at where it lies.
+func NewLookahead(src io.Reader) envelope.Peeker { return newLookahead(src) }
+
+// Shipment is content that is sent as it is.
+type Shipment struct{ s *shipment }
+
+func NewShipment(src io.Reader) Shipment {
+	content := newLookahead(src)
+	return Shipment{&shipment{sealed: content, content: content}}
+}
+
+func (s Shipment) Read(p []byte) (int, error) { return s.s.Read(p) }
+
+func (s Shipment) Close() { s.s.close() }
+
+// Released says that the buffer was given back.
+func (s Shipment) Released() bool {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	return s.s.content.buf == nil
+}

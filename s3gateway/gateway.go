@@ -142,6 +142,7 @@ type exchange struct {
 	started   bool        // the status line is out
 	late      bool        // and the answer, of XML, is still to say whether it is a success
 	status    int
+	extended  time.Time // when the client was last given time to take the answer
 
 	anonymous bool  // there is no signature
 	form      *form // of a browser's upload, else nil

@@ -257,7 +257,7 @@ func TestSweep(t *testing.T) {
 	dead, alive := s.begin(t, "dead"), s.begin(t, "alive")
 	s.part(t, "dead", dead, 1, content(10))
 	part := s.part(t, "alive", alive, 1, content(10))
-	if _, err := s.store.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("dead"), UploadId: dead}); err != nil {
+	if _, err := s.store.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: aws.String(bucket), Key: aws.String("dead"), UploadId: atStore(dead)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s3gateway.Sweep(ctx, s.gateway, bucket, time.Now().Add(-time.Hour)); err != nil {

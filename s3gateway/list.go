@@ -29,6 +29,11 @@ func list(ctx context.Context, x *exchange) error {
 	if err := x.sizePage(ctx, page); err != nil {
 		return err
 	}
+	return x.sendPage(resp, page)
+}
+
+// sendPage sends a page with what has changed.
+func (x *exchange) sendPage(resp *http.Response, page *listingPage) error {
 	text := page.render()
 	x.copyAnswer(resp.Header)
 	x.w.Header().Set("Content-Length", strconv.Itoa(len(text)))
@@ -36,7 +41,7 @@ func list(ctx context.Context, x *exchange) error {
 		return err
 	}
 	x.writeHeader(resp.StatusCode)
-	_, err = x.Write(text)
+	_, err := x.Write(text)
 	return err
 }
 

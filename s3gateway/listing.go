@@ -31,7 +31,7 @@ type listingPage struct {
 	dropped int
 }
 
-// listingItem is an object, a version, a delete marker or a common prefix.
+// listingItem is an object, a version, a delete marker, an upload or a common prefix.
 type listingItem struct {
 	kind      string
 	block     span // the whole element
@@ -44,6 +44,9 @@ type listingItem struct {
 	sizeText  string
 	newSize   string // "" to leave it
 	hidden    bool
+	uploadID  string
+	idText    span   // of it
+	newID     string // "" to leave it
 }
 
 var errListing = errors.New("reading the upstream's listing: it is not one")
@@ -51,7 +54,7 @@ var errListing = errors.New("reading the upstream's listing: it is not one")
 const maxDepth = 32
 
 // itemNames are the elements of a page that stand for something in the bucket.
-var itemNames = map[string]bool{"Contents": true, "Version": true, "DeleteMarker": true, "CommonPrefixes": true}
+var itemNames = map[string]bool{"Contents": true, "Version": true, "DeleteMarker": true, "Upload": true, "CommonPrefixes": true}
 
 // parseListing finds the items of a page.
 func parseListing(text []byte) (*listingPage, error) {
@@ -111,6 +114,8 @@ func (p *listingPage) element(path []string, content span, end int) {
 			item.etag, item.etagText = unescape(text), content
 		case "VersionId":
 			item.versionID = unescape(text)
+		case "UploadId":
+			item.uploadID, item.idText = unescape(text), content
 		case "Size":
 			if path[1] == "Contents" || path[1] == "Version" {
 				item.size, item.sizeText = content, string(bytes.TrimSpace(text))
@@ -308,6 +313,9 @@ func (i *listingItem) replace(replace func(span, string)) {
 	}
 	if i.size.from >= i.etagText.from {
 		size()
+	}
+	if i.newID != "" {
+		replace(i.idText, html.EscapeString(i.newID))
 	}
 }
 

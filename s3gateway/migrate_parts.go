@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -201,8 +200,8 @@ func (j *partsJob) add(p plannedPart, salt [24]byte, src *source, plain *plainRe
 	part := envelope.TablePart{Number: p.number, Size: p.size, Salt: salt}
 	if j.u.algorithm != "" {
 		var err error
-		if part.Checksum, err = base64.StdEncoding.DecodeString(src.digests.known()[j.u.algorithm]); err != nil {
-			return fmt.Errorf("reading a part's checksum: %w", err)
+		if part.Checksum, err = src.digests.raw(j.u.algorithm); err != nil {
+			return err
 		}
 	}
 	j.table.Parts = append(j.table.Parts, part)

@@ -3,6 +3,7 @@
 package s3gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -32,7 +33,7 @@ func createMultipartUpload(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	id, keyARN, err := x.beginUpload(ctx, sse, header, algorithm, kind)
+	u, keyARN, err := x.beginUpload(ctx, sse, header, algorithm, kind)
 	if err != nil {
 		return err
 	}
@@ -41,8 +42,8 @@ func createMultipartUpload(ctx context.Context, x *exchange) error {
 		x.w.Header().Set("X-Amz-Checksum-Algorithm", algorithm)
 		x.w.Header().Set("X-Amz-Checksum-Type", kind)
 	}
-	x.op.Set(audit.S3UploadID.String(id), audit.KeyARN.String(keyARN))
-	text, err := s3XML("InitiateMultipartUploadResult", initiated{Bucket: x.bucket, Key: x.key, UploadID: id})
+	x.op.Set(audit.S3UploadID.String(u.id), audit.KeyARN.String(keyARN))
+	text, err := s3XML("InitiateMultipartUploadResult", initiated{Bucket: x.bucket, Key: x.key, UploadID: u.clientID()})
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func uploadChecksum(header http.Header) (algorithm, kind string, err error) {
 }
 
 // beginUpload begins an upload at the store.
-func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.Header, algorithm, kind string) (id, keyARN string, err error) {
+func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.Header, algorithm, kind string) (u *upload, keyARN string, err error) {
 	object := proxy.Object{
 		Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, EncryptionContext: sse.context, CustomerKey: sse.customer.bytes(), Multipart: true,
 	}
@@ -103,21 +104,22 @@ func (x *exchange) beginUpload(ctx context.Context, sse encryption, header http.
 	}
 	sealer, err := x.g.cipher.SealObject(ctx, object)
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	id, answer, err := x.createUpstream(ctx, sealer.Header(), header)
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	copyHeaders(x.w.Header(), answer, []string{"X-Amz-Abort-Date", "X-Amz-Abort-Rule-Id", "X-Amz-Request-Charged"})
-	u := &upload{id: id, sum: sumOf(id), header: sealer.Header()}
+	u = uploadOf(id)
+	u.header = sealer.Header()
 	if err := x.g.putHidden(ctx, x.bucket, u.prefix()+"upload", http.Header{sealedHeader: {u.header}}, []byte(id+"\n"+x.key)); err != nil {
 		x.abortUpstream(context.WithoutCancel(ctx), id)
-		return "", "", err
+		return nil, "", err
 	}
 	x.g.sweepLater(ctx, x.bucket)
 	x.g.uploads.Add(x.bucket+"/"+id, u.header)
-	return id, sealer.KeyARN(), nil
+	return u, sealer.KeyARN(), nil
 }
 
 // createUpstream begins an upload of an object with that sidekey header.
@@ -198,16 +200,14 @@ func (x *exchange) storePart(ctx context.Context, u *upload, number int, src *so
 		return "", err
 	}
 	drain(resp.Body)
-	r.ETag, etag = etagSum(resp.Header.Get("Etag")), x.putETag(src, resp.Header.Get("Etag"))
+	r.ETag = etagSum(resp.Header.Get("Etag"))
 	if x.g.md5 {
 		r.MD5 = src.digests.md5Sum()
 	}
-	if u.algorithm != "" {
-		if r.Checksum, err = base64.StdEncoding.DecodeString(src.digests.known()[u.algorithm]); err != nil {
-			return "", fmt.Errorf("reading a part's checksum: %w", err)
-		}
+	if r.Checksum, err = src.digests.raw(u.checksum()); err != nil {
+		return "", err
 	}
-	return etag, x.record(ctx, u, number, r)
+	return x.partETag(r), x.record(ctx, u, number, r)
 }
 
 // stillRuns looks whether an upload that is remembered has ended elsewhere. Of a part
@@ -225,11 +225,16 @@ func (x *exchange) stillRuns(ctx context.Context, u *upload) error {
 	return nil
 }
 
+// checksum is the algorithm of what is kept of the parts.
+func (u *upload) checksum() string { return cmp.Or(u.algorithm, defaultChecksum) }
+
 // declare has the part's checksum be of the upload's algorithm: one that the client
-// gave, or else one that is computed.
+// gave, or else one that is computed. Where the upload names none, parts may come with
+// any.
 func (u *upload) declare(d *digests) error {
 	switch {
 	case u.algorithm == "":
+		d.computeDefault()
 	case d.algorithm == "":
 		d.compute(u.algorithm)
 	case !strings.EqualFold(d.algorithm, u.algorithm):
@@ -240,12 +245,11 @@ func (u *upload) declare(d *digests) error {
 
 // abortMultipartUpload ends an upload without an object.
 func abortMultipartUpload(ctx context.Context, x *exchange) error {
-	id := x.query.Get("uploadId")
-	if id == "" {
+	u := uploadOf(storeID(x.query.Get("uploadId")))
+	if u.id == "" {
 		return errNoSuchUpload // some stores would delete the object
 	}
-	x.op.Set(audit.S3UploadID.String(id))
-	u := &upload{id: id, sum: sumOf(id)}
+	x.op.Set(audit.S3UploadID.String(u.id))
 	c := call{method: http.MethodDelete, bucket: x.bucket, key: x.key, query: u.query(0), header: http.Header{}}
 	copyHeaders(c.header, x.header, ownerHeaders)
 	resp, err := x.g.upstream.do(ctx, c)
@@ -328,7 +332,7 @@ func listParts(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	answer := listedParts{Bucket: x.bucket, Key: x.key, UploadID: u.id, StorageClass: "STANDARD", MaxParts: 1000, ChecksumAlgorithm: u.algorithm, ChecksumType: u.kind}
+	answer := listedParts{Bucket: x.bucket, Key: x.key, UploadID: u.clientID(), StorageClass: "STANDARD", MaxParts: 1000, ChecksumAlgorithm: u.checksum(), ChecksumType: cmp.Or(u.kind, fullObject)}
 	if answer.PartNumberMarker, err = x.queryNumber("part-number-marker", 0); err != nil {
 		return err
 	}
@@ -386,12 +390,11 @@ func (x *exchange) currentParts(ctx context.Context, u *upload, answer *listedPa
 	var parts []listedPart
 	for number, sent := range records {
 		if p, ok := currentPart(sent, stored[number]); ok {
-			listed := listedPart{PartNumber: number, Size: p.Size, ETag: quoted(strings.Trim(stored[number].ETag, `"`)), LastModified: stored[number].LastModified}
+			listed := listedPart{PartNumber: number, Size: p.Size, ETag: x.partETag(&p.PartRecord), LastModified: stored[number].LastModified}
 			if len(p.Held) > 0 {
-				listed.ETag, listed.LastModified = quoted(strings.Trim(p.heldETag, `"`)), p.heldModified
+				listed.LastModified = p.heldModified
 			}
-			listed.ETag = x.partETag(p.MD5, listed.ETag)
-			listed.set(u.algorithm, p.Checksum)
+			listed.set(u.checksum(), p.Checksum)
 			parts = append(parts, listed)
 		}
 	}

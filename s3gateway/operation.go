@@ -88,7 +88,7 @@ var operations = map[route]operation{
 	{bucketLevel, "GET", ""}:          {name: "ListObjects", serve: list, query: listV1Query},
 	{bucketLevel, "GET", "list-type"}: {name: "ListObjectsV2", serve: list, query: listV2Query},
 	{bucketLevel, "GET", "versions"}:  {name: "ListObjectVersions", serve: list, query: versionsQuery},
-	{bucketLevel, "GET", "uploads"}:   {name: "ListMultipartUploads", serve: forward, query: uploadsQuery},
+	{bucketLevel, "GET", "uploads"}:   {name: "ListMultipartUploads", serve: listUploads, query: uploadsQuery},
 	{bucketLevel, "POST", "delete"}:   {name: "DeleteObjects", serve: deleteObjects, headers: append(deleteHeaders, bodyHeaders...), mutates: true},
 	{bucketLevel, "POST", ""}:         {name: "PostObject", serve: postObject, headers: postHeaders},
 	{bucketLevel, "GET", "location"}:  {name: "GetBucketLocation", serve: bucketLocation},

@@ -34,6 +34,9 @@ const (
 // stall is how long a client may neither send nor take a byte that is due.
 const stall = 2 * time.Minute
 
+// renew is how old a deadline is before it is set anew.
+const renew = 2 * time.Second
+
 var errStalled = &s3Error{code: "RequestTimeout", status: http.StatusBadRequest, message: "Your socket connection to the server was not read from or written to within the timeout period."}
 
 // source is the client's content. It ends in io.EOF only once everything that
@@ -48,17 +51,18 @@ type source struct {
 	record  *audit.Op
 	conn    *http.ResponseController // of the client that sends it; nil if none does
 
+	extended time.Time // when the client was last given time
+
 	mu  sync.Mutex // the transport may read on while the handler answers
 	err error      // guarded by mu: what ended the content, io.EOF if all is well
 }
 
 func (s *source) Read(p []byte) (int, error) {
-	if s.conn != nil {
-		s.conn.SetReadDeadline(time.Now().Add(stall))
-	}
+	s.extend()
 	n, err := s.body.Read(p)
-	if s.conn != nil {
+	if err != nil && s.conn != nil {
 		s.conn.SetReadDeadline(time.Time{}) // the server reads on, to see a client leave
+		s.extended = time.Time{}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errStalled
@@ -74,6 +78,15 @@ func (s *source) Read(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	s.err = err
 	return n, err
+}
+
+// extend gives the client time to send more. A deadline is set anew when it is some
+// seconds old: setting one for each read costs more than the check.
+func (s *source) extend() {
+	if now := time.Now(); s.conn != nil && now.Sub(s.extended) > renew {
+		s.extended = now
+		s.conn.SetReadDeadline(now.Add(stall))
+	}
 }
 
 func (s *source) verified() error {
@@ -128,6 +141,9 @@ func (x *exchange) store(ctx context.Context, src *source, sse encryption, heade
 	if x.g.md5 {
 		src.digests.computeMD5()
 	}
+	if src.digests.algorithm == "" {
+		src.digests.compute(defaultChecksum)
+	}
 	object := proxy.Object{
 		Bucket: x.bucket, Key: x.key, KeyID: sse.keyID, EncryptionContext: sse.context, Size: size, CustomerKey: sse.customer.bytes(),
 	}
@@ -158,11 +174,14 @@ func (x *exchange) ship(ctx context.Context, src *source, c call, seal func(io.R
 	if src.length <= smallObject {
 		return x.shipSmall(ctx, src, c, seal)
 	}
-	body, err := seal(src)
+	content := newLookahead(src)
+	body, err := seal(content)
 	if err != nil {
+		content.close()
 		return nil, err
 	}
-	c.body = body
+	shipment := &shipment{sealed: body, content: content}
+	c.body, c.close = shipment, shipment.close
 	if x.g.upstream.checksum {
 		c.withTrailer()
 	}

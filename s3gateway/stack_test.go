@@ -303,7 +303,8 @@ func (s *stack) lastCodes(t testing.TB) []string {
 func (s *stack) replica(t testing.TB) *stack {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	records, err := audit.Open(audit.Config{Dir: filepath.Join(t.TempDir(), "audit")}, "sidekey-proxy", log)
+	dir := filepath.Join(t.TempDir(), "audit")
+	records, err := audit.Open(audit.Config{Dir: dir}, "sidekey-proxy", log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +321,7 @@ func (s *stack) replica(t testing.TB) *stack {
 	server := httptest.NewServer(gateway)
 	t.Cleanup(server.Close)
 	other := *s
-	other.endpoint, other.gateway, other.audit = server.URL, gateway, records
+	other.endpoint, other.gateway, other.audit, other.auditDir = server.URL, gateway, records, dir
 	other.app = client(server.URL, appID, appSecret, withChecksums)
 	return &other
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sidekey/sidekey/keysvc/audit"
+	"github.com/sidekey/sidekey/proxy"
 	"github.com/sidekey/sidekey/proxy/envelope"
 )
 
@@ -68,6 +69,9 @@ func (x *exchange) stream(ctx context.Context, status int, plain io.Reader, n in
 	if err := x.op.End("", audit.HTTPStatus.Int(status)); err != nil {
 		return err
 	}
+	if sent == 0 {
+		proxy.Cork(x.r.Context())
+	}
 	return x.send(status, n, held[:filled])
 }
 
@@ -97,7 +101,10 @@ func (x *exchange) Write(p []byte) (int, error) {
 // extend gives the client time to take what is sent next. A handler without a
 // connection below it has no deadlines.
 func (x *exchange) extend() {
-	http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(stall))
+	if now := time.Now(); now.Sub(x.extended) > renew {
+		x.extended = now
+		http.NewResponseController(x.w).SetWriteDeadline(now.Add(stall))
+	}
 }
 
 // fill reads whole chunks as long as another fits.

@@ -28,13 +28,14 @@ import (
 //	~sidekey/uploads/ID/NNNNN-RECORD    empty; a part, sealed in its name
 //	~sidekey/uploads/ID/held-NAME       the content of a part that is held back
 //
-// ID is of the store's upload ID. A part is held back if only the last part may be
+// ID is of the store's upload ID, which is the client's with a mark of the header at its
+// end: a store cannot give the upload another header. A part is held back if only the last part may be
 // like it: smaller than 5 MiB, or number 10000. Its content is sent to the store's
 // upload when that is completed, together with the part table, which has to end the
 // object and may not be a part behind a small one.
 type upload struct {
-	id     string // the store's, and the client's
-	sum    [32]byte
+	id     string   // the store's
+	sum    [32]byte // of it
 	header string
 	opener *proxy.ObjectOpener
 	// What the client said of checksums when it began the upload.
@@ -49,6 +50,20 @@ func sumOf(id string) [32]byte { return sha256.Sum256([]byte(id)) }
 func uploadPrefix(sum [32]byte) string { return uploadsPrefix + hex.EncodeToString(sum[:16]) + "/" }
 
 func (u *upload) prefix() string { return uploadPrefix(u.sum) }
+
+// uploadOf is an upload of which the store's ID is known.
+func uploadOf(id string) *upload { return &upload{id: id, sum: sumOf(id)} }
+
+// clientID is the upload ID for clients. FORMAT.md [U5].
+func (u *upload) clientID() string { return u.id + "~" + envelope.UploadMark(u.header) }
+
+// storeID is the store's part of a client's upload ID.
+func storeID(clientID string) string {
+	if at := strings.LastIndexByte(clientID, '~'); at >= 0 {
+		return clientID[:at]
+	}
+	return clientID
+}
 
 var errNoSuchUpload = &s3Error{
 	code: "NoSuchUpload", status: http.StatusNotFound,
@@ -75,25 +90,19 @@ func (x *exchange) uploadTables(ctx context.Context) (*upload, error) {
 
 func (x *exchange) findUpload(ctx context.Context, open func(header string) (*proxy.ObjectOpener, error)) (*upload, error) {
 	id := x.query.Get("uploadId")
-	if id == "" {
+	u := uploadOf(storeID(id))
+	if u.id == "" {
 		return nil, errNoSuchUpload
 	}
-	x.op.Set(audit.S3UploadID.String(id))
-	u := &upload{id: id, sum: sumOf(id)}
-	cacheKey := x.bucket + "/" + id
-	u.header, _ = x.g.uploads.Get(cacheKey)
-	if u.header == "" {
-		resp, err := x.g.upstream.do(ctx, call{method: http.MethodHead, bucket: x.bucket, key: u.prefix() + "upload"})
-		if isNotFound(err) {
-			return nil, errNoSuchUpload
-		}
-		if err != nil {
+	x.op.Set(audit.S3UploadID.String(u.id))
+	var known bool
+	if u.header, known = x.g.uploads.Get(x.bucket + "/" + u.id); !known || u.clientID() != id {
+		if err := x.fetchHeader(ctx, u); err != nil {
 			return nil, err
 		}
-		resp.Body.Close()
-		if u.header, err = sealed(resp.Header); err != nil {
-			return nil, err
-		}
+	}
+	if u.clientID() != id {
+		return nil, errNoSuchUpload
 	}
 	var err error
 	u.opener, err = open(u.header)
@@ -103,10 +112,26 @@ func (x *exchange) findUpload(ctx context.Context, open func(header string) (*pr
 	if err != nil {
 		return nil, err
 	}
-	x.g.uploads.Add(cacheKey, u.header)
 	u.algorithm, u.kind, _ = strings.Cut(u.opener.Checksums()[envelope.TypeName], " ")
 	x.op.Set(audit.KeyARN.String(u.opener.KeyARN()))
 	return u, nil
+}
+
+// fetchHeader has the store give the header of an upload, and remembers it.
+func (x *exchange) fetchHeader(ctx context.Context, u *upload) error {
+	resp, err := x.g.upstream.do(ctx, call{method: http.MethodHead, bucket: x.bucket, key: u.prefix() + "upload"})
+	if isNotFound(err) {
+		return errNoSuchUpload
+	}
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if u.header, err = sealed(resp.Header); err != nil {
+		return err
+	}
+	x.g.uploads.Add(x.bucket+"/"+u.id, u.header)
+	return nil
 }
 
 // partNumber reads the number of a part from the query.
@@ -125,8 +150,7 @@ type part struct {
 	number       int
 	recorded     string // when, as the store says
 	storedETag   string // at the store, of a part that was chosen to be completed
-	heldETag     string // of a part that is held back
-	heldModified string
+	heldModified string // of a part that is held back
 }
 
 // heldKey names the object that holds the part.
@@ -162,14 +186,14 @@ func (x *exchange) parts(ctx context.Context, u *upload) (map[int][]part, error)
 			if !ok {
 				continue // removed since
 			}
-			p.heldETag, p.heldModified = object.ETag, object.LastModified
+			p.heldModified = object.LastModified
 		}
 		all[n] = append(all[n], p)
 	}
 	return all, nil
 }
 
-// etagSum is how a record names the ETag of its part.
+// etagSum is how a record names the store's ETag of its part.
 func etagSum(etag string) [16]byte {
 	sum := sha256.Sum256([]byte(strings.Trim(etag, `"`)))
 	return [16]byte(sum[:16])

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -75,7 +74,7 @@ func newUpstream(cfg Upstream) (*upstream, error) {
 		return nil, err
 	}
 	u.transport = &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           dialStore,
 		TLSClientConfig:       tlsConfig,
 		TLSHandshakeTimeout:   10 * time.Second,
 		DisableCompression:    true,
@@ -118,6 +117,20 @@ type call struct {
 	length      int64     // of body
 	payload     string    // X-Amz-Content-Sha256; "" for the hash of no body, or unsigned
 	replay      func() (io.ReadCloser, error)
+	close       func() // called once body is not read any more, perhaps after do; nil for nothing
+}
+
+// callBody is the body of a call.
+type callBody struct {
+	io.Reader
+	close func()
+}
+
+func (b callBody) Close() error {
+	if b.close != nil {
+		b.close()
+	}
+	return nil
 }
 
 // do signs and sends c. Answers that are neither success nor a condition that
@@ -141,7 +154,7 @@ func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
 		req.ContentLength = c.length
 		req.Body = http.NoBody
 		if c.length > 0 {
-			req.Body, req.GetBody = io.NopCloser(c.body), c.replay
+			req.Body, req.GetBody = callBody{c.body, c.close}, c.replay
 		}
 		if c.length >= expectFrom {
 			req.Header.Set("Expect", "100-continue")
@@ -150,6 +163,7 @@ func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
 	req.Header.Set("X-Amz-Content-Sha256", c.payload)
 	req.Header.Set("User-Agent", "sidekey")
 	if err := u.signer.SignHTTP(ctx, u.credentials, req, c.payload, "s3", u.region, time.Now()); err != nil {
+		callBody{close: c.close}.Close()
 		return nil, fmt.Errorf("signing the upstream request: %w", err)
 	}
 	resp, err := u.transport.RoundTrip(req)

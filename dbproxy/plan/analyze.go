@@ -18,19 +18,32 @@ type analyzer struct {
 	tokens []*pg.ScanToken
 
 	stmt      *Statement
+	start     int // of its text
+	end       int
 	touched   map[*Rule]bool
+	moved     map[*Rule]bool // of the statement, see Statement.Moved
+	consts    []*constant    // of the statement
+	casts     []*conversion  // likewise
+	naming    target
+	unnamed   []unnamed // of the statement
+	result    *source   // the statement's result columns
 	literals  []Literal
 	edits     []Edit
 	params    map[int]Param // sealed, by number
-	plain     map[int]int   // location of an unprotected use, by number
-	pathDirty bool          // an earlier statement of the text may change the path
+	lastParam int           // the highest number
+	view      bool          // the text is a view's definition, as the server has it
+	// reading, if not nil, is called before what is known of a relation is used.
+	reading   func(*Relation)
+	pathDirty bool // an earlier statement of the text may change the path
 	need      Need
 	err       *Refusal
 	resolves  []string
 	ambiguous bool
 	// positional says that a number names an output column.
 	positional bool
-	called     *struct{ unknown, setsConfig bool } // of the whole text, once asked for
+	// kept says that the server keeps the statement's query, as in a view.
+	kept   bool
+	called *struct{ unknown, setsConfig bool } // of the whole text, once asked for
 }
 
 func (a *analyzer) refuse(loc int, message, hint string) {
@@ -70,7 +83,7 @@ func (a *analyzer) path() []string {
 // resolve finds what a name means and notes it.
 func (a *analyzer) resolve(rv *pg.RangeVar) (*Relation, resolution) {
 	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
-	if rv.Schemaname != "" || !a.cat.mentions(rv.Relname) {
+	if rv.Schemaname != "" || !a.cat.concerns(rv.Relname) {
 		return rel, res
 	}
 	schema := ""
@@ -99,6 +112,9 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 	case unprotected:
 		return nil
 	}
+	if a.reading != nil {
+		a.reading(rel)
+	}
 	if rel.Refuse != "" {
 		a.refuse(int(rv.Location), rel.Refuse, rel.Hint)
 		return nil
@@ -106,14 +122,16 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 	if !rel.Protected {
 		return nil
 	}
+	a.moves(rel.moved...)
 	return rel
 }
 
 // open analyzes an expression that must not be a protected value.
 func (a *analyzer) open(n *pg.Node, sc *scope) {
-	if v := a.expr(n, sc); v.rule != nil {
-		a.refuseValue(v, "cannot be used in this expression")
+	if n.GetAConst() != nil {
+		return
 	}
+	a.plainly(a.expr(n, sc), "cannot be used in this expression")
 }
 
 func (a *analyzer) openAll(nodes []*pg.Node, sc *scope) {
@@ -122,20 +140,20 @@ func (a *analyzer) openAll(nodes []*pg.Node, sc *scope) {
 	}
 }
 
-func (a *analyzer) refuseValue(v value, what string) {
-	hint := "Only comparing it with =, <>, IN and IS NULL is possible, and selecting it as it is."
-	if !v.rule.Equality {
+// refuseRule refuses what is done with a value of a protected column.
+func (a *analyzer) refuseRule(r *Rule, loc int32, what string) {
+	hint := "Only comparing it with =, <>, IN and IS NULL is possible, and selecting it as it is. Mode range also sorts and compares with <."
+	switch {
+	case r.Ordered:
+		hint = "It can be compared and sorted, and selected as it is; the server cannot compute with it."
+	case !r.Equality:
 		hint = "Its mode is random: only IS NULL can be asked of it, and it can be selected as it is. Mode equality also compares with = and IN."
 	}
-	a.refuse(int(v.loc), "protected column "+v.rule.Name()+" "+what, hint)
+	a.refuse(int(loc), "protected column "+r.Name()+" "+what, hint)
 }
 
-// equality requires that values of the column can be compared.
-func (a *analyzer) equality(v value, what string) {
-	if v.rule != nil && !v.rule.Equality {
-		a.refuseValue(v, what)
-	}
-}
+// equality requires that values of a column can be compared.
+func (a *analyzer) equality(v value, what string) { a.require(v, Compare, what) }
 
 // children analyzes the expressions directly below a node that has no rules of
 // its own: none of them may be a protected value.

@@ -5,6 +5,7 @@ package plan
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,9 @@ type Rule struct {
 	// Ordered says that ciphertexts compare as bytes as the values do, which
 	// also makes those of equal values equal: Equality is set, too.
 	Ordered bool
+	// TenantSetting is the setting that names the tenant whose the values are;
+	// "" if they are nobody's in particular.
+	TenantSetting string
 	// Binding names what the ciphertext is bound to: the column, or a domain
 	// shared by several columns. Values move only between equal bindings.
 	Binding string
@@ -29,19 +33,25 @@ type Rule struct {
 	MinLen int
 	// Index identifies the rule to the caller.
 	Index int
+	// Was is the name that the values are bound to, if the column has had
+	// another one.
+	Was *Name
 }
+
+// Name is that of a column.
+type Name struct{ Schema, Table, Column string }
 
 // Name is schema.table.column.
 func (r *Rule) Name() string { return r.Schema + "." + r.Table + "." + r.Column }
 
 // joins says whether values of both columns compare as their plaintexts do.
 func (r *Rule) joins(o *Rule) bool {
-	return r.Equality && o.Equality && r.Ordered == o.Ordered && r.Binding == o.Binding && sameBase(r.Type, o.Type)
+	return r.Equality && o.Equality && r.Ordered == o.Ordered && r.Binding == o.Binding && r.TenantSetting == o.TenantSetting && sameBase(r.Type, o.Type)
 }
 
 // carries says whether a stored value of o may be stored in r as it is.
 func (r *Rule) carries(o *Rule) bool {
-	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality && r.Ordered == o.Ordered
+	return r.Binding == o.Binding && r.Type == o.Type && r.Equality == o.Equality && r.Ordered == o.Ordered && r.TenantSetting == o.TenantSetting
 }
 
 func sameBase(a, b Type) bool {
@@ -51,17 +61,30 @@ func sameBase(a, b Type) bool {
 	}
 	_, sa, _ := a.Precision()
 	_, sb, _ := b.Precision()
-	return a.OID == b.OID && sa == sb
+	return a.OID == b.OID && sa == sb && a.Enum == b.Enum && a.Labels == b.Labels
 }
 
 // CheckName is the name of the constraint that guards the column.
-func (r *Rule) CheckName() string {
-	name := "sidekey_sealed_" + r.Column
+func (r *Rule) CheckName() string { return checkName(r.Column) }
+
+func checkName(column string) string {
+	name := "sidekey_sealed_" + column
 	if len(name) > 63 {
-		name = "sidekey_sealed_" + hex.EncodeToString([]byte(r.Column))[:48]
+		name = "sidekey_sealed_" + hex.EncodeToString([]byte(column))[:48]
 	}
 	return name
 }
+
+// CheckNames are the names that the guard can have: it keeps that of a column
+// which has been renamed.
+func (r *Rule) CheckNames() []string {
+	if r.Was != nil && r.Was.Column != r.Column {
+		return []string{r.CheckName(), checkName(r.Was.Column)}
+	}
+	return []string{r.CheckName()}
+}
+
+func (r *Rule) isCheckName(name string) bool { return slices.Contains(r.CheckNames(), name) }
 
 // CheckSQL is the constraint's expression. It compares hexadecimal text, so
 // that pg_get_constraintdef prints it alike under every bytea_output.
@@ -88,12 +111,23 @@ type Column struct {
 	Attnum int16
 	// Rule is nil for a column that is not protected.
 	Rule *Rule
+	// Generated says that the server computes it, so that COPY leaves it out.
+	Generated bool
+	// Default says that a protected column has a sealed default.
+	Default bool
+	// Type, if not zero, is that of a view's column, which may differ from that
+	// of the rule in its length. Array says that it holds arrays of values.
+	Type  Type
+	Array bool
 }
 
 // Relation is one relation of the database that a statement's names may mean.
 type Relation struct {
+	// Schema is "" if it is not known, for one made by an earlier statement of
+	// the same text.
 	Schema, Name string
-	// OID is zero for a table made by an earlier statement of the same text.
+	// OID is zero for a table made by an earlier statement of the same text;
+	// Schema is empty if that is not known of it.
 	OID     uint32
 	Columns []Column
 	// Refuse says why the relation may not be used at all: it is a view over
@@ -102,6 +136,13 @@ type Relation struct {
 	Refuse, Hint string
 	// Protected says that at least one column has a rule.
 	Protected bool
+	// PrimaryKey are the names of its columns.
+	PrimaryKey []string
+	// Definition is the query of a view, with names as they are found along
+	// Path; which of its columns are protected follows from it.
+	Definition string
+	Path       []string
+	moved      []*Rule // as Statement.Moved, of a view
 }
 
 func (r *Relation) column(name string) *Column {
@@ -119,6 +160,9 @@ type Catalog struct {
 	rules  map[string]map[string][]*Rule // table name → schema → its rules
 	byName map[string][]*Relation
 	byAttr map[Attr]*Rule
+	// tenantSetting is that of the rules which have one.
+	tenantSetting string
+	system        *System
 }
 
 // Attr is what RowDescription says about the origin of a result column.
@@ -139,15 +183,21 @@ func NewCatalog(rules []*Rule, relations []*Relation) *Catalog {
 			c.rules[r.Table] = make(map[string][]*Rule)
 		}
 		c.rules[r.Table][r.Schema] = append(c.rules[r.Table][r.Schema], r)
+		if r.TenantSetting != "" {
+			c.tenantSetting = r.TenantSetting
+		}
 	}
 	for _, rel := range relations {
-		c.add(rel)
+		c.byName[rel.Name] = append(c.byName[rel.Name], rel)
+	}
+	c.views()
+	for _, rel := range relations {
+		c.addColumns(rel)
 	}
 	return c
 }
 
-func (c *Catalog) add(rel *Relation) {
-	c.byName[rel.Name] = append(c.byName[rel.Name], rel)
+func (c *Catalog) addColumns(rel *Relation) {
 	for _, col := range rel.Columns {
 		if col.Rule != nil && rel.OID != 0 {
 			c.byAttr[Attr{rel.OID, col.Attnum}] = col.Rule
@@ -157,7 +207,7 @@ func (c *Catalog) add(rel *Relation) {
 
 // with gives a copy that has rel too, instead of a relation of the same name.
 func (c *Catalog) with(rel *Relation) *Catalog {
-	n := &Catalog{rules: c.rules, byAttr: c.byAttr, byName: make(map[string][]*Relation, len(c.byName)+1)}
+	n := &Catalog{rules: c.rules, byAttr: c.byAttr, system: c.system, tenantSetting: c.tenantSetting, byName: make(map[string][]*Relation, len(c.byName)+1)}
 	for name, rels := range c.byName {
 		n.byName[name] = rels
 	}
@@ -177,8 +227,12 @@ func (c *Catalog) Rule(a Attr) *Rule { return c.byAttr[a] }
 // Empty says that no rule is configured, so that nothing needs planning.
 func (c *Catalog) Empty() bool { return len(c.rules) == 0 }
 
-// mentions says whether an identifier can name a relation that matters.
-func (c *Catalog) mentions(name string) bool {
+// mentions says whether an identifier can name a relation that matters, or one
+// of the system catalogs that describe such relations.
+func (c *Catalog) mentions(name string) bool { return c.concerns(name) || c.describes(name) }
+
+// concerns says whether an identifier can name a relation that matters.
+func (c *Catalog) concerns(name string) bool {
 	return c.rules[name] != nil || c.byName[name] != nil
 }
 
@@ -196,10 +250,15 @@ const (
 // configured table that the snapshot lacks exists all the same, perhaps, unless
 // the snapshot is fresh.
 func (c *Catalog) resolve(schema, name string, path []string, fresh bool) (*Relation, resolution) {
-	if !c.mentions(name) {
+	if !c.concerns(name) {
 		return nil, unprotected
 	}
 	rels := c.byName[name]
+	for _, r := range rels {
+		if r.Schema == "" {
+			return r, resolved // made by the text, wherever
+		}
+	}
 	if schema != "" {
 		return c.resolveIn(schema, name, rels)
 	}
@@ -254,7 +313,7 @@ func (c *Catalog) hasSchema(schemas ...string) bool {
 
 func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, resolution) {
 	for _, r := range rels {
-		if r.Schema == schema {
+		if r.Schema == schema || r.Schema == "" {
 			return r, resolved
 		}
 	}
@@ -266,7 +325,7 @@ func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, r
 
 func anyMatters(rels []*Relation) bool {
 	for _, r := range rels {
-		if r.Protected || r.Refuse != "" {
+		if r.Protected || r.Refuse != "" || r.Definition != "" {
 			return true
 		}
 	}

@@ -3,8 +3,9 @@
 package plan
 
 import (
-	"fmt"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
@@ -16,13 +17,21 @@ type constant struct {
 	param int // number, 0 for a literal
 	text  string
 	oid   uint32 // type that the text gives it
+	mod   int32  // and its modifier, -1 if none
+	as    *Type  // what to round to first
 	start int
 	end   int
 	loc   int
+	// array says that it is an array of values.
+	array bool
 	// retype is the edit that turns the cast into one to bytea.
 	retype *Edit
+	// whole is that edit where an array is one value of a column.
+	whole *Edit
 	// why it cannot stand for a protected value, if it cannot.
 	why string
+	// class tells whether it stands for one.
+	class *class
 }
 
 // constant reads an expression as a constant.
@@ -32,17 +41,19 @@ func (a *analyzer) constant(n *pg.Node) (constant, bool) {
 	}
 	switch x := n.Node.(type) {
 	case *pg.Node_ParamRef:
-		return constant{param: int(x.ParamRef.Number), loc: int(x.ParamRef.Location)}, true
+		return constant{param: int(x.ParamRef.Number), mod: -1, loc: int(x.ParamRef.Location)}, true
 	case *pg.Node_AConst:
 		return a.literal(x.AConst), true
 	case *pg.Node_TypeCast:
 		return a.castConstant(x.TypeCast)
+	case *pg.Node_AExpr:
+		return a.signedConstant(x.AExpr)
 	}
 	return constant{}, false
 }
 
 func (a *analyzer) literal(k *pg.A_Const) constant {
-	c := constant{start: int(k.Location), loc: int(k.Location)}
+	c := constant{start: int(k.Location), mod: -1, loc: int(k.Location)}
 	if k.Isnull {
 		c.null = true
 		return c
@@ -54,7 +65,7 @@ func (a *analyzer) literal(k *pg.A_Const) constant {
 		c.text, c.oid = strconv.Itoa(int(v.Ival.Ival)), Int4
 	case *pg.A_Const_Fval:
 		c.text, c.oid = v.Fval.Fval, Numeric
-		if _, err := strconv.ParseInt(c.text, 10, 64); err == nil {
+		if _, err := strconv.ParseInt(c.text, 0, 64); err == nil {
 			c.oid = Int8
 		}
 	case *pg.A_Const_Boolval:
@@ -70,6 +81,27 @@ func (a *analyzer) literal(k *pg.A_Const) constant {
 	return c
 }
 
+// signedConstant reads +5 and -5::bigint, where the sign is an operator.
+func (a *analyzer) signedConstant(e *pg.A_Expr) (constant, bool) {
+	sign := operatorName(e.Name)
+	if e.Kind != pg.A_Expr_Kind_AEXPR_OP || e.Lexpr != nil || sign != "+" && sign != "-" {
+		return constant{}, false
+	}
+	c, ok := a.constant(e.Rexpr)
+	number := c.oid == Int4 || c.oid == Int8 || c.oid == Numeric
+	if !ok || c.param > 0 || c.null || c.why != "" || !number || strings.ContainsAny(c.text, "+-'") || a.tokenAt(int(e.Location)) < 0 {
+		return constant{}, false
+	}
+	if i := a.tokenAt(int(e.Location)); i+1 >= len(a.tokens) || int(a.tokens[i+1].Start) != c.start || !isNumber(a.tokens[i+1].Token) {
+		return constant{}, false
+	}
+	if sign == "-" {
+		c.text = "-" + c.text
+	}
+	c.start, c.loc = int(e.Location), int(e.Location)
+	return c, true
+}
+
 // castConstant reads 'x'::type, CAST(.. AS type) and type 'x'.
 func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if cast.Arg.GetTypeCast() != nil {
@@ -79,24 +111,32 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if !ok {
 		return constant{}, false
 	}
-	t, known := typeOf(cast.TypeName)
+	t, array, known := castType(cast.TypeName)
 	at := int(cast.TypeName.GetLocation())
 	end, ranged := at, at >= 0
 	if c.param == 0 && at < c.start {
 		end = c.start
 	} else if ranged {
-		end, ranged = a.typeEnd(at)
+		end, ranged = a.wholeTypeEnd(at)
+		c.whole = &Edit{at, end, "bytea"}
+		if array {
+			end, ranged = a.typeEnd(at)
+		}
 	}
-	switch {
-	case !known || !ranged:
+	if !known || !ranged {
 		c.why = "this cast is not understood for a protected column"
-	case t.Typmod >= 0:
-		c.why = "a cast with a length or precision is not understood for a protected column"
-	case c.oid != Unspecified && c.oid != t.OID && !c.null:
-		c.why = "a cast of a number or boolean is not understood for a protected column"
 	}
-	c.oid = t.OID
 	text := "bytea"
+	if array {
+		// The brackets stay.
+		c.array = true
+		if t.Typmod >= 0 || c.oid != Unspecified && !c.null {
+			c.why = "this cast is not understood for a protected column"
+		}
+	} else {
+		c.apply(t)
+	}
+	c.oid, c.mod = t.OID, t.Typmod
 	if end == c.start && c.param == 0 {
 		text = "bytea "
 	}
@@ -104,47 +144,63 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	return c, true
 }
 
-// seal has a constant replaced by its sealed value for the rule's column.
-func (a *analyzer) seal(c constant, rule *Rule, use Use) {
-	a.touch(rule)
-	if c.why != "" && !c.null {
-		a.refuse(c.loc, c.why+" ("+rule.Name()+")", "Write a plain literal or a parameter of type "+rule.Type.String()+".")
-		return
+// rounds says that a cast to the type does what storing in it does.
+func rounds(t Type) bool {
+	_, digits := t.SecondDigits()
+	return digits || t.OID == Numeric
+}
+
+// keepsText says that a cast of a literal number means the same digits in the
+// other type.
+func keepsText(from, to uint32) bool {
+	switch to {
+	case Numeric, Float4, Float8:
+		return from == Int4 || from == Int8 || from == Numeric
+	case Int2, Int4, Int8:
+		return from == Int4 || from == Int8
 	}
-	if c.retype != nil {
-		a.edits = append(a.edits, *c.retype)
-	}
+	return false
+}
+
+// apply gives the constant the effect that a cast has on it.
+func (c *constant) apply(t Type) {
+	number := c.oid == Int4 && textual(t) && t.Typmod < 0
 	switch {
-	case c.null:
-	case c.param > 0:
-		a.param(c.param, Param{Rule: rule, OID: c.oid, Location: c.loc, Use: use})
+	case c.null || c.why != "":
+	case c.oid != Unspecified && c.oid != t.OID && !keepsText(c.oid, t.OID) && !number:
+		c.why = "this cast of a number or boolean is not understood for a protected column"
+	case t.Typmod < 0:
+	case rounds(t):
+		c.as = &t
+	case c.param == 0 && t.OID == Varchar:
+		n, _ := t.MaxChars()
+		if utf8.RuneCountInString(c.text) > n {
+			c.text = string([]rune(c.text)[:n])
+		}
 	default:
-		a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, Rule: rule, Cast: c.retype == nil, Use: use})
+		c.why = "a cast with a length is not understood for a protected column"
 	}
 }
 
-// param records that a parameter is to be sealed.
-func (a *analyzer) param(n int, p Param) {
-	a.touch(p.Rule)
-	if n > 65535 {
-		a.refuseCode(codeTooManyParams, p.Location, fmt.Sprintf("there is no parameter $%d", n), "", "")
-		return
+func sameType(a, b *Type) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
+
+// leaf is a constant with its class, made in one piece.
+type leaf struct {
+	constant constant
+	class    class
+	self     [1]*constant
+}
+
+// constantValue is the value that a constant has, whose class tells later
+// whether it is sealed.
+func (a *analyzer) constantValue(c constant) value {
+	l := &leaf{constant: c}
+	l.constant.class, l.self[0] = &l.class, &l.constant
+	l.class.consts = l.self[:]
+	a.consts = append(a.consts, &l.constant)
+	t := Type{OID: c.oid, Typmod: c.mod}
+	if a.view {
+		t.OID = Unspecified // it may be a sealed value
 	}
-	old, again := a.params[n]
-	if !again {
-		a.params[n] = p
-		return
-	}
-	if old.Rule != p.Rule && !(p.Rule.Equality && p.Rule.carries(old.Rule)) || old.Array != p.Array {
-		a.refuse(p.Location, fmt.Sprintf("parameter $%d is used for protected columns %s and %s", n, old.Rule.Name(), p.Rule.Name()),
-			"Pass the value twice, as two parameters.")
-		return
-	}
-	if old.OID == Unspecified {
-		old.OID = p.OID
-	} else if p.OID != Unspecified && p.OID != old.OID {
-		a.refuse(p.Location, fmt.Sprintf("parameter $%d is cast to two types", n), "")
-	}
-	old.Use |= p.Use
-	a.params[n] = old
+	return value{class: &l.class, array: c.array, typ: t, loc: int32(c.loc)}
 }

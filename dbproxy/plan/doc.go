@@ -11,6 +11,15 @@
 // protected column in a way which is not wholly understood is refused with
 // SQLSTATE 0A000 and the position of the column.
 //
+// Expressions between which values go, or which are compared, form a class (see
+// class.go). A class that has met a protected column is sealed as a whole: its
+// constants and parameters are replaced, its casts taken off, and the columns of
+// the result that are of it are opened. One of which any use needs the values as
+// they are cannot be sealed, and meets no protected column but in a refusal.
+//
+// EXECUTE and FETCH say a name only: their plan holds what the text shows, and
+// the session completes it with the plan of the statement behind the name.
+//
 // What a text does not show cannot be planned: the bodies of functions, DO
 // blocks and triggers. There the CHECK constraint which every protected column
 // carries makes the server itself refuse plaintext.

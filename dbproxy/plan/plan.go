@@ -4,7 +4,6 @@ package plan
 
 import (
 	"errors"
-	"fmt"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -57,6 +56,8 @@ type Plan struct {
 	Edits []Edit
 	// Params are the parameters to be sealed, by number.
 	Params map[int]Param
+	// NumParams is the highest number of a parameter.
+	NumParams int
 	// Mentions says that some identifier is the name of a relation that matters,
 	// so that the plan depends on the catalog.
 	Mentions bool
@@ -79,7 +80,12 @@ type Statement struct {
 	// Touched are the protected columns that it uses, in order of name.
 	Touched []*Rule
 	// Outputs are the protected columns among its result columns, in order.
-	Outputs []*Rule
+	Outputs []Output
+	// Columns is the number of its result columns, -1 if it is not known.
+	Columns int
+	// Moved are protected columns between which values go, as in UNION and
+	// INSERT .. SELECT, so that they may be read as those of another.
+	Moved []*Rule
 	// Writes says that it stores something.
 	Writes bool
 	// DDL says that the catalog may differ afterwards.
@@ -87,19 +93,38 @@ type Statement struct {
 	// Path says that the search_path may differ afterwards.
 	Path bool
 	// Settings says that settings which values depend on may differ afterwards:
-	// TimeZone, DateStyle, client_encoding, standard_conforming_strings.
+	// TimeZone, DateStyle, IntervalStyle, client_encoding, standard_conforming_strings.
 	Settings bool
+	// Tenant says that the tenant may be another afterwards.
+	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
-	// Hidden says that it may do anything, in a text that is not seen.
+	// Hidden says that it may do anything, in a text that is not seen, or make a
+	// relation that later statements must know.
 	Hidden bool
-	// Names is the prepared statement or cursor that it executes or fetches.
+	// Inner is the statement that it prepares or declares a cursor for.
+	Inner *Inner
+	// Execute, Fetch, and Closes (all if ClosesAll) are what it uses by name.
+	Execute   *Execute
+	Fetch     *Fetch
+	Closes    string
+	ClosesAll bool
+	// Unseen says that it fetches from a cursor whose statement is not known:
+	// protected columns among its result columns are found by their origin.
+	Unseen bool
+	// Names is the prepared statement that it ends.
 	Names string
-	// Deallocates says that it ends that prepared statement, or all if Names
-	// is empty.
+	// Deallocates says that it ends Names, or all if that is empty.
 	Deallocates bool
 	// Creates are rules whose columns it makes.
 	Creates []*Rule
+	// CopyFrom says that it is COPY FROM.
+	CopyFrom bool
+	// Copy is what a COPY of protected columns copies; nil for other statements.
+	Copy *Copy
+	// Makes are names of views, partitions and the like that hold or show sealed
+	// values, which the catalog does not know yet.
+	Makes []string
 }
 
 // Literal is a constant that stands for a value of a protected column.
@@ -108,7 +133,9 @@ type Literal struct {
 	// Value is the constant as the server would read it, without quotes.
 	Value string
 	// OID is the type that the text gives it, or Unspecified.
-	OID  uint32
+	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As   *Type
 	Rule *Rule
 	// Cast says that the replacement has to say that it is bytea.
 	Cast bool
@@ -122,10 +149,11 @@ type Literal struct {
 // type, what is compared with is not.
 type Use int
 
-// Uses; a parameter can have both.
+// Uses; a parameter can have several.
 const (
 	Store Use = 1 << iota
 	Compare
+	Order // it is compared with <, <=, > or >=, so that only a value of the column's type has a place
 )
 
 // Edit replaces a byte range of the text.
@@ -139,18 +167,26 @@ type Param struct {
 	Rule *Rule
 	// OID is the type that a cast in the text gives it, or Unspecified.
 	OID uint32
+	// As is that type if it has a modifier, to which the value is rounded first.
+	As *Type
 	// Array says that it is an array of such values, as in = ANY ($1).
 	Array bool
 	// Location is where it stands, as a byte offset.
 	Location int
 	// Use is what the value is for.
 	Use Use
+	// Source is the number that the client knows it by, 0 if it is the same: a
+	// parameter that stands for different values is several for the server.
+	Source int
 }
+
+// Uses says whether the statement uses a protected column or makes one, or may.
+func (one *Statement) Uses() bool { return len(one.Touched)+len(one.Creates) > 0 || one.Unseen }
 
 // Touched says whether any statement uses a protected column or makes one.
 func (p *Plan) Touched() bool {
 	for i := range p.Statements {
-		if len(p.Statements[i].Touched)+len(p.Statements[i].Creates) > 0 {
+		if p.Statements[i].Uses() {
 			return true
 		}
 	}
@@ -173,12 +209,14 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 
 // SQLSTATEs of refusals.
 const (
-	codeNotSupported  = "0A000"
-	codeSyntax        = "42601"
-	codeNoTable       = "42P01"
-	codeTypeMismatch  = "42804"
-	codeTooComplex    = "54001"
-	codeTooManyParams = "08P01"
+	codeNotSupported   = "0A000"
+	codeSyntax         = "42601"
+	codeNoTable        = "42P01"
+	codeNoColumn       = "42703"
+	codeTypeMismatch   = "42804"
+	codeTooComplex     = "54001"
+	codeTooManyColumns = "54011"
+	codeTooManyParams  = "08P01"
 )
 
 // Options of Make.
@@ -194,7 +232,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	if strings.IndexByte(sql, 0) >= 0 || !utf8.ValidString(sql) {
 		return refused(&Refusal{Code: "22021", Message: "invalid byte sequence for encoding \"UTF8\""})
 	}
-	a := &analyzer{sql: sql, cat: cat, opt: opt, params: make(map[int]Param), plain: make(map[int]int)}
+	a := &analyzer{sql: sql, cat: cat, opt: opt}
 	mentioned, err := a.scan()
 	if err != nil {
 		return refused(syntaxError(sql, err))
@@ -204,22 +242,34 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(syntaxError(sql, err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
-	settings := false
+	settings, tenant := false, false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
+		a.start, a.end = int(raw.StmtLocation), len(sql)
+		if raw.StmtLen > 0 {
+			a.end = a.start + int(raw.StmtLen)
+		}
 		a.classify(raw.Stmt)
+		a.names(raw.Stmt)
 		if mentioned {
-			a.touched = make(map[*Rule]bool)
+			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
+			literals := len(a.literals)
 			a.statement(raw.Stmt)
-			a.stmt.Touched = sortedRules(a.touched)
+			a.resolveConstants()
+			a.finishOutputs()
+			a.keeps(a.literals[literals:])
+			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
 			}
 		}
+		if tenant && ofTenant(a.stmt.Touched) != nil {
+			a.refuse(-1, "the tenant of protected column "+ofTenant(a.stmt.Touched).Name()+" may change within this text", "Send the statement that sets it on its own.")
+		}
+		tenant = tenant || a.stmt.Tenant
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
 		settings = settings || a.stmt.Settings
 	}
-	a.checkParams()
 	return a.finish(p)
 }
 
@@ -241,6 +291,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	if len(a.params) > 0 {
 		p.Params = a.params
 	}
+	p.NumParams = a.lastParam
 	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)
@@ -253,7 +304,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 func onlyData(statements []Statement) bool {
 	for i := range statements {
 		switch statements[i].Command {
-		case "SELECT", "INSERT", "UPDATE", "DELETE":
+		case "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE":
 		default:
 			return false
 		}
@@ -280,17 +331,6 @@ func syntaxError(sql string, err error) *Refusal {
 		r.Position = min(perr.Cursorpos, utf8.RuneCountInString(sql)+1)
 	}
 	return r
-}
-
-// checkParams refuses a parameter that has a use besides the sealed one: the
-// server would get a sealed value where a plain one is meant.
-func (a *analyzer) checkParams() {
-	for n, p := range a.params {
-		if loc, both := a.plain[n]; both {
-			a.refuse(loc, fmt.Sprintf("parameter $%d is used for protected column %s and for something else", n, p.Rule.Name()),
-				"Pass the value twice, as two parameters.")
-		}
-	}
 }
 
 func sortedRules(set map[*Rule]bool) []*Rule {

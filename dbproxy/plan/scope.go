@@ -2,15 +2,21 @@
 
 package plan
 
-import pg "github.com/pganalyze/pg_query_go/v6"
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
 
 // value is what is known of an expression.
 type value struct {
-	// rule is the protected column whose stored value it is; nil: none.
-	rule *Rule
-	// plain says that the server reports the column as the value's origin.
+	// class says whether it is a protected value; nil: it surely is not.
+	class *class
+	// array says that it is an array of values of the class.
+	array bool
+	// typ is its type as the client sees it.
+	typ Type
+	// plain says that the server reports a column as its origin.
 	plain bool
-	// loc is where the column is named.
+	// loc is where it stands.
 	loc int32
 }
 
@@ -18,19 +24,37 @@ type value struct {
 type field struct {
 	name string
 	value
+	// rest says that it stands for any number of columns, which are not listed;
+	// they are not protected.
+	rest bool
 }
 
-// source is one item of FROM.
+// source is one item of FROM, or the columns of a query.
 type source struct {
 	schema, name string
 	fields       []field
-	// open says that it has columns which are not listed; they are unprotected.
-	open bool
+	// derived says that it is not a relation, so that all of its columns that
+	// are protected are among the fields.
+	derived bool
+	// Whether its name can qualify a column, and whether a bare name finds its
+	// columns.
+	qualifies, bare bool
 }
 
+// open says that it has columns which are not listed.
+func (s *source) open() bool {
+	for i := range s.fields {
+		if s.fields[i].rest {
+			return true
+		}
+	}
+	return false
+}
+
+// protected says whether a column may be a protected one.
 func (s *source) protected() bool {
-	for _, f := range s.fields {
-		if f.rule != nil {
+	for i := range s.fields {
+		if s.fields[i].class != nil {
 			return true
 		}
 	}
@@ -38,179 +62,88 @@ func (s *source) protected() bool {
 }
 
 func (s *source) field(name string) (field, bool) {
-	for _, f := range s.fields {
-		if f.name == name {
-			return f, true
+	for i := range s.fields {
+		if s.fields[i].name == name && !s.fields[i].rest {
+			return s.fields[i], true
 		}
 	}
 	return field{}, false
 }
 
+// unlisted is a source of columns that are not protected and not listed.
+func unlisted(name string) *source {
+	return &source{name: name, fields: []field{{rest: true}}}
+}
+
 // scope is the names that an expression sees, inner before outer.
 type scope struct {
 	sources []*source
-	ctes    map[string]*source
+	ctes    *ctes
 	parent  *scope
-	// merged says that USING made one column of two protected ones, so that *
-	// does not list the sources' columns one after the other.
-	merged bool
-}
-
-func (sc *scope) cte(name string) *source {
-	for ; sc != nil; sc = sc.parent {
-		if s := sc.ctes[name]; s != nil {
-			return s
-		}
-	}
-	return nil
-}
-
-// column resolves a column reference, which is not a star.
-func (a *analyzer) column(ref *pg.ColumnRef, sc *scope) value {
-	names := make([]string, 0, 3)
-	for _, f := range ref.Fields {
-		if f.GetAStar() != nil {
-			// t.* as a value is the whole row.
-			return a.wholeRow(names, ref.Location, sc)
-		}
-		names = append(names, f.GetString_().GetSval())
-	}
-	switch len(names) {
-	case 0:
-		return value{}
-	case 1:
-		return a.bareColumn(names[0], ref.Location, sc)
-	}
-	schema := ""
-	if len(names) > 2 {
-		schema = names[len(names)-3]
-	}
-	return a.qualifiedColumn(schema, names[len(names)-2], names[len(names)-1], ref.Location, sc)
-}
-
-func (a *analyzer) bareColumn(name string, loc int32, sc *scope) value {
-	maybe, known, any := false, false, false
-	for ; sc != nil; sc = sc.parent {
-		found := false
-		for _, s := range sc.sources {
-			any = true
-			if f, ok := s.field(name); ok {
-				if f.rule != nil {
-					if maybe {
-						a.refuse(int(loc), "column "+name+" may be a protected column or one of an inner table", "Qualify the column with its table's name or alias.")
-					}
-					return value{f.rule, f.plain, loc}
-				}
-				found = true
-			}
-			maybe = maybe || s.open
-		}
-		if found {
-			return value{}
-		}
-		for _, s := range sc.sources {
-			if s.name == name && s.protected() {
-				return a.rowRefused(s, loc)
-			}
-			known = known || s.protected()
-		}
-	}
-	if any && known && !maybe && !systemColumn(name) {
-		a.needs(NeedCatalog)
-	}
-	return value{}
-}
-
-func (a *analyzer) qualifiedColumn(schema, table, name string, loc int32, sc *scope) value {
-	s := findSource(schema, table, sc)
-	if s == nil {
-		return value{}
-	}
-	f, ok := s.field(name)
-	switch {
-	case ok && f.rule != nil:
-		return value{f.rule, f.plain, loc}
-	case ok || !s.protected() || systemColumn(name):
-		return value{}
-	}
-	// t.name also calls a function name(t).
-	a.needs(NeedCatalog)
-	if a.opt.Fresh && !s.open {
-		a.refuse(int(loc), "column "+table+"."+name+" is not known", "A function cannot be applied to the row of a table with protected columns.")
-	}
-	return value{}
-}
-
-func (a *analyzer) wholeRow(names []string, loc int32, sc *scope) value {
-	if len(names) == 0 {
-		for s := sc; s != nil; s = s.parent {
-			for _, src := range s.sources {
-				if src.protected() {
-					return a.rowRefused(src, loc)
-				}
-			}
-		}
-		return value{}
-	}
-	schema := ""
-	if len(names) > 1 {
-		schema = names[len(names)-2]
-	}
-	if s := findSource(schema, names[len(names)-1], sc); s != nil && s.protected() {
-		return a.rowRefused(s, loc)
-	}
-	return value{}
-}
-
-func (a *analyzer) rowRefused(s *source, loc int32) value {
-	a.refuse(int(loc), "the row of "+s.name+" cannot be used as one value: it has protected columns", "Name the columns.")
-	return value{}
-}
-
-func findSource(schema, table string, sc *scope) *source {
-	for ; sc != nil; sc = sc.parent {
-		for _, s := range sc.sources {
-			if s.name == table && (schema == "" || s.schema == schema) {
-				return s
-			}
-		}
-	}
-	return nil
-}
-
-func systemColumn(name string) bool {
-	switch name {
-	case "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid":
-		return true
-	}
-	return false
 }
 
 // relationSource is a relation under its name or alias.
 func (a *analyzer) relationSource(rel *Relation, rv *pg.RangeVar) *source {
-	s := &source{name: rv.Relname}
-	if rel == nil {
-		s.open = true
-	} else {
-		s.schema = rel.Schema
-		for _, c := range rel.Columns {
-			s.fields = append(s.fields, field{c.Name, value{rule: c.Rule, plain: rel.OID != 0}})
-		}
-		s.open = !rel.Protected
+	s := unlisted(rv.Relname)
+	if rel != nil {
+		s = relationFields(rel)
 	}
-	return s.aliased(rv.Alias)
+	return a.aliased(s, rv.Alias)
 }
 
-// aliased gives the source under an alias, which hides its own name.
-func (s *source) aliased(al *pg.Alias) *source {
-	if al == nil {
-		return s
-	}
-	n := &source{name: al.Aliasname, open: s.open, fields: append([]field(nil), s.fields...)}
-	for i, c := range al.Colnames {
-		if i < len(n.fields) {
-			n.fields[i].name = c.GetString_().GetSval()
+func relationFields(rel *Relation) *source {
+	s := &source{schema: rel.Schema, name: rel.Name}
+	for _, c := range rel.Columns {
+		f := field{name: c.Name, value: columnValue(c.Rule, -1)}
+		f.plain = rel.OID != 0
+		if c.Rule != nil {
+			f.array = c.Array
+			if c.Type.OID != 0 {
+				f.typ = c.Type
+			}
 		}
+		s.fields = append(s.fields, f)
 	}
-	return n
+	if !rel.Protected {
+		s.fields = []field{{rest: true}}
+	}
+	return s
+}
+
+// aliased gives the source under an alias, which hides its own name, visible by
+// its name and by those of its columns.
+func (a *analyzer) aliased(s *source, al *pg.Alias) *source {
+	n := *s
+	n.qualifies, n.bare = true, true
+	if al == nil {
+		return &n
+	}
+	n.schema, n.name = "", al.Aliasname
+	n.fields = append([]field(nil), s.fields...)
+	a.renameFields(&n, al.Colnames)
+	return &n
+}
+
+// renameFields gives the first fields other names.
+func (a *analyzer) renameFields(s *source, names []*pg.Node) {
+	for i, c := range names {
+		if i >= len(s.fields) {
+			return
+		}
+		if s.fields[i].rest {
+			// Whose names the others are cannot be known.
+			rest := &source{name: s.name, fields: s.fields[i:]}
+			a.settle(rest, "cannot be named by the column list of an alias, behind columns that are not known")
+			s.fields = append(s.fields[:i:i], field{rest: true})
+			return
+		}
+		s.fields[i].name = c.GetString_().GetSval()
+	}
+}
+
+// settle requires that no field is protected.
+func (a *analyzer) settle(s *source, what string) {
+	for _, f := range s.fields {
+		a.plainly(f.value, what)
+	}
 }

@@ -17,6 +17,7 @@ func (a *analyzer) classify(n *pg.Node) {
 	}
 	name := strings.TrimSuffix(string(m.Descriptor().Name()), "Stmt")
 	a.stmt.Command = strings.ToUpper(name)
+	a.tenant(n)
 	switch x := n.Node.(type) {
 	case *pg.Node_VariableSetStmt:
 		a.stmt.Path, a.stmt.Settings = true, changesValues(x.VariableSetStmt)
@@ -31,16 +32,14 @@ func (a *analyzer) classify(n *pg.Node) {
 	case *pg.Node_DoStmt, *pg.Node_CallStmt:
 		a.stmt.Path, a.stmt.DDL, a.stmt.Writes = true, true, true
 		a.stmt.Hidden, a.stmt.Settings = x != nil && n.GetDoStmt() != nil, true
-	case *pg.Node_ExecuteStmt:
-		a.stmt.Names, a.stmt.Path = x.ExecuteStmt.Name, true
-	case *pg.Node_FetchStmt:
-		a.stmt.Names = x.FetchStmt.Portalname
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.stmt.Path, a.stmt.Settings = a.calls()
 	case *pg.Node_ExplainStmt:
-		a.stmt.Path, a.stmt.Names = true, executed(x.ExplainStmt.Query)
+		a.stmt.Path = true
 	case *pg.Node_CreateTableAsStmt:
-		a.stmt.DDL, a.stmt.Names = true, executed(x.CreateTableAsStmt.Query)
+		a.stmt.DDL = true
+	case *pg.Node_CopyStmt:
+		a.stmt.CopyFrom = x.CopyStmt.IsFrom
 	case *pg.Node_GrantStmt, *pg.Node_GrantRoleStmt:
 		a.stmt.Path = true // USAGE decides which schemas are in the path
 	case *pg.Node_RenameStmt:
@@ -57,21 +56,13 @@ func (a *analyzer) classify(n *pg.Node) {
 	}
 }
 
-// executed is the prepared statement that EXPLAIN or CREATE TABLE AS executes.
-func executed(n *pg.Node) string {
-	if as := n.GetCreateTableAsStmt(); as != nil {
-		n = as.Query
-	}
-	return n.GetExecuteStmt().GetName()
-}
-
 // changesValues says whether SET or RESET changes how values are read.
 func changesValues(s *pg.VariableSetStmt) bool {
 	return valueSettings[lowerASCII(s.Name)] || s.Kind == pg.VariableSetKind_VAR_RESET_ALL
 }
 
 // valueSettings change how values or texts are read.
-var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "client_encoding": true, "standard_conforming_strings": true}
+var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "intervalstyle": true, "client_encoding": true, "standard_conforming_strings": true}
 
 // setsConfig says whether set_config may be called for one of valueSettings:
 // for one of them, or one that is not a plain literal.
@@ -138,18 +129,28 @@ func (a *analyzer) setting(s *pg.VariableSetStmt) {
 func (a *analyzer) statement(n *pg.Node) {
 	switch x := n.Node.(type) {
 	case *pg.Node_SelectStmt:
-		a.outputs(a.query(x.SelectStmt, nil))
-		if x.SelectStmt.IntoClause != nil && len(a.stmt.Outputs) > 0 {
-			a.refuse(-1, "protected columns cannot be copied into another table", "")
+		out := a.query(x.SelectStmt, nil)
+		if x.SelectStmt.IntoClause != nil {
+			a.settle(out, "cannot be copied into another table")
+			out = &source{}
 		}
+		a.outputs(out)
 	case *pg.Node_InsertStmt:
 		a.outputs(a.insert(x.InsertStmt, nil))
 	case *pg.Node_UpdateStmt:
 		a.outputs(a.update(x.UpdateStmt, nil))
 	case *pg.Node_DeleteStmt:
 		a.outputs(a.delete(x.DeleteStmt, nil))
+	case *pg.Node_MergeStmt:
+		a.outputs(a.merge(x.MergeStmt, nil))
 	case *pg.Node_ExplainStmt:
 		a.explain(x.ExplainStmt)
+	case *pg.Node_PrepareStmt:
+		a.prepare(x.PrepareStmt)
+	case *pg.Node_DeclareCursorStmt:
+		a.declare(x.DeclareCursorStmt)
+	case *pg.Node_CopyStmt:
+		a.copy(x.CopyStmt)
 	case *pg.Node_CreateStmt:
 		a.createTable(x.CreateStmt)
 	case *pg.Node_AlterTableStmt:
@@ -160,33 +161,37 @@ func (a *analyzer) statement(n *pg.Node) {
 		a.rename(x.RenameStmt)
 	case *pg.Node_AlterObjectSchemaStmt:
 		a.moveSchema(x.AlterObjectSchemaStmt)
+	case *pg.Node_ViewStmt:
+		a.createView(x.ViewStmt)
+	case *pg.Node_CreateTableAsStmt:
+		a.tableAs(x.CreateTableAsStmt)
+	case *pg.Node_CreateTrigStmt:
+		a.trigger(x.CreateTrigStmt)
+	case *pg.Node_CreateStatsStmt:
+		a.statistics(x.CreateStatsStmt)
+	case *pg.Node_CreatePublicationStmt:
+		a.publication(x.CreatePublicationStmt.Pubobjects)
+	case *pg.Node_AlterPublicationStmt:
+		a.publication(x.AlterPublicationStmt.Pubobjects)
 	case *pg.Node_CreatePolicyStmt:
 		a.policy(x.CreatePolicyStmt.Table, n)
 	case *pg.Node_AlterPolicyStmt:
 		a.policy(x.AlterPolicyStmt.Table, n)
 	case *pg.Node_TruncateStmt, *pg.Node_VacuumStmt, *pg.Node_GrantStmt, *pg.Node_DropStmt, *pg.Node_CommentStmt,
 		*pg.Node_LockStmt, *pg.Node_ClusterStmt, *pg.Node_ReindexStmt, *pg.Node_SecLabelStmt,
-		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_AlterOwnerStmt, *pg.Node_GrantRoleStmt:
+		*pg.Node_CreateSeqStmt, *pg.Node_AlterSeqStmt, *pg.Node_AlterOwnerStmt, *pg.Node_GrantRoleStmt,
+		*pg.Node_RefreshMatViewStmt, *pg.Node_AlterStatsStmt, *pg.Node_AlterObjectDependsStmt:
 		// They neither read nor write a value.
 	default:
 		a.reach(n)
 	}
 }
 
-// outputs notes the protected columns among a statement's result columns.
-func (a *analyzer) outputs(out *source) {
-	for _, f := range out.fields {
-		if f.rule != nil {
-			a.stmt.Outputs = append(a.stmt.Outputs, f.rule)
-		}
-	}
-}
-
 func (a *analyzer) explain(e *pg.ExplainStmt) {
 	switch e.Query.Node.(type) {
-	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt:
+	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.statement(e.Query)
-		a.stmt.Outputs = nil
+		a.result = nil
 	default:
 		a.reach(e.Query)
 	}
@@ -225,10 +230,6 @@ func (a *analyzer) reaches(rv *pg.RangeVar) bool {
 }
 
 var hints = map[string]string{
-	"COPY":          "Use INSERT and SELECT.",
-	"DECLARECURSOR": "Use a protocol-level portal with a row limit, or LIMIT.",
-	"PREPARE":       "Use a protocol-level prepared statement.",
-	"MERGE":         "Use INSERT .. ON CONFLICT.",
 	"VIEW":          "Select the protected columns from the table itself.",
 	"CREATETABLEAS": "CREATE TABLE it, then INSERT.",
 }

@@ -205,3 +205,22 @@ func (a *analyzer) typeEnd(offset int) (end int, ok bool) {
 	}
 	return int(a.tokens[i].End), true
 }
+
+// wholeTypeEnd is typeEnd with the [3][] or ARRAY[3] of an array type.
+func (a *analyzer) wholeTypeEnd(offset int) (end int, ok bool) {
+	if end, ok = a.typeEnd(offset); !ok {
+		return 0, false
+	}
+	i := sort.Search(len(a.tokens), func(i int) bool { return int(a.tokens[i].End) >= end })
+	if a.word(i+1) == "array" {
+		i++
+	}
+	for a.word(i+1) == "[" {
+		for i++; i < len(a.tokens) && a.word(i) != "]"; i++ {
+		}
+	}
+	if i >= len(a.tokens) {
+		return 0, false
+	}
+	return int(a.tokens[i].End), true
+}

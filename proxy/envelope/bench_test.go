@@ -7,6 +7,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"io"
+	"strconv"
 	"testing"
 
 	"github.com/sidekey/sidekey/proxy/envelope"
@@ -95,9 +96,26 @@ func benchValue(b *testing.B, mode envelope.Mode, open bool) {
 	}
 }
 
+func BenchmarkRangeSeal(b *testing.B) {
+	for _, n := range []int{4, 8, 16, 32, envelope.MaxRange} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			c := newCodec(b, envelope.Range, random(32))
+			plain, dst := random(n), make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.Seal(dst, plain); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkValue32(b *testing.B) {
 	b.Run("random/seal", func(b *testing.B) { benchValue(b, envelope.Random, false) })
 	b.Run("random/open", func(b *testing.B) { benchValue(b, envelope.Random, true) })
 	b.Run("equality/seal", func(b *testing.B) { benchValue(b, envelope.Equality, false) })
 	b.Run("equality/open", func(b *testing.B) { benchValue(b, envelope.Equality, true) })
+	b.Run("range/seal", func(b *testing.B) { benchValue(b, envelope.Range, false) })
+	b.Run("range/open", func(b *testing.B) { benchValue(b, envelope.Range, true) })
 }

@@ -15,7 +15,7 @@ const (
 )
 
 // Binding is where a column value belongs. A value opens only under the binding
-// it was sealed for ([V4]). With a Domain, which only Equality has, Table and
+// it was sealed for ([V4]). With a Domain, which Random does not have, Table and
 // Column are left out, so that the columns of a domain compare with each other.
 type Binding struct {
 	Tenant string

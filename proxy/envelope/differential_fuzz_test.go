@@ -248,7 +248,7 @@ func FuzzValues(f *testing.F) {
 	alone := aloneBinding{tenant: "t", table: "s.t", column: "c", kind: "text"}
 	key := make([]byte, 32)
 	codecs := map[uint64]*envelope.Codec{}
-	for mode := range uint64(2) {
+	for mode := range uint64(3) {
 		codec, err := envelope.NewCodec(envelope.Mode(mode+1), key, 7, binding)
 		if err != nil {
 			f.Fatal(err)

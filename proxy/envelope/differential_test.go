@@ -316,13 +316,16 @@ func TestStandAloneOpensValues(t *testing.T) {
 	for _, c := range []struct {
 		mode envelope.Mode
 		envelope.Binding
-	}{{envelope.Random, column}, {envelope.Equality, column}, {envelope.Equality, domain}} {
+	}{{envelope.Random, column}, {envelope.Equality, column}, {envelope.Equality, domain}, {envelope.Range, column}, {envelope.Range, domain}} {
 		codec, err := envelope.NewCodec(c.mode, key, 0xfffefdfc, c.Binding)
 		if err != nil {
 			t.Fatal(err)
 		}
 		alone := aloneBinding{tenant: c.Tenant, table: c.Table, column: c.Column, domain: c.Domain, kind: c.Type}
 		for _, n := range []int{0, 1, 15, 16, 17, 31, 32, 33, 1000} {
+			if c.mode == envelope.Range {
+				n = min(n, envelope.MaxRange+1)
+			}
 			value, err := codec.Seal(nil, content(n))
 			if err != nil {
 				t.Fatal(err)

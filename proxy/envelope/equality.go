@@ -16,11 +16,17 @@ type sivKey struct {
 	aead *subtle.AESSIV
 }
 
+const sivKeySize = subtle.AESSIVKeySize
+
 func newSIVKey(dataKey []byte, bind Binding) (*sivKey, error) {
-	key, err := expand(dataKey, string(bind.append([]byte(labelEquality))), subtle.AESSIVKeySize)
+	key, err := expand(dataKey, string(bind.append([]byte(labelEquality))), sivKeySize)
 	if err != nil {
 		return nil, err
 	}
+	return newSIV(key)
+}
+
+func newSIV(key []byte) (*sivKey, error) {
 	aead, err := subtle.NewAESSIV(key)
 	if err != nil {
 		return nil, fmt.Errorf("preparing AES-SIV: %w", err)
@@ -31,7 +37,7 @@ func newSIVKey(dataKey []byte, bind Binding) (*sivKey, error) {
 func (s *sivKey) seal(dst, plaintext, aad []byte) ([]byte, error) {
 	sealed, err := s.aead.EncryptDeterministically(plaintext, aad)
 	if err != nil {
-		return nil, fmt.Errorf("sealing an equality value: %w", err)
+		return nil, fmt.Errorf("sealing by AES-SIV: %w", err)
 	}
 	return append(dst, sealed...), nil
 }

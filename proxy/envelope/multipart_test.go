@@ -337,6 +337,21 @@ func TestPartRecords(t *testing.T) {
 	}
 }
 
+// [U4]: a part has the ETag of its salt.
+func TestPartETag(t *testing.T) {
+	salt := [24]byte{0x01, 0xfe, 15: 0x20, 16: 0xff}
+	if got, want := envelope.PartETag(salt), "01fe0000000000000000000000000020"; got != want {
+		t.Errorf("ETag %s, want %s", got, want)
+	}
+}
+
+// [U5]: a header has the mark of its text.
+func TestUploadMark(t *testing.T) {
+	if got, want := envelope.UploadMark("abc"), "ungWv48Bz-pBQUDeXa4iIw"; got != want {
+		t.Errorf("mark %s, want %s", got, want)
+	}
+}
+
 // [U3]: a header that carries an input key says so, after it was opened, too.
 func TestCopiesAreKnown(t *testing.T) {
 	dataKey := random(32)

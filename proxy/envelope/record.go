@@ -5,8 +5,10 @@ package envelope
 import (
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 )
 
@@ -19,6 +21,19 @@ type PartRecord struct {
 	Held     []byte   // name of the object that holds the part, 16 bytes; empty if it is with the store's upload
 	Checksum []byte
 	MD5      []byte
+}
+
+// PartETag is the ETag, without quotation marks, by which a client that was given no
+// MD5 names a sealed part. FORMAT.md [U4].
+//
+// Of 2^32 parts of one upload two share it with a chance below 2^-64.
+func PartETag(salt [24]byte) string { return hex.EncodeToString(salt[:16]) }
+
+// UploadMark is what an upload ID for clients has of the header of the upload.
+// FORMAT.md [U5].
+func UploadMark(header string) string {
+	sum := sha256.Sum256([]byte(header))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // records is the cipher of the part records of one upload.

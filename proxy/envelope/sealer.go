@@ -23,20 +23,21 @@ var errTooLong = errors.New("envelope: a message of more than 2^38 chunks")
 // Sealer reads the sealed form of a plaintext. Buffers of SealedChunkSize and
 // more are filled without a copy. It is for one goroutine.
 type Sealer struct {
-	m     *Message
-	src   io.Reader
-	chunk uint64
-	nonce [nonceSize]byte
-	err   error // what Read returns once out is empty
-	out   []byte
-	buf   *[SealedChunkSize]byte // behind out; nil while a caller's buffer served
+	m      *Message
+	src    io.Reader
+	peeker Peeker // src, if it is one
+	chunk  uint64
+	nonce  [nonceSize]byte
+	err    error // what Read returns once out is empty
+	out    []byte
+	buf    *[SealedChunkSize]byte // behind out; nil while a caller's buffer served
 }
 
 // Seal returns the sealed form of src: prefix and chunks. io.EOF from src ends
 // the message. With any other error of src the final chunk is never produced,
 // so that what was read so far opens nowhere as a whole ([O8]).
 func (m *Message) Seal(src io.Reader) *Sealer {
-	s := &Sealer{m: m, src: src}
+	s := &Sealer{m: m, src: src, peeker: peekerOf(src)}
 	s.out = append(s.out, m.prefix[:]...)
 	return s
 }
@@ -48,11 +49,10 @@ func (s *Sealer) Read(p []byte) (int, error) {
 	}
 	if len(s.out) == 0 && s.err == nil {
 		if len(p) >= SealedChunkSize {
-			n, err := s.next(p[:SealedChunkSize])
-			if n > 0 {
+			if n := s.fill(p); n > 0 {
 				return n, nil
 			}
-			return 0, err
+			return 0, s.err
 		}
 		s.refill()
 	}
@@ -65,6 +65,17 @@ func (s *Sealer) Read(p []byte) (int, error) {
 		s.recycle()
 	}
 	return n, nil
+}
+
+// fill seals as many chunks into p as it has room for. What ends the stream after some
+// is told by the next call.
+func (s *Sealer) fill(p []byte) int {
+	n := 0
+	for len(p)-n >= SealedChunkSize && s.err == nil {
+		m, _ := s.next(p[n : n+SealedChunkSize])
+		n += m
+	}
+	return n
 }
 
 func (s *Sealer) refill() {
@@ -93,23 +104,47 @@ func (s *Sealer) next(buf []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	n, err := readFull(s.src, buf[:ChunkSize])
-	if err != nil && err != io.EOF {
-		clear(buf[:n]) // plaintext must not stay in a buffer meant for ciphertext
+	plain, err := s.plain(buf[:ChunkSize])
+	if err == nil && s.chunk >= maxChunks {
+		err = errTooLong
+	}
+	if err != nil {
+		clear(buf[:ChunkSize]) // plaintext must not stay in a buffer meant for ciphertext
 		s.err = err
 		return 0, err
 	}
-	if s.chunk >= maxChunks {
-		clear(buf[:n])
-		s.err = errTooLong
-		return 0, s.err
-	}
 	s.m.nonce(&s.nonce, s.chunk)
 	s.chunk++
-	if n < ChunkSize {
+	if len(plain) < ChunkSize {
 		s.err = io.EOF
 	}
-	return len(s.m.aead.Seal(buf[:0], s.nonce[:], buf[:n], nil)), nil
+	sealed := s.m.aead.Seal(buf[:0], s.nonce[:], plain, nil)
+	if s.peeker != nil {
+		if _, err := s.peeker.Discard(len(plain)); err != nil {
+			s.err = err
+			return 0, err
+		}
+	}
+	return len(sealed), nil
+}
+
+// plain is the next chunk of the plaintext: in buf, or where a Peeker has it. It is
+// shorter than buf only at the end.
+func (s *Sealer) plain(buf []byte) ([]byte, error) {
+	if s.peeker != nil {
+		p, err := s.peeker.Peek(len(buf))
+		if err == io.EOF {
+			err = nil
+		} else if err == nil && len(p) < len(buf) {
+			err = io.ErrNoProgress
+		}
+		return p, err
+	}
+	n, err := readFull(s.src, buf)
+	if err == io.EOF {
+		err = nil
+	}
+	return buf[:n], err
 }
 
 // WriteTo implements io.WriterTo.
@@ -126,11 +161,7 @@ func (s *Sealer) WriteTo(w io.Writer) (int64, error) {
 		}
 	}
 	for s.err == nil {
-		filled := 0
-		for filled < len(buf) && s.err == nil {
-			n, _ := s.next(buf[filled : filled+SealedChunkSize])
-			filled += n
-		}
+		filled := s.fill(buf[:])
 		if filled == 0 {
 			break
 		}

@@ -9,10 +9,14 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha512"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 )
 
-// The stand-alone opener of column values, from FORMAT.md [V1]-[V7] and RFC
+// The stand-alone opener of column values, from FORMAT.md [V1]-[V12] and RFC
 // 5297. See standalone_test.go.
 
 // aloneBinding is [V4]: a column, or with a domain that.
@@ -48,6 +52,8 @@ func openAloneValue(dataKey []byte, keyID, column uint64, b aloneBinding, value 
 	case suite == 2 && len(value) >= 23:
 		key := expand(dataKey, 64, "sidekey/v1/equality\x00", b.bytes())
 		return openAloneSIV(key, aad, r)
+	case suite == 3 && len(value) >= 25 && (len(value)-25)%19 == 0:
+		return openAloneRange(expand(dataKey, 96, "sidekey/v1/range\x00", b.bytes()), aad, r)
 	}
 	return nil, refuse("suite %d with %d bytes", suite, len(value)) // [V2] [V3]
 }
@@ -78,6 +84,47 @@ func openAloneSIV(key, aad, body []byte) ([]byte, error) {
 		return nil, refuse("an equality value")
 	}
 	return plain, nil
+}
+
+// openAloneRange is [V8].
+func openAloneRange(keys, aad, body []byte) ([]byte, error) {
+	n := (len(body) - 18) / 19
+	digits := body[:18*n+2]
+	if n > 141 { // [V9]
+		return nil, refuse("a range value of %d bytes", n)
+	}
+	plain, err := openAloneSIV(keys[:64], slices.Concat(aad, digits), body[len(digits):])
+	if err == nil && !bytes.Equal(digits, aloneDigits(keys[64:], plain)) {
+		return nil, errors.New("the digits are not those of the plaintext")
+	}
+	return plain, err
+}
+
+// aloneDigits is [V10] to [V12], bit by bit.
+func aloneDigits(key, plain []byte) []byte {
+	var out []byte
+	for i := 0; i <= len(plain); i++ {
+		bits := "0"
+		if i < len(plain) {
+			bits = fmt.Sprintf("1%08b", plain[i])
+		}
+		for at := range bits {
+			group := at / 3
+			input := append([]byte{byte(group)}, plain[:i]...)
+			if group > 0 {
+				before := (bits[1:3*group] + "00000000")[:8]
+				n, _ := strconv.ParseUint(before, 2, 8)
+				input = append(input, byte(n))
+			}
+			node := 0
+			for _, bit := range bits[3*group : at] {
+				node = 2*node + 1 + int(bit-'0')
+			}
+			word := binary.BigEndian.Uint16(cmac(key, input)[2*node:])
+			out = binary.BigEndian.AppendUint16(out, word%32768+uint16(bits[at]-'0'))
+		}
+	}
+	return out
 }
 
 // s2v is S2V of RFC 5297, section 2.4, for one component and the plaintext.

@@ -11,11 +11,11 @@ import (
 //
 //	off  len  field, big endian
 //	  0    2  magic F8 4B
-//	  2    1  suite: 01 random, 02 equality
+//	  2    1  suite: 01 random, 02 equality, 03 range
 //	  3    4  data key ID
-//	  7   12  random: epoch salt      7  16  equality: SIV
-//	 19   12  random: nonce          23   n  equality: ciphertext
-//	 31    n  random: ciphertext
+//	  7   12  random: epoch salt      7  16  equality: SIV         7  18n+2  range: digits
+//	 19   12  random: nonce          23   n  equality: ciphertext      16   range: SIV
+//	 31    n  random: ciphertext                                        n   range: ciphertext
 //	end   16  random: tag
 const (
 	valueMagic0 = 0xF8 // never a byte of UTF-8, so that no text begins like a value
@@ -41,8 +41,20 @@ func MinValue(mode Mode) int {
 		return MinRandom
 	case Equality:
 		return MinEquality
+	case Range:
+		return MinRange
 	}
 	return 0
+}
+
+// PlainLength is the length of the plaintext of a value of the mode and of that
+// length. It is not ok if there is none.
+func PlainLength(mode Mode, length int) (n int, ok bool) {
+	if mode == Range {
+		return rangeLength(length)
+	}
+	n = length - MinValue(mode)
+	return n, MinValue(mode) > 0 && n >= 0
 }
 
 // ParseValue tells a sealed value from other bytes, and its mode and data key
@@ -52,7 +64,7 @@ func ParseValue(value []byte) (Mode, uint32, error) {
 		return 0, 0, malformed("not a sealed value")
 	}
 	mode := Mode(value[2])
-	if minimum := MinValue(mode); minimum == 0 || len(value) < minimum {
+	if _, ok := PlainLength(mode, len(value)); !ok {
 		return 0, 0, malformed("a sealed value of suite %d and %d bytes", value[2], len(value))
 	}
 	return mode, binary.BigEndian.Uint32(value[3:]), nil
@@ -66,6 +78,7 @@ type Codec struct {
 	aad    []byte // header and binding ([V5])
 	random *randomKeys
 	siv    *sivKey
+	ranges *rangeKey
 }
 
 // NewCodec derives the keys of a binding. dataKey is not kept.
@@ -73,8 +86,8 @@ func NewCodec(mode Mode, dataKey []byte, id uint32, bind Binding) (*Codec, error
 	if len(dataKey) != DataKeySize {
 		return nil, fmt.Errorf("envelope: a data key of %d bytes, want %d", len(dataKey), DataKeySize)
 	}
-	if bind.Domain != "" && mode != Equality {
-		return nil, fmt.Errorf("envelope: a domain is for equality values only")
+	if bind.Domain != "" && mode == Random {
+		return nil, fmt.Errorf("envelope: random values have no domain")
 	}
 	c := &Codec{mode: mode}
 	copy(c.header[:], ValuePrefix(mode))
@@ -86,6 +99,8 @@ func NewCodec(mode Mode, dataKey []byte, id uint32, bind Binding) (*Codec, error
 		c.random, err = newRandomKeys(dataKey, bind)
 	case Equality:
 		c.siv, err = newSIVKey(dataKey, bind)
+	case Range:
+		c.ranges, err = newRangeKey(dataKey, bind)
 	default:
 		err = fmt.Errorf("envelope: no mode %d", mode)
 	}
@@ -95,8 +110,11 @@ func NewCodec(mode Mode, dataKey []byte, id uint32, bind Binding) (*Codec, error
 // Seal appends the sealed form of plaintext to dst.
 func (c *Codec) Seal(dst, plaintext []byte) ([]byte, error) {
 	dst = append(dst, c.header[:]...)
-	if c.mode == Equality {
+	switch c.mode {
+	case Equality:
 		return c.siv.seal(dst, plaintext, c.aad)
+	case Range:
+		return c.ranges.seal(dst, plaintext, c.aad)
 	}
 	return c.random.seal(dst, plaintext, c.aad)
 }
@@ -110,8 +128,11 @@ func (c *Codec) Open(dst, value []byte) ([]byte, error) {
 	if [valueHeader]byte(value) != c.header {
 		return nil, ErrOpen
 	}
-	if c.mode == Equality {
+	switch c.mode {
+	case Equality:
 		return c.siv.open(dst, value[valueHeader:], c.aad)
+	case Range:
+		return c.ranges.open(dst, value[valueHeader:], c.aad)
 	}
 	return c.random.open(dst, value[valueHeader:], c.aad)
 }

@@ -26,16 +26,19 @@ func newCodec(t testing.TB, mode envelope.Mode, key []byte) *envelope.Codec {
 
 func TestValues(t *testing.T) {
 	key := random(32)
-	for _, mode := range []envelope.Mode{envelope.Random, envelope.Equality} {
+	for _, mode := range []envelope.Mode{envelope.Random, envelope.Equality, envelope.Range} {
 		a, b := newCodec(t, mode, key), newCodec(t, mode, key)
 		for _, n := range []int{0, 1, 15, 16, 17, 32, 1000, 100_000} {
+			if mode == envelope.Range && n > envelope.MaxRange {
+				continue
+			}
 			plain := random(n)
 			sealed, err := a.Seal([]byte("before"), plain)
 			if err != nil {
 				t.Fatal(err)
 			}
 			value := sealed[len("before"):]
-			if !bytes.HasPrefix(sealed, []byte("before")) || len(value) != envelope.MinValue(mode)+n ||
+			if !bytes.HasPrefix(sealed, []byte("before")) || plainLength(mode, value) != n ||
 				!bytes.HasPrefix(value, envelope.ValuePrefix(mode)) {
 				t.Fatalf("%x", sealed)
 			}
@@ -48,6 +51,14 @@ func TestValues(t *testing.T) {
 			}
 		}
 	}
+}
+
+func plainLength(mode envelope.Mode, value []byte) int {
+	n, ok := envelope.PlainLength(mode, len(value))
+	if !ok {
+		return -1
+	}
+	return n
 }
 
 // [V6]: each sealer has its own epoch, and each value its own nonce.
@@ -134,7 +145,7 @@ func TestConcurrentSealing(t *testing.T) {
 }
 
 func TestEveryChangedByteIsRefused(t *testing.T) {
-	for _, mode := range []envelope.Mode{envelope.Random, envelope.Equality} {
+	for _, mode := range []envelope.Mode{envelope.Random, envelope.Equality, envelope.Range} {
 		c := newCodec(t, mode, random(32))
 		v, _ := c.Seal(nil, []byte("a value"))
 		for i := range v {
@@ -154,8 +165,8 @@ func TestRandomHasNoDomain(t *testing.T) {
 	if _, err := envelope.NewCodec(envelope.Random, random(32), 1, envelope.Binding{Domain: "d"}); err == nil {
 		t.Error("a random codec of a domain")
 	}
-	if _, err := envelope.NewCodec(3, random(32), 1, column()); err == nil {
-		t.Error("a codec of mode 3")
+	if _, err := envelope.NewCodec(4, random(32), 1, column()); err == nil {
+		t.Error("a codec of mode 4")
 	}
 }
 

@@ -340,7 +340,7 @@ func checkValue(v Vector) error {
 	if err != nil {
 		return err
 	}
-	if equal := bytes.Equal(again, v.Value); equal != (v.Mode == int(envelope.Equality)) {
+	if equal := bytes.Equal(again, v.Value); equal != (v.Mode != int(envelope.Random)) {
 		return fmt.Errorf("sealed again: %x", again)
 	}
 	if back, err := c.Open(nil, again); err != nil || !bytes.Equal(back, plain) {

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+)
+
+// declare sets the parameter types that the server is told, and keeps those
+// that the client believes in.
+func (st *statement) declare(m *pgproto3.Parse) error {
+	st.declared = slices.Clone(m.ParameterOIDs)
+	if added := st.addedParams(); len(added) > 0 && len(m.ParameterOIDs) >= added[0] {
+		return failf(codeNotSupported, "the statement declares more parameters than it has")
+	}
+	for n := range st.plan.Params {
+		for len(m.ParameterOIDs) < n {
+			m.ParameterOIDs = append(m.ParameterOIDs, plan.Unspecified)
+		}
+		for len(st.declared) < n {
+			st.declared = append(st.declared, plan.Unspecified)
+		}
+	}
+	numbers := slices.Sorted(maps.Keys(st.plan.Params)) // added ones are the last
+	for _, n := range numbers {
+		p := st.plan.Params[n]
+		if p.Source > 0 {
+			st.declared[n-1] = st.declared[p.Source-1]
+		}
+		if err := declareParam(&st.declared[n-1], p); err != nil {
+			return err
+		}
+		if _, sealed := st.plan.Params[p.Source]; p.Source > 0 && !sealed {
+			// The server must not find another type for the plain one.
+			m.ParameterOIDs[p.Source-1], st.declared[p.Source-1] = st.declared[n-1], st.declared[n-1]
+		}
+		m.ParameterOIDs[n-1] = plan.Bytea
+		if p.Array {
+			m.ParameterOIDs[n-1] = plan.ByteaArray
+		}
+	}
+	return nil
+}
+
+// declareParam settles the type of one parameter as the client sees it.
+func declareParam(declared *uint32, p plan.Param) error {
+	if *declared == plan.Unspecified || *declared == plan.Unknown {
+		*declared = p.OID
+	}
+	column := p.Rule.Type.OID
+	element := *declared
+	if p.Array {
+		if element = plan.ElementOf(*declared); own(p.Rule.Type, *declared) {
+			element = column
+		}
+	}
+	if castFromText(p, *declared) {
+		element = p.OID
+	}
+	if *declared == plan.Unspecified {
+		*declared = column
+		if element = column; p.Array {
+			*declared = plan.ArrayOf(column)
+		}
+	}
+	if !fits(p.Use, p.Rule.Type, element) {
+		return &pgError{Code: codeTypeMismatch,
+			Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
+			Hint:    "Give the parameter the column's type."}
+	}
+	return nil
+}
+
+// fits says whether a value of a type can be used for a column.
+func fits(use plan.Use, t plan.Type, oid uint32) bool {
+	return own(t, oid) || (use&plan.Store == 0 || assignable(oid, t.OID)) && (use&^plan.Store == 0 || comparable(oid, t.OID))
+}
+
+// addedParams are the numbers, in order, of parameters that only the server
+// knows: each stands for a value that the client passes once for several places.
+func (st *statement) addedParams() []int {
+	var added []int
+	for n, p := range st.plan.Params {
+		if p.Source > 0 {
+			added = append(added, n)
+		}
+	}
+	slices.Sort(added)
+	return added
+}
+
+// describeParams turns the types that the server reports into those that the
+// client knows.
+func (st *statement) describeParams(oids []uint32) []uint32 {
+	for n := range st.plan.Params {
+		if n <= len(oids) {
+			oids[n-1] = shown(st.declared[n-1])
+		}
+	}
+	if added := st.addedParams(); len(added) > 0 && added[0] <= len(oids) {
+		oids = oids[:added[0]-1]
+	}
+	return oids
+}

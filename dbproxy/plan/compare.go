@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
+const (
+	cannotCompare = "cannot be compared"
+	cannotOrder   = "cannot be compared by order"
+)
+
+// comparison says what an operator asks of the values that it compares; ok is
+// false for another operator.
+func comparison(name string) (need Use, what string, ok bool) {
+	switch name {
+	case "=", "<>":
+		return Compare, cannotCompare, true
+	case "<", "<=", ">", ">=":
+		return Compare | Order, cannotOrder, true
+	}
+	return 0, "", false
+}
+
+// operator analyzes a comparison or other operator.
+func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
+	need, what, compares := comparison(operatorName(e.Name))
+	switch e.Kind {
+	case pg.A_Expr_Kind_AEXPR_OP:
+		if e.Lexpr != nil && compares {
+			a.compare(e.Lexpr, e.Rexpr, need, what, sc)
+			return value{}
+		}
+	case pg.A_Expr_Kind_AEXPR_DISTINCT, pg.A_Expr_Kind_AEXPR_NOT_DISTINCT:
+		a.compare(e.Lexpr, e.Rexpr, Compare, cannotCompare, sc)
+		return value{}
+	case pg.A_Expr_Kind_AEXPR_IN:
+		a.compareList(e.Lexpr, e.Rexpr.GetList().GetItems(), Compare, cannotCompare, sc)
+		return value{}
+	case pg.A_Expr_Kind_AEXPR_BETWEEN, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN, pg.A_Expr_Kind_AEXPR_BETWEEN_SYM, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
+		a.compareList(e.Lexpr, e.Rexpr.GetList().GetItems(), Compare|Order, cannotOrder, sc)
+		return value{}
+	case pg.A_Expr_Kind_AEXPR_OP_ANY, pg.A_Expr_Kind_AEXPR_OP_ALL:
+		if compares {
+			l := a.expr(e.Lexpr, sc)
+			a.compareValues(l, a.element(a.arrayOperand(e.Rexpr, sc)), need, what)
+			return value{}
+		}
+	case pg.A_Expr_Kind_AEXPR_NULLIF:
+		l := a.expr(e.Lexpr, sc)
+		a.compareValues(l, a.expr(e.Rexpr, sc), Compare, cannotCompare)
+		if l.plain = false; l.typ.OID == Varchar {
+			l.typ = Type{OID: Text, Typmod: -1} // as = compares it
+		}
+		return l
+	}
+	a.open(e.Lexpr, sc)
+	a.open(e.Rexpr, sc)
+	return value{}
+}
+
+// compare analyzes l = r and the like, also of rows.
+func (a *analyzer) compare(l, r *pg.Node, need Use, what string, sc *scope) {
+	lr, rr := l.GetRowExpr(), r.GetRowExpr()
+	if lr != nil && rr != nil && len(lr.Args) == len(rr.Args) {
+		for i := range lr.Args {
+			a.compare(lr.Args[i], rr.Args[i], need, what, sc)
+		}
+		return
+	}
+	if sub := r.GetSubLink(); lr != nil && sub.GetSubLinkType() == pg.SubLinkType_EXPR_SUBLINK && sub.GetSubselect().GetSelectStmt() != nil {
+		a.compareRow(lr.Args, a.subquery(sub.Subselect.GetSelectStmt(), sc), need, what, sc)
+		return
+	}
+	lv := a.expr(l, sc)
+	a.compareValues(lv, a.expr(r, sc), need, what)
+}
+
+// compareRow analyzes a comparison of a row with those of a subquery.
+func (a *analyzer) compareRow(left []*pg.Node, out *source, need Use, what string, sc *scope) {
+	values := a.rowValues(left, sc)
+	if need == 0 || len(out.fields) != len(values) || out.open() {
+		a.settle(out, "cannot be used in this subquery")
+		for _, v := range values {
+			a.plainly(v, "cannot be compared with this subquery")
+		}
+		return
+	}
+	for i, v := range values {
+		a.compareValues(v, out.fields[i].value, need, what)
+	}
+}
+
+// compareList analyzes l IN (items) and l BETWEEN x AND y.
+func (a *analyzer) compareList(l *pg.Node, items []*pg.Node, need Use, what string, sc *scope) {
+	row := l.GetRowExpr()
+	if row == nil {
+		v := a.expr(l, sc)
+		for _, item := range items {
+			a.compareValues(v, a.expr(item, sc), need, what)
+		}
+		return
+	}
+	left := a.rowValues(row.Args, sc)
+	for _, item := range items {
+		right := item.GetRowExpr()
+		if right == nil || len(right.Args) != len(left) {
+			for _, v := range left {
+				a.plainly(v, "cannot be compared with this expression")
+			}
+			a.open(item, sc)
+			continue
+		}
+		for i, v := range a.rowValues(right.Args, sc) {
+			a.compareValues(left[i], v, need, what)
+		}
+	}
+}
+
+func (a *analyzer) rowValues(args []*pg.Node, sc *scope) []value {
+	out := make([]value, 0, len(args))
+	for _, n := range args {
+		out = append(out, a.expr(n, sc))
+	}
+	return out
+}
+
+// subLink analyzes a subquery in an expression.
+func (a *analyzer) subLink(s *pg.SubLink, sc *scope) value {
+	sel := s.Subselect.GetSelectStmt()
+	if sel == nil {
+		a.open(s.Testexpr, sc)
+		a.open(s.Subselect, sc)
+		return value{}
+	}
+	out := a.subquery(sel, sc)
+	single := len(out.fields) == 1 && !out.open()
+	switch s.SubLinkType {
+	case pg.SubLinkType_EXISTS_SUBLINK:
+		return value{}
+	case pg.SubLinkType_EXPR_SUBLINK:
+		if single {
+			v := a.refer(out.fields[0], out.fields[0].loc)
+			v.plain = false
+			return v
+		}
+	case pg.SubLinkType_ARRAY_SUBLINK:
+		if single && !out.fields[0].array && out.fields[0].class != nil {
+			v := a.refer(out.fields[0], out.fields[0].loc)
+			v.array, v.plain = true, false
+			return v
+		}
+	case pg.SubLinkType_ANY_SUBLINK, pg.SubLinkType_ALL_SUBLINK, pg.SubLinkType_ROWCOMPARE_SUBLINK:
+		return a.subLinkTest(s, out, sc)
+	}
+	a.settle(out, "cannot be used in this subquery")
+	a.open(s.Testexpr, sc)
+	return value{}
+}
+
+// subLinkTest analyzes a comparison with the rows of a subquery.
+func (a *analyzer) subLinkTest(s *pg.SubLink, out *source, sc *scope) value {
+	need, what := Compare, cannotCompare
+	if len(s.OperName) > 0 {
+		need, what, _ = comparison(operatorName(s.OperName))
+	}
+	left := []*pg.Node{s.Testexpr}
+	if row := s.Testexpr.GetRowExpr(); row != nil {
+		left = row.Args
+	}
+	a.compareRow(left, out, need, what, sc)
+	return value{}
+}
