@@ -441,7 +441,9 @@ func TestMigrateRotatesInPlace(t *testing.T) {
 func TestMigrateTypes(t *testing.T) {
 	types := map[string][]string{
 		"text": {"''", "'ä€😀'", `'\x41'`}, "varchar(20)": {"'x'", "'  spaced '"}, "int4": {"-2147483648", "7"}, "int8": {"9223372036854775807", "0"},
-		"bytea": {`'\x'`, `'\xf84b01'`}, "bool": {"true", "false"}, "date": {"'infinity'", "'0044-03-15 BC'"}, "uuid": {"'6ecd8c99-4036-403d-bf84-cf8400f67836'"},
+		"bytea": {`'\x'`, `'\xf84b01'`}, "bool": {"true", "false"}, "date": {"'infinity'", "'0044-03-15 BC'"}, "int2": {"-32768"}, "float4": {"1.1", "'-0'"}, "float8": {"1e-300", "'NaN'", "'-Infinity'"}, "char(5)": {"'ab'"}, "time": {"'23:59:59.5'"},
+		"timestamp(3)": {"'2024-02-29 23:59:59.999'"}, "interval": {"'1 mon -2 days 03:04:05.6'"}, "json": {`'{"b" : 1,  "a":2}'`}, "inet": {"'10.1.2.3/8'", "'::1'"},
+		"cidr": {"'10.0.0.0/8'"}, "text[]": {`ARRAY['a,b', NULL, '"']`, "'{}'"}, "int4[]": {"'{1,NULL,3}'"}, "uuid": {"'6ecd8c99-4036-403d-bf84-cf8400f67836'"},
 		"timestamptz": {"'2024-02-29 23:59:59.999999+05:30'", "'-infinity'"}, "numeric(12,2)": {"-1.5", "0", "9999999999.99"}, "numeric": {"1.500", "'NaN'", "1e30"},
 		"jsonb": {`'{"b": 1.50, "a": [null, "ü\\n"]}'`, `'"x"'`},
 	}
