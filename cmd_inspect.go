@@ -46,13 +46,13 @@ func inspectValue(out io.Writer, value []byte) error {
 	if err != nil {
 		return err
 	}
-	n, _ := envelope.PlainLength(mode, len(value))
+	n, _ := envelope.ValueLength(value)
 	fmt.Fprintf(out, "column value, FORMAT.md [V1]\nmode         %s\ndata key     %d (row of sidekey.data_keys)\nplaintext    %d bytes\n",
 		modeNames[mode], id, n)
 	return nil
 }
 
-var modeNames = map[envelope.Mode]string{envelope.Random: "random", envelope.Equality: "equality", envelope.Range: "range"}
+var modeNames = map[envelope.Mode]string{envelope.Random: "random", envelope.Equality: "equality", envelope.Range: "range", envelope.Searchable: "random, with search tokens"}
 
 var layouts = map[envelope.Suite]string{
 	envelope.PlainSuite: "one message (suite 1)", envelope.WholeSuite: "one message with a footer (suite 2)",

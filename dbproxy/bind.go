@@ -85,6 +85,13 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 	if format != formatText && format != formatBinary {
 		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
 	}
+	if p.Match != nil {
+		tokens, err := s.searchTokens(ctx, p.Match, p.Rule, oid, format, value, zone)
+		if err != nil {
+			return nil, err
+		}
+		return byteaArray(tokens), nil
+	}
 	if castFromText(p, oid) {
 		oid, format = p.OID, formatText
 	}

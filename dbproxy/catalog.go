@@ -24,7 +24,7 @@ func planRules(columns []proxy.ColumnRule, tenantSetting string) ([]*plan.Rule, 
 		}
 		schema, table, _ := strings.Cut(c.QualifiedTable(), ".")
 		r := &plan.Rule{Schema: schema, Table: table, Column: c.Column, Type: t, Equality: c.Mode == proxy.ModeEquality || c.Mode == proxy.ModeRange,
-			Ordered: c.Mode == proxy.ModeRange, Prefix: proxy.CheckPrefix(c), MinLen: proxy.MinSealed(c), Index: i}
+			Ordered: c.Mode == proxy.ModeRange, Prefix: proxy.CheckPrefix(c), MinLen: proxy.MinSealed(c), Index: i, Search: planSearch(c.Search)}
 		boundTable, boundColumn := c.BoundColumn()
 		if r.Binding = "column:" + boundTable + "." + boundColumn; c.Domain != "" {
 			r.Binding = "domain:" + c.Domain

@@ -381,6 +381,7 @@ func (s *session) after(statements []plan.Statement) {
 		// What the transaction made may be taken back.
 		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
+		s.own = s.own || statements[i].DDL || statements[i].Hidden
 		s.made = append(s.made, statements[i].Makes...)
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil

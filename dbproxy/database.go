@@ -45,6 +45,8 @@ type database struct {
 	changes atomic.Int64 // how often the snapshot has become stale
 	// system is what the server's own catalogs look like; read once.
 	system atomic.Pointer[plan.System]
+	// searchable says that sidekey.search_tokens is there.
+	searchable atomic.Bool
 
 	mu      sync.Mutex // serializes use of conn
 	conn    *pgx.Conn  // guarded by mu

@@ -43,7 +43,7 @@ var wireTexts = []wireText{
 	{sql: "SELECT 6/(id - 2) FROM other ORDER BY id"},
 	{sql: "SELECT nothing FROM other"},
 	{sql: "SELEC 1"},
-	{sql: "COPY other TO STDOUT"},
+	{sql: "COPY (SELECT * FROM other ORDER BY id) TO STDOUT"},
 	{sql: "SHOW TimeZone"},
 	{sql: "BEGIN"}, {sql: "COMMIT"}, {sql: "ROLLBACK"}, {sql: "SAVEPOINT s"}, {sql: "ROLLBACK TO s"},
 	{sql: "DEALLOCATE s1"}, {sql: "DEALLOCATE ALL"}, {sql: "CLOSE ALL"},

@@ -80,6 +80,8 @@ func asPgError(err error) *pgError {
 		return failf(codeCannotConnect, "the database cannot be reached by the encrypting proxy")
 	case errors.Is(err, audit.ErrUnavailable):
 		return failf(codeIO, "could not write the audit log")
+	case errors.Is(err, proxy.ErrTokens):
+		return &pgError{Code: codeTooLarge, Message: "value too long for a protected column that can be searched", Detail: "It has more than 65535 characters, or different parts that can be searched for."}
 	case errors.Is(err, proxy.ErrOpen), errors.Is(err, proxy.ErrFormat), errors.Is(err, proxy.ErrColumnKey):
 		return failf(codeCorrupted, "a value of a protected column cannot be authenticated")
 	}

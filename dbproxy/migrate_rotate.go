@@ -15,8 +15,11 @@ import (
 )
 
 // inPlaceRotation says that values of two data keys may stand side by side in the
-// column. Values that are compared may not: equal ones would differ.
-func (c *columnMove) inPlaceRotation() bool { return c.m.o.Action == Rotate && !c.rule.Equality }
+// column. Values that are compared may not: equal ones would differ. Nor may those
+// that are searched: a proxy that does not know the new key yet would not find them.
+func (c *columnMove) inPlaceRotation() bool {
+	return c.m.o.Action == Rotate && !c.rule.Equality && c.rule.Search == nil
+}
 
 // rotationSides finds the data key that an interrupted rotation was to bring, or
 // makes a new one, under the KMS key of the rule.

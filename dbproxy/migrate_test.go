@@ -104,7 +104,7 @@ func (m *movers) write(t *testing.T, conn *pgx.Conn, first, step int, seed uint6
 				return
 			default:
 			}
-			if m.once(t, conn, first+step*rnd.IntN(60), fmt.Sprintf("canary-%d-%d@example.com", seed, n), rnd.IntN(6), past, done) {
+			if m.once(t, conn, first+step*rnd.IntN(60), fmt.Sprintf("movmark-%d-%d@example.com", seed, n), rnd.IntN(6), past, done) {
 				return
 			}
 		}
@@ -204,12 +204,12 @@ func movingColumn(mode string) []proxy.ColumnRule {
 
 const plainPeople = `CREATE TABLE people (id int PRIMARY KEY, email text UNIQUE, hits int NOT NULL DEFAULT 0);
 INSERT INTO people (id, email) VALUES (-1, 'constant@example.com');
-INSERT INTO people (id, email) SELECT i, 'canary-first-' || i || '@example.com' FROM generate_series(0, 5999) i`
+INSERT INTO people (id, email) SELECT i, 'movmark-first-' || i || '@example.com' FROM generate_series(0, 5999) i`
 
 func newMovers() *movers {
 	m := &movers{journal: journal{rows: map[int]*string{}}, stop: make(chan struct{})}
 	for i := range 6000 {
-		email := fmt.Sprintf("canary-first-%d@example.com", i)
+		email := fmt.Sprintf("movmark-first-%d@example.com", i)
 		m.rows[i] = &email
 	}
 	return m
@@ -352,7 +352,7 @@ func TestMigrateRewrites(t *testing.T) {
 	direct := f.direct(t)
 	exec1(t, direct, plainPeople+"; ANALYZE people; CHECKPOINT", pgx.QueryExecModeSimpleProtocol)
 	kept := func() (files []string) {
-		for _, file := range c.contains(t, "canary-first-") {
+		for _, file := range c.contains(t, "movmark-first-") {
 			if !strings.Contains(file, "/pg_wal/") && !strings.Contains(file, "/log/") {
 				files = append(files, file)
 			}

@@ -207,7 +207,7 @@ func (s *session) resolveFetch(st *statement, i int) {
 
 // renamed is a statement with names as they are meant now: it is to be bound.
 func (s *session) renamed(st *statement) (*statement, error) {
-	now := &statement{sql: st.sql, lead: st.lead, tail: st.tail, trace: st.trace, plan: st.base, rewritten: st.rewritten, declared: st.declared, snap: st.snap, path: st.path}
+	now := &statement{sql: st.sql, lead: st.lead, tail: st.tail, trace: st.trace, plan: st.base, rewritten: st.rewritten, sealedWith: st.sealedWith, declared: st.declared, snap: st.snap, path: st.path}
 	if err := s.resolveNames(now); err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 			m.ParameterOIDs[p.Source-1], st.declared[p.Source-1] = st.declared[n-1], st.declared[n-1]
 		}
 		m.ParameterOIDs[n-1] = plan.Bytea
-		if p.Array {
+		if p.Array || p.Match != nil {
 			m.ParameterOIDs[n-1] = plan.ByteaArray
 		}
 	}
@@ -66,6 +66,9 @@ func declareParam(declared *uint32, p plan.Param) error {
 		if element = column; p.Array {
 			*declared = plan.ArrayOf(column)
 		}
+	}
+	if p.Match != nil && element != plan.Text && element != plan.Varchar {
+		return patternType(p.Rule, *declared)
 	}
 	if !fits(p.Use, p.Rule.Type, element) {
 		return &pgError{Code: codeTypeMismatch,

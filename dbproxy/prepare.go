@@ -135,6 +135,9 @@ func (s *session) stillMeant(st *statement) error {
 	if _, err := s.enter(); err != nil {
 		return err
 	}
+	if err := s.sameKeys(st); err != nil {
+		return err
+	}
 	snap, err := s.snapshot()
 	if err != nil {
 		return err
@@ -252,14 +255,17 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 			fresh = true
 		case p.Mentions && !onlyTransaction(p):
 			entered, err := s.enter()
-			if err != nil || !entered {
+			if err != nil {
 				return p, err
+			}
+			if !entered {
+				return p, s.provideSearch(p)
 			}
 			if snap, err = s.snapshot(); err != nil {
 				return nil, err
 			}
 		default:
-			return p, nil
+			return p, s.provideSearch(p)
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
@@ -314,6 +320,7 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 
 // snapshot is the catalog that the session sees.
 func (s *session) snapshot() (*snapshot, error) {
+	s.own = s.own && !s.idle()
 	if s.private != nil {
 		if s.transaction() != 'I' {
 			return s.private, nil
@@ -327,13 +334,13 @@ func (s *session) snapshot() (*snapshot, error) {
 	return snap, err
 }
 
-// reload reads the catalog anew: within a transaction on the client's own
-// connection, since only that sees what the transaction has made.
+// reload reads the catalog anew: within a transaction that may have changed it on
+// the client's own connection, since only that sees what it has made.
 func (s *session) reload() (*snapshot, error) {
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
-	if s.transaction() == 'I' {
+	if s.own = s.own && s.transaction() != 'I'; !s.own {
 		snap, err := s.db.reload(s.ctx)
 		if err != nil {
 			return nil, err
@@ -448,6 +455,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 		}
 		return sealed, err
 	})
+	if err == nil {
+		err = s.noteKeys(ctx, st)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -456,6 +466,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 }
 
 func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Location) ([][]byte, error) {
+	if l.Match != nil {
+		return s.searchTokens(ctx, l.Match, l.Rule, l.OID, formatText, []byte(l.Value), zone)
+	}
 	values := [][]byte{[]byte(l.Value)}
 	if l.Array {
 		var err error

@@ -38,6 +38,7 @@ type session struct {
 	private   *snapshot // the catalog as this session's open transaction sees it
 	dirty     bool      // the catalog may have changed in this session
 	hidden    bool      // likewise, by a text that was not seen
+	own       bool      // it may have, in the transaction that is open
 	made      []string  // names of what it has made that the catalog does not know
 	unsettled bool      // settings may have changed that were not reported yet
 	changed   bool      // settings have been changed in this session
@@ -109,6 +110,8 @@ type statement struct {
 	inner   []*statement // what PREPARE and DECLARE in it make, by statement
 	named   []*statement // what EXECUTE in it means, likewise
 	made    *plan.Inner  // how SQL made it, if it did
+	// sealedWith are the data keys of its constants, if columns may move.
+	sealedWith map[*plan.Rule]uint32
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
 }

@@ -58,12 +58,22 @@ func envelopeMode(rule ColumnRule) envelope.Mode {
 	case ModeRange:
 		return envelope.Range
 	}
+	if rule.Search != nil {
+		return envelope.Searchable
+	}
 	return envelope.Random
 }
 
 // CheckPrefix is what every sealed value of the column begins with, for the
 // CHECK constraint.
-func CheckPrefix(rule ColumnRule) []byte { return envelope.ValuePrefix(envelopeMode(rule)) }
+// Those with search tokens also say of which parts there are any: values under
+// another Search would not be found.
+func CheckPrefix(rule ColumnRule) []byte {
+	if rule.Search != nil {
+		return envelope.SearchPrefix(rule.Search.lengths())
+	}
+	return envelope.ValuePrefix(envelopeMode(rule))
+}
 
 // MinSealed is the length of the column's shortest sealed value, for the CHECK
 // constraint.
@@ -131,11 +141,17 @@ func (c *Cipher) Column(rule ColumnRule, keys []ColumnKey) (*Column, error) {
 		ref := datakey.Ref{KeyARN: k.KeyARN, Wrapped: k.Wrapped, Context: context}
 		col.keys = append(col.keys, &columnKey{id: k.ID, arn: k.KeyARN,
 			pin: datakey.NewPin(c.keys, ref, func(secret []byte) (*envelope.Codec, error) {
+				if rule.Search != nil {
+					return envelope.NewSearchCodec(rule.Search.lengths(), secret, k.ID, bind)
+				}
 				return envelope.NewCodec(mode, secret, k.ID, bind)
 			})})
 	}
 	return col, nil
 }
+
+// SealingKey is the ID of the data key that seals.
+func (col *Column) SealingKey() uint32 { return col.keys[len(col.keys)-1].id }
 
 // ColumnLease is the right to use a column's data keys for one batch of values.
 // It is for one goroutine, and not for use after Release.

@@ -105,6 +105,12 @@ type ColumnRule struct {
 	// and not to a name: there it is for the statement only.
 	BoundAs string `yaml:"bound_as"`
 
+	// Search lets the database find values of a text or varchar column of mode
+	// random by a part of them, with LIKE. Left out: nothing can be searched. It
+	// shows which values share which of those parts, and how often each occurs.
+	// Values that were sealed under another Search have to be sealed anew.
+	Search *Search `yaml:"search"`
+
 	// PerTenant binds values to a tenant, which the client's session names in the
 	// setting postgres.tenant_setting, and seals them under data keys of its own.
 	// Values of another tenant do not open, nor compare as equal. The key ID may
@@ -243,6 +249,9 @@ func (r *ColumnRule) validate() error {
 	if r.Domain != "" && r.mode() == ModeRandom {
 		return fmt.Errorf("domain: only modes %s and %s compare columns; this one is %s", ModeEquality, ModeRange, r.mode())
 	}
+	if err := r.validateSearch(t); err != nil {
+		return fmt.Errorf("search: %w", err)
+	}
 	if reason := t.refuses(r.mode()); reason != "" {
 		return fmt.Errorf("mode: %s is refused for %s: %s", r.mode(), t, reason)
 	}
@@ -284,6 +293,9 @@ func (r *Rules) Warnings() []string {
 	for i := range r.Columns {
 		if r.Columns[i].Moving == MovingPlaintext {
 			warnings = append(warnings, fmt.Sprintf("columns[%d].moving: while the column has its plaintext type in the database, its values are not encrypted", i))
+		}
+		if s := r.Columns[i].Search; s != nil && s.Substring.Min > 0 && s.Substring.Min < 3 {
+			warnings = append(warnings, fmt.Sprintf("columns[%d].search.substring: there are so few parts of %d characters that how often each occurs tells the database what most of them are", i, s.Substring.Min))
 		}
 		mode := r.Columns[i].mode()
 		t, err := ParseType(r.Columns[i].Type)

@@ -42,8 +42,9 @@ type analyzer struct {
 	// positional says that a number names an output column.
 	positional bool
 	// kept says that the server keeps the statement's query, as in a view.
-	kept   bool
-	called *struct{ unknown, setsConfig bool } // of the whole text, once asked for
+	kept      bool
+	searching bool                                // search tokens are used
+	called    *struct{ unknown, setsConfig bool } // of the whole text, once asked for
 }
 
 func (a *analyzer) refuse(loc int, message, hint string) {
@@ -146,6 +147,8 @@ func (a *analyzer) refuseRule(r *Rule, loc int32, what string) {
 	switch {
 	case r.Ordered:
 		hint = "It can be compared and sorted, and selected as it is; the server cannot compute with it."
+	case r.Search != nil:
+		hint = searchHint(r)
 	case !r.Equality:
 		hint = "Its mode is random: only IS NULL can be asked of it, and it can be selected as it is. Mode equality also compares with = and IN."
 	}

@@ -21,6 +21,8 @@ type Rule struct {
 	// Ordered says that ciphertexts compare as bytes as the values do, which
 	// also makes those of equal values equal: Equality is set, too.
 	Ordered bool
+	// Search is by which parts its values can be found, nil if by none.
+	Search *Search
 	// TenantSetting is the setting that names the tenant whose the values are;
 	// "" if they are nobody's in particular.
 	TenantSetting string

@@ -25,6 +25,10 @@ func comparison(name string) (need Use, what string, ok bool) {
 
 // operator analyzes a comparison or other operator.
 func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
+	if not, begins, words, ok := a.searches(e); ok {
+		a.searchFor(e, not, begins, words, sc)
+		return value{}
+	}
 	need, what, compares := comparison(operatorName(e.Name))
 	switch e.Kind {
 	case pg.A_Expr_Kind_AEXPR_OP:

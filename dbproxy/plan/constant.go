@@ -30,6 +30,8 @@ type constant struct {
 	whole *Edit
 	// why it cannot stand for a protected value, if it cannot.
 	why string
+	// match, if not nil, says that it is a pattern that values are searched for.
+	match *Match
 	// class tells whether it stands for one.
 	class *class
 }

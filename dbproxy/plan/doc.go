@@ -20,6 +20,10 @@
 // EXECUTE and FETCH say a name only: their plan holds what the text shows, and
 // the session completes it with the plan of the statement behind the name.
 //
+// A search of a column whose values carry search tokens (see like.go) is the one
+// operator that is rewritten: col LIKE 'abc%' becomes an overlap of the tokens of
+// the value with those of the pattern.
+//
 // What a text does not show cannot be planned: the bodies of functions, DO
 // blocks and triggers. There the CHECK constraint which every protected column
 // carries makes the server itself refuse plaintext.

@@ -14,7 +14,10 @@ func (a *analyzer) index(s *pg.IndexStmt) {
 		return
 	}
 	sc := tableScope(rel)
-	for _, n := range s.IndexParams {
+	for i, n := range s.IndexParams {
+		if a.searchIndex(s, i, rel) {
+			continue
+		}
 		e := a.withoutPatternOps(n.GetIndexElem(), rel, int(s.Relation.Location))
 		a.indexElem(e, rel, sc, "cannot be indexed")
 		if c := rel.column(e.GetName()); c != nil && c.Rule != nil && s.AccessMethod != "btree" && s.AccessMethod != "hash" {

@@ -60,7 +60,7 @@ func (u use) serves(o use) bool {
 		return u.to.rule == o.to.rule
 	}
 	same := u.to.rule == o.to.rule || u.to.rule.Equality && u.to.rule.carries(o.to.rule)
-	return same && u.array == o.array
+	return same && u.array == o.array && sameMatch(u.match, o.match)
 }
 
 // parameters decides what each parameter is. One that stands for values which
@@ -100,7 +100,7 @@ func (a *analyzer) parameter(n, i int, places []use) {
 	if first.to.rule == nil {
 		return
 	}
-	p := Param{Rule: first.to.rule, Array: first.array, Location: first.loc}
+	p := Param{Rule: first.to.rule, Array: first.array, Match: first.match, Location: first.loc}
 	if n < 1 || n > maxParams {
 		a.refuseCode(codeTooManyParams, first.loc, fmt.Sprintf("there is no parameter $%d", n), "", "")
 		return
@@ -117,7 +117,10 @@ func (a *analyzer) parameter(n, i int, places []use) {
 		if u.retype != nil {
 			a.edits = append(a.edits, *u.retype)
 		}
-		if i > 0 {
+		switch {
+		case u.match != nil:
+			a.edits = append(a.edits, Edit{u.start, u.end, fmt.Sprintf("$%d", number)})
+		case i > 0:
 			a.renumber(u.constant, number)
 		}
 		switch {

@@ -69,6 +69,8 @@ type Plan struct {
 	// Shared says that the plan is that of every text with the same Shape: it
 	// changes nothing, and no constant decides what columns there are.
 	Shared bool
+	// Searches says that it uses search tokens, and so the function that gives them.
+	Searches bool
 	// Fingerprint of the text without its constants; only if Touched.
 	Fingerprint string
 }
@@ -141,6 +143,8 @@ type Literal struct {
 	Cast bool
 	// Array says that it is an array of such values, as in = ANY ('{a,b}').
 	Array bool
+	// Match, if not nil, says that it is a pattern: its form is an array of tokens.
+	Match *Match
 	// Use is what the value is for.
 	Use Use
 }
@@ -171,6 +175,8 @@ type Param struct {
 	As *Type
 	// Array says that it is an array of such values, as in = ANY ($1).
 	Array bool
+	// Match, if not nil, says that it is a pattern: its form is an array of tokens.
+	Match *Match
 	// Location is where it stands, as a byte offset.
 	Location int
 	// Use is what the value is for.
@@ -291,7 +297,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 	if len(a.params) > 0 {
 		p.Params = a.params
 	}
-	p.NumParams = a.lastParam
+	p.NumParams, p.Searches = a.lastParam, a.searching
 	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)

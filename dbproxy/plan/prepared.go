@@ -173,7 +173,7 @@ func (a *analyzer) retype(t *pg.TypeName, n int, p Param) {
 		}
 	}
 	text := "bytea"
-	if p.Array {
+	if p.Array || p.Match != nil {
 		text = "bytea[]"
 	}
 	a.edits = append(a.edits, Edit{start, int(a.tokens[i].End), text})
@@ -258,6 +258,9 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			if array && c.retype != nil && !c.null {
 				return nil, nil, arg.refusal(n, p.Rule, "a cast of an array is not understood")
 			}
+			if p.Match != nil && c.retype != nil {
+				return nil, nil, arg.refusal(n, p.Rule, "a cast of a pattern is not understood")
+			}
 			if c.retype != nil {
 				edits = append(edits, *c.retype)
 			}
@@ -268,7 +271,7 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			if given == Unspecified {
 				given = oid
 			}
-			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Use: p.Use})
+			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Match: p.Match, Use: p.Use})
 		}
 	}
 	return literals, edits, nil

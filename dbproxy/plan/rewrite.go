@@ -59,7 +59,7 @@ func (l *Literal) text(sealed [][]byte) string {
 		values = append(values, text)
 	}
 	switch {
-	case l.Array:
+	case l.Array || l.Match != nil:
 		return " ARRAY[" + strings.Join(values, ", ") + "]::pg_catalog.bytea[] "
 	case l.Cast:
 		return " " + values[0] + "::pg_catalog.bytea "

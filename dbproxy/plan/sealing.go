@@ -63,6 +63,10 @@ func (a *analyzer) seal(c *constant, to *class) {
 	if !a.sealable(c, to) {
 		return
 	}
+	if c.match != nil {
+		a.sealPattern(c, to.rule)
+		return
+	}
 	if c.retype != nil {
 		a.edits = append(a.edits, *c.retype)
 	}

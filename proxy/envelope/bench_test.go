@@ -119,3 +119,16 @@ func BenchmarkValue32(b *testing.B) {
 	b.Run("range/seal", func(b *testing.B) { benchValue(b, envelope.Range, false) })
 	b.Run("range/open", func(b *testing.B) { benchValue(b, envelope.Range, true) })
 }
+
+func BenchmarkSealSearchable(b *testing.B) {
+	for name, spec := range map[string]envelope.Search{"prefix 8": {Prefix: 8}, "substring 3 to 6": {Prefix: 8, Min: 3, Max: 6}} {
+		b.Run(name, func(b *testing.B) {
+			c := newSearchCodec(b, spec, random(32))
+			var value []byte
+			for b.Loop() {
+				value, _ = c.Seal(value[:0], []byte("alice.liddell@example.com"))
+			}
+			b.ReportMetric(float64(len(value)), "bytes")
+		})
+	}
+}

@@ -32,6 +32,7 @@ const (
 	labelRandom   = "sidekey/v1/random\x00"
 	labelEquality = "sidekey/v1/equality\x00"
 	labelRange    = "sidekey/v1/range\x00"
+	labelSearch   = "sidekey/v1/search\x00"
 
 	labelMessage  = "sidekey/v1/message\x00"
 	labelCustomer = "sidekey/v1/customer\x00"

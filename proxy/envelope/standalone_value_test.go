@@ -8,20 +8,23 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
-// The stand-alone opener of column values, from FORMAT.md [V1]-[V12] and RFC
+// The stand-alone opener of column values, from FORMAT.md [V1]-[V15] and RFC
 // 5297. See standalone_test.go.
 
 // aloneBinding is [V4]: a column, or with a domain that.
 type aloneBinding struct {
 	tenant, table, column, domain, kind string
+	search                              []byte // [V13]
 }
 
 func (b aloneBinding) bytes() []byte {
@@ -41,7 +44,11 @@ func openAloneValue(dataKey []byte, keyID, column uint64, b aloneBinding, value 
 	if !bytes.Equal(r.take(2), []byte{0xF8, 0x4B}) { // [V1]
 		return nil, refuse("magic")
 	}
-	suite, id := r.number(1), r.number(4)
+	suite := r.number(1)
+	if suite == 4 && !bytes.Equal(r.take(4), b.search) {
+		return nil, refuse("other tokens than the column's")
+	}
+	id := r.number(4)
 	if r == nil || id != keyID || suite != column {
 		return nil, refuse("suite %d, data key ID %d", suite, id)
 	}
@@ -54,13 +61,19 @@ func openAloneValue(dataKey []byte, keyID, column uint64, b aloneBinding, value 
 		return openAloneSIV(key, aad, r)
 	case suite == 3 && len(value) >= 25 && (len(value)-25)%19 == 0:
 		return openAloneRange(expand(dataKey, 96, "sidekey/v1/range\x00", b.bytes()), aad, r)
+	case suite == 4 && len(value) >= 61 && b.domain == "":
+		keys := expand(dataKey, 64, "sidekey/v1/search\x00", b.bytes())
+		return openAloneSearchable(keys, b.search, slices.Concat(value[:11], b.bytes()), r)
 	}
 	return nil, refuse("suite %d with %d bytes", suite, len(value)) // [V2] [V3]
 }
 
 // openAloneRandom is [V6].
 func openAloneRandom(dataKey, binding, aad []byte, body reader) ([]byte, error) {
-	prk := expand(dataKey, 32, "sidekey/v1/random\x00", binding)
+	return openAlonePRK(expand(dataKey, 32, "sidekey/v1/random\x00", binding), aad, body)
+}
+
+func openAlonePRK(prk, aad []byte, body reader) ([]byte, error) {
 	key, err := hkdf.Key(sha512.New, prk, body.take(12), "", 32)
 	if err != nil {
 		return nil, err
@@ -98,6 +111,49 @@ func openAloneRange(keys, aad, body []byte) ([]byte, error) {
 		return nil, errors.New("the digits are not those of the plaintext")
 	}
 	return plain, err
+}
+
+// openAloneSearchable is [V13].
+func openAloneSearchable(keys, lengths, aad []byte, body reader) ([]byte, error) {
+	count := int(binary.BigEndian.Uint16(body))
+	if count < 1 || len(body) < 2+8*count+40 { // [V14]
+		return nil, refuse("%d tokens in %d bytes", count, len(body))
+	}
+	tokens := body[:2+8*count]
+	body = body[len(tokens):]
+	plain, err := openAlonePRK(keys[:32], slices.Concat(aad, tokens), body)
+	if err == nil && !bytes.Equal(tokens[2:], aloneTokens(keys[32:], lengths, plain)) {
+		return nil, errors.New("the tokens are not those of the plaintext")
+	}
+	return plain, err
+}
+
+// aloneTokens is [V14] and [V15], for valid UTF-8.
+func aloneTokens(key, lengths, plain []byte) []byte {
+	var tokens []string
+	add := func(kind byte, part string) {
+		mac := hmac.New(sha256.New, key)
+		mac.Write(append([]byte{kind}, part...))
+		tokens = append(tokens, string(mac.Sum(nil)[:8]))
+	}
+	text := []rune(string(plain))
+	add(0, string(text))
+	for from := range len(text) + 1 {
+		for to := from; to <= len(text); to++ {
+			n, part := to-from, string(text[from:to])
+			if from == 0 && n <= int(lengths[0]) {
+				add(1, part)
+			}
+			if to == len(text) && n > 0 && n <= int(lengths[1]) {
+				add(2, part)
+			}
+			if n > 0 && n >= int(lengths[2]) && n <= int(lengths[3]) {
+				add(3, part)
+			}
+		}
+	}
+	slices.Sort(tokens)
+	return []byte(strings.Join(slices.Compact(tokens), ""))
 }
 
 // aloneDigits is [V10] to [V12], bit by bit.

@@ -3,11 +3,12 @@
 package envelope
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
 
-// Value layout. FORMAT.md [V1]–[V3].
+// Value layout. FORMAT.md [V1]–[V3]; of suite 04, with search tokens, [V13].
 //
 //	off  len  field, big endian
 //	  0    2  magic F8 4B
@@ -43,18 +44,37 @@ func MinValue(mode Mode) int {
 		return MinEquality
 	case Range:
 		return MinRange
+	case Searchable:
+		return MinSearchable
 	}
 	return 0
 }
 
 // PlainLength is the length of the plaintext of a value of the mode and of that
-// length. It is not ok if there is none.
+// length. It is not ok if there is none. That of a Searchable value depends on its
+// tokens: see ValueLength.
 func PlainLength(mode Mode, length int) (n int, ok bool) {
-	if mode == Range {
+	switch mode {
+	case Range:
 		return rangeLength(length)
+	case Searchable:
+		return 0, false
 	}
 	n = length - MinValue(mode)
 	return n, MinValue(mode) > 0 && n >= 0
+}
+
+// ValueLength is the length of the plaintext of a value. It is not ok if there is
+// none.
+func ValueLength(value []byte) (n int, ok bool) {
+	if len(value) < valueHeader {
+		return 0, false
+	}
+	if mode := Mode(value[2]); mode != Searchable {
+		return PlainLength(mode, len(value))
+	}
+	tokens, ok := searchLength(value)
+	return len(value) - tokens - (MinSearchable - countSize - TokenSize), ok
 }
 
 // ParseValue tells a sealed value from other bytes, and its mode and data key
@@ -64,8 +84,11 @@ func ParseValue(value []byte) (Mode, uint32, error) {
 		return 0, 0, malformed("not a sealed value")
 	}
 	mode := Mode(value[2])
-	if _, ok := PlainLength(mode, len(value)); !ok {
+	if _, ok := ValueLength(value); !ok {
 		return 0, 0, malformed("a sealed value of suite %d and %d bytes", value[2], len(value))
+	}
+	if mode == Searchable {
+		return mode, binary.BigEndian.Uint32(value[3+searchSpec:]), nil
 	}
 	return mode, binary.BigEndian.Uint32(value[3:]), nil
 }
@@ -74,11 +97,12 @@ func ParseValue(value []byte) (Mode, uint32, error) {
 // safe for concurrent use. Its keys live on the Go heap until it is dropped.
 type Codec struct {
 	mode   Mode
-	header [valueHeader]byte
+	header []byte
 	aad    []byte // header and binding ([V5])
 	random *randomKeys
 	siv    *sivKey
 	ranges *rangeKey
+	search *searchKey
 }
 
 // NewCodec derives the keys of a binding. dataKey is not kept.
@@ -89,10 +113,8 @@ func NewCodec(mode Mode, dataKey []byte, id uint32, bind Binding) (*Codec, error
 	if bind.Domain != "" && mode == Random {
 		return nil, fmt.Errorf("envelope: random values have no domain")
 	}
-	c := &Codec{mode: mode}
-	copy(c.header[:], ValuePrefix(mode))
-	binary.BigEndian.PutUint32(c.header[3:], id)
-	c.aad = bind.append(append([]byte(nil), c.header[:]...))
+	c := &Codec{mode: mode, header: binary.BigEndian.AppendUint32(ValuePrefix(mode), id)}
+	c.aad = bind.append(bytes.Clone(c.header))
 	var err error
 	switch mode {
 	case Random:
@@ -109,12 +131,14 @@ func NewCodec(mode Mode, dataKey []byte, id uint32, bind Binding) (*Codec, error
 
 // Seal appends the sealed form of plaintext to dst.
 func (c *Codec) Seal(dst, plaintext []byte) ([]byte, error) {
-	dst = append(dst, c.header[:]...)
+	dst = append(dst, c.header...)
 	switch c.mode {
 	case Equality:
 		return c.siv.seal(dst, plaintext, c.aad)
 	case Range:
 		return c.ranges.seal(dst, plaintext, c.aad)
+	case Searchable:
+		return c.search.seal(dst, plaintext, c.aad)
 	}
 	return c.random.seal(dst, plaintext, c.aad)
 }
@@ -125,7 +149,7 @@ func (c *Codec) Open(dst, value []byte) ([]byte, error) {
 	if _, _, err := ParseValue(value); err != nil {
 		return nil, err
 	}
-	if [valueHeader]byte(value) != c.header {
+	if !bytes.HasPrefix(value, c.header) {
 		return nil, ErrOpen
 	}
 	switch c.mode {
@@ -133,6 +157,8 @@ func (c *Codec) Open(dst, value []byte) ([]byte, error) {
 		return c.siv.open(dst, value[valueHeader:], c.aad)
 	case Range:
 		return c.ranges.open(dst, value[valueHeader:], c.aad)
+	case Searchable:
+		return c.search.open(dst, value, c.aad)
 	}
 	return c.random.open(dst, value[valueHeader:], c.aad)
 }

@@ -77,6 +77,8 @@ type Vector struct {
 	KeyID   uint32            `json:"key_id,omitempty"`
 	Binding *envelope.Binding `json:"binding,omitempty"`
 	Value   hexBytes          `json:"value,omitempty"`
+	// Search is of mode 4.
+	Search envelope.Search `json:"search,omitzero"`
 }
 
 func loadVectors(t testing.TB) map[string]Vector {
@@ -305,7 +307,8 @@ func checkAlone(v Vector) error {
 		})
 	}
 	return aloneResult(v, func() ([]byte, error) {
-		b := aloneBinding{v.Binding.Tenant, v.Binding.Table, v.Binding.Column, v.Binding.Domain, v.Binding.Type}
+		b := aloneBinding{v.Binding.Tenant, v.Binding.Table, v.Binding.Column, v.Binding.Domain, v.Binding.Type,
+			[]byte{v.Search.Prefix, v.Search.Suffix, v.Search.Min, v.Search.Max}}
 		return openAloneValue(v.DataKey, uint64(v.KeyID), uint64(v.Mode), b, v.Value)
 	})
 }
@@ -324,8 +327,15 @@ func aloneResult(v Vector, open func() ([]byte, error)) error {
 	return nil
 }
 
+func (v Vector) codec() (*envelope.Codec, error) {
+	if v.Mode == int(envelope.Searchable) {
+		return envelope.NewSearchCodec(v.Search, v.DataKey, v.KeyID, *v.Binding)
+	}
+	return envelope.NewCodec(envelope.Mode(v.Mode), v.DataKey, v.KeyID, *v.Binding)
+}
+
 func checkValue(v Vector) error {
-	c, err := envelope.NewCodec(envelope.Mode(v.Mode), v.DataKey, v.KeyID, *v.Binding)
+	c, err := v.codec()
 	if err != nil {
 		return err
 	}
@@ -340,7 +350,7 @@ func checkValue(v Vector) error {
 	if err != nil {
 		return err
 	}
-	if equal := bytes.Equal(again, v.Value); equal != (v.Mode != int(envelope.Random)) {
+	if equal := bytes.Equal(again, v.Value); equal != (v.Mode == int(envelope.Equality) || v.Mode == int(envelope.Range)) {
 		return fmt.Errorf("sealed again: %x", again)
 	}
 	if back, err := c.Open(nil, again); err != nil || !bytes.Equal(back, plain) {

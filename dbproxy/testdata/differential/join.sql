@@ -80,7 +80,6 @@ SELECT id FROM users WHERE email IN (SELECT note FROM leads) ORDER BY id;
 -- refused
 SELECT id FROM users WHERE email IN (SELECT secret FROM users) ORDER BY id;
 SELECT ARRAY(SELECT email FROM users ORDER BY id);
--- refused
 SELECT id FROM users WHERE email = ANY (ARRAY(SELECT email FROM leads)) ORDER BY id;
 SELECT e FROM (SELECT email AS e, id FROM users) s WHERE e = 'cnry-ann@x' ORDER BY id;
 SELECT e, count(*) FROM (SELECT pin AS e FROM users UNION ALL SELECT pin FROM leads) s GROUP BY e;

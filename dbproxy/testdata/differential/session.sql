@@ -361,7 +361,6 @@ ALTER TABLE other RENAME TO newcomers;
 ALTER TABLE users ALTER COLUMN email TYPE varchar(50);
 -- end
 -- group alter default
--- refused
 ALTER TABLE users ALTER COLUMN email SET DEFAULT 'x';
 -- end
 -- group not null
@@ -581,7 +580,6 @@ SELECT tableoid::regclass::text, * FROM base;
 SELECT * FROM ONLY base;
 -- end
 -- group inheritance of protected
--- refused
 CREATE TABLE heirs (x int) INHERITS (leads);
 -- end
 -- group like

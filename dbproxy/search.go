@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy/plan"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+// searchFunction cuts the tokens out of a value with search tokens, for indexes
+// and predicates (envelope/FORMAT.md [V13]). Indexes call it under the role that
+// writes, so that every role may; what it shows is in the value anyway.
+const searchFunction = `SELECT pg_catalog.pg_advisory_xact_lock(7306369418137281);
+CREATE SCHEMA IF NOT EXISTS sidekey;
+CREATE OR REPLACE FUNCTION sidekey.search_tokens(bytea) RETURNS bytea[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+SELECT ARRAY(SELECT pg_catalog.substring(v.tokens, 8 OPERATOR(pg_catalog.*) i OPERATOR(pg_catalog.+) 1, 8)
+  FROM (SELECT pg_catalog.substring($1, 14, 8 OPERATOR(pg_catalog.*)
+    (256 OPERATOR(pg_catalog.*) pg_catalog.get_byte($1, 11) OPERATOR(pg_catalog.+) pg_catalog.get_byte($1, 12))) AS tokens OFFSET 0) v,
+    pg_catalog.generate_series(0, pg_catalog.octet_length(v.tokens) OPERATOR(pg_catalog./) 8 OPERATOR(pg_catalog.-) 1) i)
+$$;
+GRANT USAGE ON SCHEMA sidekey TO PUBLIC;
+GRANT EXECUTE ON FUNCTION sidekey.search_tokens(bytea) TO PUBLIC`
+
+// provideSearch makes what a plan calls besides the server's own functions.
+func (s *session) provideSearch(p *plan.Plan) error {
+	if !p.Searches || p.Refusal != nil {
+		return nil
+	}
+	return s.db.provideSearch(s.ctx)
+}
+
+// provideSearch makes the function that a statement with search tokens calls, if
+// the database does not have it.
+func (d *database) provideSearch(ctx context.Context) error {
+	if d.searchable.Load() {
+		return nil
+	}
+	return d.admin(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var ready bool
+		const usable = `SELECT coalesce(pg_catalog.has_function_privilege('public', pg_catalog.to_regprocedure('sidekey.search_tokens(bytea)'), 'EXECUTE')
+  AND pg_catalog.has_schema_privilege('public', 'sidekey', 'USAGE'), false)`
+		err := conn.QueryRow(ctx, "SELECT pg_catalog.to_regnamespace('sidekey') IS NOT NULL").Scan(&ready)
+		if err == nil && ready {
+			err = conn.QueryRow(ctx, usable).Scan(&ready)
+		}
+		if err == nil && !ready {
+			err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				_, err := tx.Conn().PgConn().Exec(ctx, searchFunction).ReadAll()
+				return err
+			})
+		}
+		if err == nil {
+			d.searchable.Store(true)
+		}
+		return err
+	})
+}
+
+// searchTokens are what a pattern stands for: a token for each data key of the
+// column. A value that matches has the one of its own.
+func (s *session) searchTokens(ctx context.Context, m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, zone *time.Location) ([][]byte, error) {
+	switch oid {
+	case plan.Unspecified, plan.Unknown:
+		oid = plan.Text
+	case plan.Text, plan.Varchar:
+	default:
+		return nil, patternType(r, oid)
+	}
+	pattern, err := decodeValue(plan.Type{OID: plan.Text, Typmod: -1}, oid, format, data, zone)
+	if err != nil {
+		return nil, err
+	}
+	kind, part, refusal := m.Part(string(pattern), r)
+	if refusal != nil {
+		return nil, &pgError{Code: refusal.Code, Message: refusal.Message, Detail: refusal.Detail, Hint: refusal.Hint}
+	}
+	col, err := s.db.column(ctx, r, s.tenant.name)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := col.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	return lease.Tokens(tokenKinds[kind], []byte(part))
+}
+
+var tokenKinds = map[plan.Part]proxy.TokenKind{plan.Whole: proxy.WholeToken, plan.Prefix: proxy.PrefixToken, plan.Suffix: proxy.SuffixToken, plan.Substring: proxy.SubstringToken}
+
+func patternType(r *plan.Rule, oid uint32) *pgError {
+	return &pgError{Code: codeTypeMismatch,
+		Message: "protected column " + r.Name() + " is searched for a pattern of type text but the parameter is of type " + plan.Type{OID: oid, Typmod: -1}.String(),
+		Hint:    "Give the parameter type text."}
+}
+
+// planSearch is by which parts a rule's values can be found.
+func planSearch(s *proxy.Search) *plan.Search {
+	if s == nil {
+		return nil
+	}
+	return &plan.Search{Prefix: s.Prefix, Suffix: s.Suffix, Min: s.Substring.Min, Max: s.Substring.Max}
+}
