@@ -42,3 +42,22 @@ func TestMigrateRefusesWhatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+// The same for columns.
+func TestMigratePgRefusesWhatCannotWork(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no table":    {nil, "table"},
+		"two ways":    {[]string{"--table", "t", "--decrypt", "--rotate"}, "none of the others can be"},
+		"no source":   {[]string{"--table", "t", "--reencrypt"}, "from"},
+		"no settings": {[]string{"-c", "nowhere.yaml", "--table", "t"}, "nowhere.yaml"},
+	} {
+		root := rootCommand()
+		root.SetArgs(append([]string{"migrate", "pg"}, c.args...))
+		if err := root.ExecuteContext(context.Background()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
+		}
+	}
+}

@@ -227,6 +227,9 @@ func (m *Migrator) column(ctx context.Context, d *database, r *plan.Rule) error 
 	if r.TenantSetting != "" {
 		return fmt.Errorf("%s: its values are of tenants, whose data keys a migration does not know: move them through the application", r.Name())
 	}
+	if r.Type.OID == plan.Citext || r.Type.OID == plan.Enum {
+		return fmt.Errorf("%s: a migration does not know the type %s of this database: turn the column into one of text first, and give its rule that type", r.Name(), r.Type)
+	}
 	work := context.WithoutCancel(ctx) // what is in hand is finished
 	conn, err := d.dialAdmin(work, "sidekey migrate")
 	if err != nil {

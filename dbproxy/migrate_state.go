@@ -139,12 +139,12 @@ const (
 
 // alone keeps other runs from the table.
 func (c *columnMove) alone(ctx context.Context) error {
-	var got bool
-	if err := c.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", classAlone, int32(c.t.oid)).Scan(&got); err != nil {
+	// The server may not have noticed yet that the last one has ended.
+	if err := c.lockWithin(ctx, "5s", "SELECT pg_advisory_lock($1, $2)", classAlone, int32(c.t.oid)); err != nil {
+		if contended(err) {
+			return errors.New("another run is at work on the table")
+		}
 		return err
-	}
-	if !got {
-		return errors.New("another run is at work on the table")
 	}
 	// As a replica would, the server fires no triggers for what the move does to rows.
 	if _, err := c.conn.Exec(ctx, "SET session_replication_role TO replica"); err != nil && c.t.fires {

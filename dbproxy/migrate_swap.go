@@ -31,7 +31,7 @@ func (e busyError) Error() string { return string(e) }
 // catchUp makes the values that were missed or have changed since, by an index
 // that knows them, until hardly any is left.
 func (c *columnMove) catchUp(ctx context.Context) error {
-	sql := "CREATE INDEX CONCURRENTLY " + quoteIdent(c.pendingIndex()) + " ON " + c.t.name + " (" + quoteIdent(c.t.shadow) + ") WHERE " + c.pending()
+	sql := "CREATE INDEX CONCURRENTLY " + quoteIdent(c.pendingIndex()) + " ON " + c.t.name + " ((1)) WHERE " + c.pending()
 	if err := c.build(ctx, c.pendingIndex(), sql); err != nil {
 		return err
 	}

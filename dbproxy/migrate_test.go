@@ -436,3 +436,99 @@ func TestMigrateRotatesInPlace(t *testing.T) {
 		}
 	}
 }
+
+// Values of every type come back as they were.
+func TestMigrateTypes(t *testing.T) {
+	types := map[string][]string{
+		"text": {"''", "'ä€😀'", `'\x41'`}, "varchar(20)": {"'x'", "'  spaced '"}, "int4": {"-2147483648", "7"}, "int8": {"9223372036854775807", "0"},
+		"bytea": {`'\x'`, `'\xf84b01'`}, "bool": {"true", "false"}, "date": {"'infinity'", "'0044-03-15 BC'"}, "int2": {"-32768"}, "float4": {"1.1", "'-0'"}, "float8": {"1e-300", "'NaN'", "'-Infinity'"}, "char(5)": {"'ab'"}, "time": {"'23:59:59.5'"},
+		"timestamp(3)": {"'2024-02-29 23:59:59.999'"}, "interval": {"'1 mon -2 days 03:04:05.6'"}, "json": {`'{"b" : 1,  "a":2}'`}, "inet": {"'10.1.2.3/8'", "'::1'"},
+		"cidr": {"'10.0.0.0/8'"}, "text[]": {`ARRAY['a,b', NULL, '"']`, "'{}'"}, "int4[]": {"'{1,NULL,3}'"}, "uuid": {"'6ecd8c99-4036-403d-bf84-cf8400f67836'"},
+		"timestamptz": {"'2024-02-29 23:59:59.999999+05:30'", "'-infinity'"}, "numeric(12,2)": {"-1.5", "0", "9999999999.99"}, "numeric": {"1.500", "'NaN'", "1e30"},
+		"jsonb": {`'{"b": 1.50, "a": [null, "ü\\n"]}'`, `'"x"'`},
+	}
+	var columns []proxy.ColumnRule
+	create, names, most := "CREATE TABLE kinds (id int", []string{}, 0
+	for typ, values := range types {
+		name := fmt.Sprintf("c_%d", len(names))
+		names, most = append(names, typ), max(most, len(values))
+		create += fmt.Sprintf(", %s %s", name, typ)
+		c := column("kinds", name, typ, proxy.ModeRandom)
+		columns = append(columns, c)
+	}
+	f := start(t, shared, columns)
+	f.stop()
+	direct := f.direct(t)
+	exec1(t, direct, create+")")
+	for i := range most {
+		row := fmt.Sprint(i)
+		for _, typ := range names {
+			if v := types[typ]; i < len(v) {
+				row += ", (" + v[i] + ")::" + typ
+			} else {
+				row += ", NULL"
+			}
+		}
+		exec1(t, direct, "INSERT INTO kinds VALUES ("+row+")")
+	}
+	// The move puts columns last one after the other, so that all together keep their order.
+	read := func() (all string) {
+		t.Helper()
+		if err := direct.QueryRow(t.Context(), "SELECT string_agg(k::text, E'\\n' ORDER BY id) FROM kinds k", pgx.QueryExecModeExec).Scan(&all); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := read()
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "kinds"})
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "kinds", VerifyOnly: true})
+	if read() == before {
+		t.Error("nothing was encrypted")
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "kinds", Action: dbproxy.Decrypt})
+	if after := read(); after != before {
+		t.Errorf("got\n%s\nwant\n%s", after, before)
+	}
+}
+
+// Values are brought under another rule once no sidecar of the old one is connected.
+func TestMigrateReencrypts(t *testing.T) {
+	f := start(t, shared, []proxy.ColumnRule{column("people", "email", "text", proxy.ModeRandom)})
+	app := f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, app, "CREATE TABLE people (id int PRIMARY KEY, email text NOT NULL)")
+	for i := range 20 {
+		exec1(t, app, "INSERT INTO people VALUES ($1, $2)", i, fmt.Sprintf("%d@example.com", i))
+	}
+	o := dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Reencrypt, From: f.columns, Attempts: 1}
+	next := *f
+	next.columns = []proxy.ColumnRule{column("people", "email", "text", proxy.ModeEquality)}
+	next.columns[0].Domain = "addresses"
+	if _, err := next.migrate(t, t.Context(), o); err == nil || !strings.Contains(err.Error(), "have to be stopped") {
+		t.Errorf("beside a sidecar of the old rule: %v", err)
+	}
+	app.Close(t.Context())
+	f.stop()
+	o.Attempts = 0
+	next.mustMigrate(t, o)
+	var id int
+	err := next.replica(t).connect(t, pgx.QueryExecModeExec).QueryRow(t.Context(), "SELECT id FROM people WHERE email = '7@example.com'").Scan(&id)
+	if err != nil || id != 7 {
+		t.Errorf("a search by the new rule got %d, %v", id, err)
+	}
+}
+
+// A sidecar that does not take part keeps the columns from being swapped under it.
+func TestMigrateNeedsSidecars(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	exec1(t, f.direct(t), plainPeople, pgx.QueryExecModeSimpleProtocol)
+	other := *f
+	other.columns = []proxy.ColumnRule{column("people", "email", "text", proxy.ModeEquality)}
+	conn := other.replica(t).connect(t, pgx.QueryExecModeExec)
+	if _, err := conn.Exec(t.Context(), "SELECT id FROM people"); err == nil {
+		t.Error("a proxy whose rule does not move takes a column of plaintext")
+	}
+	if _, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people", Attempts: 1}); err == nil || !strings.Contains(err.Error(), "do not take part") {
+		t.Errorf("beside a sidecar that does not take part: %v", err)
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", IgnoreSidecars: true})
+}
