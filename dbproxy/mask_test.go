@@ -56,6 +56,7 @@ func TestMasks(t *testing.T) {
 			for _, sql := range []string{
 				"SELECT ssn FROM users", "SELECT * FROM users", "SELECT id FROM users WHERE email = 'a@b'",
 				"SELECT id FROM users WHERE pin IN (1, 2, 3, 4, 5)", "UPDATE users SET card = '1'",
+				"PREPARE guess (text) AS SELECT id FROM users WHERE email = $1", "DECLARE c CURSOR FOR SELECT id FROM users WHERE email = 'a@b'",
 			} {
 				if _, err := conn.Exec(t.Context(), sql); state(err) != "42501" {
 					t.Errorf("%s: %v, want 42501", sql, err)

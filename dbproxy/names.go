@@ -110,6 +110,9 @@ func (s *session) prepareInner(st *statement, i int) error {
 	if err := s.knowTenant(inner.plan); err != nil {
 		return err
 	}
+	if err := s.permitValues(inner); err != nil {
+		return err
+	}
 	inner.snap, inner.path, inner.tenant = s.catalog.Load(), s.path, s.tenant.name
 	if !in.Cursor {
 		m := pgproto3.Parse{ParameterOIDs: slices.Clone(in.Declared)}

@@ -31,6 +31,20 @@ func TestMasksValidate(t *testing.T) {
 	}
 }
 
+func TestMasksOfADomain(t *testing.T) {
+	a := proxy.ColumnRule{Table: "t", Column: "a", Type: "text", Mode: "equality", KeyID: "k", Domain: "d"}
+	b := a
+	b.Column, b.Masks = "b", []proxy.Mask{{Roles: []string{"analyst"}, Show: "null"}}
+	rules := proxy.Rules{Columns: []proxy.ColumnRule{a, b}}
+	if got := rules.Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "columns[1].masks: differ from those of columns[0]") {
+		t.Errorf("got %q", got)
+	}
+	rules.Columns[0].Masks = b.Masks
+	if got := rules.Warnings(); len(got) != 0 {
+		t.Errorf("alike: got %q", got)
+	}
+}
+
 func TestMasked(t *testing.T) {
 	for text, want := range map[string]string{"": "****", "1234567": "****", "12345678": "****5678", "äöüßäöüß": "****äöüß"} {
 		if got := string(proxy.Masked([]byte(text))); got != want {

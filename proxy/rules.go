@@ -5,6 +5,8 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -291,6 +293,10 @@ func (r *ColumnRule) boundName() string {
 func (r *Rules) Warnings() []string {
 	var warnings []string
 	for i := range r.Columns {
+		if other := r.maskedOtherwise(i); other >= 0 {
+			warnings = append(warnings, fmt.Sprintf(
+				"columns[%d].masks: differ from those of columns[%d] of the same domain: a role that gets the values of only one can find out about the other's by comparing both", i, other))
+		}
 		if r.Columns[i].Moving == MovingPlaintext {
 			warnings = append(warnings, fmt.Sprintf("columns[%d].moving: while the column has its plaintext type in the database, its values are not encrypted", i))
 		}
@@ -305,6 +311,14 @@ func (r *Rules) Warnings() []string {
 		}
 	}
 	return warnings
+}
+
+// maskedOtherwise is the first column before the i-th that is of its domain and has
+// other masks, -1 if there is none.
+func (r *Rules) maskedOtherwise(i int) int {
+	return slices.IndexFunc(r.Columns[:i], func(o ColumnRule) bool {
+		return o.Domain != "" && o.Domain == r.Columns[i].Domain && !reflect.DeepEqual(o.Masks, r.Columns[i].Masks)
+	})
 }
 
 // matches says whether the rule covers an object.
