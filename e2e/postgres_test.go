@@ -64,18 +64,21 @@ func TestPsql(t *testing.T) {
 		"select upper(c_text) from people",
 		"select id from people where c_secret = 'x'",
 		"select id from people order by c_text",
-		"insert into people (id, c_text) select 2, '" + text + "'",
-		"copy people (id, c_text) to stdout",
 		"insert into people (id, c_text) values (2, '" + text + "'), (3, 'x') order by 2 limit 1",
-		"prepare hidden as insert into people (id, c_text) values (2, $1)",
+		"copy people (id, c_text) to '/tmp/people'",
+		"insert into people (id, c_text) select 2, name from people",
 		"set timezone to 'Asia/Tokyo'; insert into people (id, c_time) values (2, '2020-01-01 00:00')",
 	} {
 		if out, err := psql(t, app, refused); err == nil || !strings.Contains(err.Error(), "ERROR") {
 			t.Errorf("%s: got %q, %v; want a refusal", refused, out, err)
 		}
 	}
+	mustPsql(t, app, "insert into people (id, c_text) select 2, '"+text+"'; prepare hidden (int, text) as insert into people (id, c_text) values ($1, $2); execute hidden(3, '"+text+"')")
+	if got := mustPsql(t, app, "copy (select id, c_text from people where id in (2, 3) order by id) to stdout"); got != "2\t"+text+"\n3\t"+text {
+		t.Errorf("COPY: got %q", got)
+	}
 	const trace = "/*traceparent='00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'*/"
-	if got := mustPsql(t, app, trace+" select c_secret from people where c_text = '"+text+"' "); got != text {
+	if got := mustPsql(t, app, trace+" select c_secret from people where id = 1 and c_text = '"+text+"' "); got != text {
 		t.Errorf("behind a trace comment: got %q", got)
 	}
 	// What the sidecar cannot see into, the server itself refuses.
