@@ -15,6 +15,7 @@ func TestMasksValidate(t *testing.T) {
 		`columns[0].masks[0].show: unknown "nul" (did you mean "null"`: {Masks: []proxy.Mask{{Roles: []string{"a"}, Show: "nul"}}},
 		"columns[0].masks[0].text: only show: fixed":                   {Masks: []proxy.Mask{{Roles: []string{"a"}, Show: "null", Text: "x"}}},
 		"columns[0].masks[0].show: last4 is for text, not for int4":    {Type: "int4", Masks: []proxy.Mask{{Roles: []string{"a"}, Show: "last4"}}},
+		"columns[0].per_tenant: mode range would sort":                 {PerTenant: true, Mode: "range"},
 		"columns[0].key_id: {tenant} needs per_tenant":                 {KeyID: "alias/{tenant}"},
 	} {
 		c.Table, c.Column = "t", "c"

@@ -45,5 +45,8 @@ func (r *ColumnRule) validateTenant() error {
 	if strings.Contains(r.KeyID, tenantMark) && !r.PerTenant {
 		return fmt.Errorf("key_id: %s needs per_tenant", tenantMark)
 	}
+	if r.PerTenant && r.mode() == ModeRange {
+		return fmt.Errorf("per_tenant: mode %s would sort and compare values of several tenants, whose order means nothing", ModeRange)
+	}
 	return nil
 }
