@@ -105,6 +105,8 @@ func TestRewrites(t *testing.T) {
 		"COPY users (note, email) FROM STDIN WHERE email <> 'a'":     "COPY users (note, email) FROM STDIN WHERE email <> " + e("a"),
 		"COPY (SELECT email FROM users WHERE pin = 4) TO STDOUT CSV": "COPY (SELECT email FROM users WHERE pin = " + sealed("pin", "4") + bytea + ") TO STDOUT CSV",
 		"UPDATE users SET email = 'a' WHERE CURRENT OF c":            "UPDATE users SET email = " + e("a") + " WHERE CURRENT OF c",
+		"BEGIN; SAVEPOINT s; SELECT id FROM users WHERE email = 'a'": "BEGIN; SAVEPOINT s; SELECT id FROM users WHERE email = " + e("a"),
+		"START TRANSACTION; TABLE users; COMMIT":                     "START TRANSACTION; TABLE users; COMMIT",
 		"SELECT x FROM other.twice WHERE x > 'a'":                    "SELECT x FROM other.twice WHERE x > 'a'",
 	} {
 		p := plan.Make(sql, testCatalog(t), plan.Options{Path: &plan.Path{Create: "public", Search: []string{"pg_catalog", "public"}}, Fresh: true})

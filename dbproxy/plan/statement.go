@@ -23,8 +23,8 @@ func (a *analyzer) classify(n *pg.Node) {
 		a.stmt.Path, a.stmt.Settings = true, changesValues(x.VariableSetStmt)
 		a.setting(x.VariableSetStmt)
 	case *pg.Node_TransactionStmt:
-		a.stmt.Path, a.stmt.Ends = true, x.TransactionStmt.Kind != pg.TransactionStmtKind_TRANS_STMT_BEGIN &&
-			x.TransactionStmt.Kind != pg.TransactionStmtKind_TRANS_STMT_START
+		a.stmt.Ends = ends(x.TransactionStmt.Kind)
+		a.stmt.Path = a.stmt.Ends
 	case *pg.Node_DiscardStmt:
 		a.stmt.Path, a.stmt.Deallocates, a.stmt.Settings = true, true, true
 	case *pg.Node_DeallocateStmt:
@@ -54,6 +54,16 @@ func (a *analyzer) classify(n *pg.Node) {
 			}
 		}
 	}
+}
+
+// ends says whether a statement on transactions may take settings back: those
+// that begin a transaction or a savepoint leave all as it is.
+func ends(kind pg.TransactionStmtKind) bool {
+	switch kind {
+	case pg.TransactionStmtKind_TRANS_STMT_BEGIN, pg.TransactionStmtKind_TRANS_STMT_START, pg.TransactionStmtKind_TRANS_STMT_SAVEPOINT:
+		return false
+	}
+	return true
 }
 
 // changesValues says whether SET or RESET changes how values are read.
