@@ -279,10 +279,11 @@ func refusedReply(answer []reply) bool {
 	return false
 }
 
-// sealedText is how ciphertext looks in a message of the server.
-var sealedText = regexp.MustCompile(`\\\\?x[0-9a-f]{6,}(\.\.\.)?`)
+// sealedText is how a value looks in a message of the server that may be
+// ciphertext, or what the proxy puts in the place of one.
+var sealedText = regexp.MustCompile(`\\\\?x[0-9a-f]{6,}(\.\.\.)?|\(encrypted\)`)
 
-// quotesSealed says whether a DETAIL quotes a protected value, in ciphertext.
+// quotesSealed says whether a DETAIL quotes a value that need not be the same.
 func quotesSealed(answer []reply) bool {
 	for _, r := range answer {
 		if sealedText.MatchString(r.detail) {

@@ -423,6 +423,7 @@ func (s *session) serverError(body []byte) error {
 	if refusal != nil {
 		m.Code = refusal.Code
 	}
+	opened := s.openDetail(e, &m)
 	s.endFailed(e, m.Code)
 	if e.own != nil {
 		e.own.err = &pgError{Code: m.Code, Message: m.Message}
@@ -443,7 +444,11 @@ func (s *session) serverError(body []byte) error {
 	if e.query != nil {
 		st = e.query.statement
 	}
-	if st == nil || st.rewritten == nil || m.Position == 0 {
+	switch {
+	case st != nil && st.rewritten != nil && m.Position > 0:
+	case opened:
+		return s.down.encode(&m)
+	default:
 		return s.down.message('E', body)
 	}
 	if lead := utf8.RuneCountInString(st.lead); int(m.Position) > lead {

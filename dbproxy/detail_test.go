@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+// detail is the DETAIL of the error that a statement ends with.
+func detail(t *testing.T, conn *pgx.Conn, sql string) string {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), sql)
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		t.Fatalf("%s: %v, want an error of the server", sql, err)
+	}
+	return e.Code + " " + e.Detail
+}
+
+// TestDetails checks what is told of values that violate a constraint: no
+// ciphertext, and values only to a role that may see them, of a column that the
+// statement is on record as using.
+func TestDetails(t *testing.T) {
+	email, pin := column("users", "email", "text", "equality"), column("users", "pin", "int4", "equality")
+	email.Masks = []proxy.Mask{{Roles: []string{"postgres"}, Show: proxy.ShowValue}}
+	for _, c := range []*proxy.ColumnRule{&email, &pin} {
+		c.Masks = append(c.Masks, proxy.Mask{Roles: []string{"clerk"}, Show: proxy.ShowNull})
+	}
+	pin.Masks = append(pin.Masks, proxy.Mask{Roles: []string{"postgres"}, Show: proxy.ShowValue})
+	f := start(t, shared, []proxy.ColumnRule{email, pin})
+	owner := f.connect(t, pgx.QueryExecModeCacheStatement)
+	exec1(t, owner, "CREATE TABLE users (id int, email text UNIQUE, pin int, note text NOT NULL, UNIQUE (pin, id), UNIQUE (pin, note))")
+	exec1(t, owner, `INSERT INTO users VALUES (1, 'a@b', 5, 'n'), (2, 'c, d', 6, 'x, y'), (3, 'e@f', 5, 'o')`)
+	exec1(t, owner, "DROP ROLE IF EXISTS clerk")
+	exec1(t, owner, "CREATE ROLE clerk LOGIN")
+	direct := f.direct(t)
+	t.Cleanup(func() {
+		if _, err := direct.Exec(context.Background(), "DROP OWNED BY clerk; DROP ROLE clerk", pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Error(err)
+		}
+	})
+	exec1(t, owner, "GRANT SELECT, UPDATE ON users TO clerk")
+	for name, mode := range execModes {
+		t.Run(name, func(t *testing.T) {
+			conn := f.connect(t, mode)
+			clerk := dial(t, fmt.Sprintf("postgres://clerk@%s/%s?sslmode=disable", f.addr, f.database), mode)
+			for _, c := range []struct {
+				conn      *pgx.Conn
+				sql, want string
+			}{
+				{conn, "INSERT INTO users VALUES (9, 'a@b', 9, 'n')", "23505 Key (email)=(a@b) already exists."},
+				{conn, "INSERT INTO users VALUES (1, 'z', 5, 'n')", "23505 Key (pin, id)=(5, 1) already exists."},
+				{conn, "INSERT INTO users VALUES (9, 'c, d', 9, 'n')", "23505 Key (email)=(c, d) already exists."},
+				{conn, "INSERT INTO users VALUES (9, 'z', 6, 'x, y')", "23505 Key (pin, note)=((encrypted), x, y) already exists."},
+				{conn, "INSERT INTO users VALUES (9, 'z', 6, NULL)", "23502 Failing row contains (9, (encrypted), (encrypted), null)."},
+				{conn, "UPDATE users SET id = 1 WHERE id = 3", "23505 Key (pin, id)=((encrypted), 1) already exists."},
+				{clerk, "UPDATE users SET id = 1 WHERE id = 3 AND pin IS NOT NULL", "23505 Key (pin, id)=((encrypted), 1) already exists."},
+			} {
+				if got := detail(t, c.conn, c.sql); got != c.want {
+					t.Errorf("%s: got %q, want %q", c.sql, got, c.want)
+				}
+			}
+		})
+	}
+}
