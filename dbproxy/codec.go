@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,9 @@ import (
 const (
 	formatText   int16 = 0
 	formatBinary int16 = 1
+	// formatEscape is formatText under bytea_output escape. It is not one of the
+	// protocol's.
+	formatEscape int16 = 2
 )
 
 // decodeValue turns a value that is to be stored in a protected column into its
@@ -334,8 +338,13 @@ func parseHex(s string) ([]byte, error) {
 	var out []byte
 	for s = strings.TrimLeft(s, " \t\n\r"); s != ""; s = strings.TrimLeft(s[2:], " \t\n\r") {
 		pair, err := hex.DecodeString(s[:min(len(s), 2)])
-		if err != nil {
-			return nil, failf(codeBadParameter, "invalid hexadecimal data")
+		var bad hex.InvalidByteError
+		switch {
+		case errors.As(err, &bad):
+			digit, _ := utf8.DecodeRuneInString(s[strings.IndexByte(s, byte(bad)):])
+			return nil, failf(codeBadParameter, `invalid hexadecimal digit: "%c"`, digit)
+		case err != nil:
+			return nil, failf(codeBadParameter, "invalid hexadecimal data: odd number of digits")
 		}
 		out = append(out, pair...)
 	}
@@ -371,6 +380,30 @@ func storedBytea(text []byte) ([]byte, error) {
 		return hex.DecodeString(string(text[2:]))
 	}
 	return unescapeBytea(text)
+}
+
+// textFormat is the form in which the client expects values beside a stored one:
+// the server does not report bytea_output, but has written this one under it.
+func textFormat(stored []byte) int16 {
+	if bytes.HasPrefix(stored, []byte(`\x`)) {
+		return formatText
+	}
+	return formatEscape
+}
+
+// appendEscaped writes the escape format.
+func appendEscaped(dst, value []byte) []byte {
+	for _, c := range value {
+		switch {
+		case c == '\\':
+			dst = append(dst, `\\`...)
+		case c < 0x20 || c > 0x7e:
+			dst = append(dst, '\\', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
 }
 
 // parseUUID reads the forms PostgreSQL reads: braces, and hyphens after any
@@ -417,6 +450,9 @@ func encodeValue(dst []byte, t plan.Type, format int16, canonical []byte, loc *t
 	case plan.BPChar:
 		return appendPaddedText(dst, t, canonical), nil
 	case plan.Bytea:
+		if format == formatEscape {
+			return appendEscaped(dst, canonical), nil
+		}
 		return hex.AppendEncode(append(dst, `\x`...), canonical), nil
 	case plan.Bool:
 		return append(dst, "ft"[canonical[0]&1]), nil

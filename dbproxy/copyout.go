@@ -46,7 +46,7 @@ func (s *session) openField(c *copyOut, dst []byte, r *plan.Rule, value []byte) 
 	format := formatBinary
 	var err error
 	if c.codec.opt.Format != plan.CopyBinary {
-		format = formatText
+		format = textFormat(value)
 		if c.stored, err = appendBytea(c.stored[:0], value); err != nil {
 			return dst, proxy.ErrFormat
 		}

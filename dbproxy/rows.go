@@ -75,6 +75,7 @@ func (s *session) openOutput(o *plan.Output, op *operation, format int16, stored
 // openValue appends one opened value; null says that the client gets NULL.
 func (s *session) openValue(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) (null bool, err error) {
 	if format == formatText {
+		format = textFormat(stored)
 		if stored, err = storedBytea(stored); err != nil {
 			return false, proxy.ErrFormat
 		}

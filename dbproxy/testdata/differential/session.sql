@@ -490,6 +490,11 @@ SELECT born FROM users ORDER BY id;
 -- group bytea output
 SET bytea_output TO 'escape';
 SELECT blob FROM users ORDER BY id;
+SELECT array_agg(blob ORDER BY id) FROM users;
+-- unordered
+COPY users (id, blob) TO STDOUT;
+-- unordered
+COPY users (id, blob) TO STDOUT (FORMAT csv);
 SELECT id FROM users WHERE email = 'cnry-ann@x';
 -- end
 -- group client encoding
