@@ -129,6 +129,9 @@ func isOutput(cat *plan.Catalog, o *plan.Output, f *pgproto3.FieldDescription) b
 
 // describe gives a column the type that the client knows.
 func describe(f *pgproto3.FieldDescription, o *plan.Output) {
+	if o.Cast {
+		f.TableOID, f.TableAttributeNumber = 0, 0
+	}
 	f.DataTypeOID, f.TypeModifier, f.DataTypeSize = o.Type.Wire()
 	if o.Array {
 		f.DataTypeOID, f.DataTypeSize = plan.ArrayOf(o.Type.OID), -1

@@ -6,8 +6,18 @@ import (
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
-// array analyzes ARRAY[..].
+// array analyzes ARRAY[..]. Without a cast, elements of which none has a type
+// are text (transformArrayExpr of parse_expr.c).
 func (a *analyzer) array(e *pg.A_ArrayExpr, sc *scope) value {
+	out := a.untypedArray(e, sc)
+	if c := out.of(); c != nil && c.rule == nil && out.typ.OID == Unspecified && !a.view && len(e.Elements) > 0 {
+		out.typ = Type{OID: Text, Typmod: -1}
+		c.beText()
+	}
+	return out
+}
+
+func (a *analyzer) untypedArray(e *pg.A_ArrayExpr, sc *scope) value {
 	out := a.mixAll(e.Elements, sc)
 	if len(e.Elements) == 0 {
 		return value{array: true, class: &class{}}
@@ -41,4 +51,13 @@ func (a *analyzer) arrayOperand(n *pg.Node, sc *scope) value {
 		return a.constantValue(c)
 	}
 	return a.expr(n, sc)
+}
+
+// castOperand is likewise one that is cast to an array, which gives ARRAY[..]
+// its type.
+func (a *analyzer) castOperand(n *pg.Node, sc *scope) value {
+	if e := n.GetAArrayExpr(); e != nil {
+		return a.untypedArray(e, sc)
+	}
+	return a.arrayOperand(n, sc)
 }

@@ -111,7 +111,7 @@ func (a *analyzer) cast(t *pg.TypeCast, sc *scope) value {
 	typ, array, known := castType(t.TypeName)
 	var v value
 	if array {
-		v = a.arrayOperand(t.Arg, sc)
+		v = a.castOperand(t.Arg, sc)
 	} else {
 		v = a.expr(t.Arg, sc)
 	}
@@ -122,7 +122,7 @@ func (a *analyzer) cast(t *pg.TypeCast, sc *scope) value {
 	end, ranged := a.typeEnd(at)
 	c := &conversion{class: v.class, typ: typ, known: known && ranged && array == v.array, edit: Edit{at, end, "bytea"}, loc: int(v.loc)}
 	a.convertLater(c, v)
-	v.plain = false
+	v.plain, v.cast = false, v.cast || !a.view && typ != v.typ
 	if !known {
 		v.typ = Type{OID: Unknown, Typmod: -1}
 	} else if !a.view || typ.OID != Bytea {
@@ -154,6 +154,6 @@ func (a *analyzer) collate(k *pg.CollateClause, sc *scope) value {
 		c.edit = Edit{int(k.Location), int(a.tokens[last].End), ""}
 	}
 	a.convertLater(c, v)
-	v.plain = false
+	v.plain, v.cast = false, true
 	return v
 }

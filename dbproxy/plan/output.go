@@ -14,6 +14,8 @@ type Output struct {
 	Left, Right int
 	// Origin says that it is a column as it is, which the server reports.
 	Origin bool
+	// Cast says that it was an expression, though the server reports an origin.
+	Cast bool
 }
 
 // outputs takes the columns of a statement's result.
@@ -44,7 +46,7 @@ func (a *analyzer) finishOutputs() {
 		if rule == nil {
 			continue
 		}
-		o := Output{Rule: rule, Type: f.typ, Array: f.array, Left: i, Right: len(fields) - 1 - i, Origin: f.plain}
+		o := Output{Rule: rule, Type: f.typ, Array: f.array, Left: i, Right: len(fields) - 1 - i, Origin: f.plain, Cast: f.cast}
 		if i >= left {
 			o.Left = -1
 		}

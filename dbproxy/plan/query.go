@@ -61,11 +61,16 @@ func harden(out *source) {
 		}
 		if f := &out.fields[i]; f.typ.OID == Unspecified && !f.array {
 			f.typ = Type{OID: Text, Typmod: -1}
-			for _, k := range c.consts {
-				if k.oid == Unspecified && !k.null {
-					k.oid = Text
-				}
-			}
+			c.beText()
+		}
+	}
+}
+
+// beText settles the type of constants that have none.
+func (c *class) beText() {
+	for _, k := range c.consts {
+		if k.oid == Unspecified && !k.null {
+			k.oid = Text
 		}
 	}
 }

@@ -16,6 +16,9 @@ type value struct {
 	typ Type
 	// plain says that the server reports a column as its origin.
 	plain bool
+	// cast says that a cast or COLLATE of it is taken off, for which the server
+	// would report no origin.
+	cast bool
 	// loc is where it stands.
 	loc int32
 }

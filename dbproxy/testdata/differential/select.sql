@@ -244,7 +244,6 @@ SELECT json_agg(u) FROM users u;
 SELECT row(email, id) FROM users;
 SELECT ARRAY[email] FROM users;
 SELECT array_agg(email) FROM users;
--- refused
 SELECT email COLLATE "C" FROM users ORDER BY id;
 -- refused
 SELECT id FROM users WHERE email = 'cnry-ann@x' COLLATE "en-x-icu" ORDER BY id;
