@@ -103,13 +103,14 @@ func orderedPlace(t plan.Type, value []byte) ([]byte, error) {
 
 // placeOf reads a constant as PostgreSQL does when it compares a column with it.
 func placeOf(t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) (place, error) {
-	if oid == plan.Unspecified || oid == plan.Unknown || own(t, oid) {
+	untyped := oid == plan.Unspecified || oid == plan.Unknown
+	if untyped || own(t, oid) {
 		oid = t.OID
 	}
 	if !comparable(oid, t.OID) {
 		return place{}, mismatch(t, oid)
 	}
-	if t.OID == plan.CIDR && format == formatText {
+	if t.OID == plan.CIDR && untyped && format == formatText {
 		// The operators are those of inet, and so is what has no type.
 		if value, err := parseInet(plan.Inet, string(data)); err == nil {
 			return place{value: asNetwork(value)}, nil

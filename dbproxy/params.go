@@ -62,7 +62,8 @@ func declareParam(declared *uint32, p plan.Param) error {
 		element = p.OID
 	}
 	if *declared == plan.Unspecified {
-		*declared = column
+		*declared = operandType(p, column)
+		column = *declared
 		if element = column; p.Array {
 			*declared = plan.ArrayOf(column)
 		}
@@ -76,6 +77,18 @@ func declareParam(declared *uint32, p plan.Param) error {
 			Hint:    "Give the parameter the column's type."}
 	}
 	return nil
+}
+
+// operandType is the type that the server finds for a parameter of which none is
+// declared.
+func operandType(p plan.Param, column uint32) uint32 {
+	switch {
+	case p.Operand && column == plan.Varchar:
+		return plan.Text
+	case p.Operand && column == plan.CIDR:
+		return plan.Inet
+	}
+	return column
 }
 
 // fits says whether a value of a type can be used for a column.

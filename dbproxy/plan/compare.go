@@ -40,7 +40,9 @@ func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
 		a.compare(e.Lexpr, e.Rexpr, Compare, cannotCompare, sc)
 		return value{}
 	case pg.A_Expr_Kind_AEXPR_IN:
+		before := len(a.consts)
 		a.compareList(e.Lexpr, e.Rexpr.GetList().GetItems(), Compare, cannotCompare, sc)
+		a.list(e, a.consts[before:])
 		return value{}
 	case pg.A_Expr_Kind_AEXPR_BETWEEN, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN, pg.A_Expr_Kind_AEXPR_BETWEEN_SYM, pg.A_Expr_Kind_AEXPR_NOT_BETWEEN_SYM:
 		a.compareList(e.Lexpr, e.Rexpr.GetList().GetItems(), Compare|Order, cannotOrder, sc)
@@ -119,6 +121,20 @@ func (a *analyzer) compareList(l *pg.Node, items []*pg.Node, need Use, what stri
 		for i, v := range a.rowValues(right.Args, sc) {
 			a.compareValues(left[i], v, need, what)
 		}
+	}
+}
+
+// list notes which constants IN takes for an array (transformAExprIn of
+// parse_expr.c).
+func (a *analyzer) list(e *pg.A_Expr, consts []*constant) {
+	items := 0
+	for _, item := range e.Rexpr.GetList().GetItems() {
+		if _, ok := a.constant(item); ok {
+			items++
+		}
+	}
+	for _, c := range consts {
+		c.listed = items > 1 && e.Lexpr.GetRowExpr() == nil
 	}
 }
 

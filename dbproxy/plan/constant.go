@@ -22,6 +22,9 @@ type constant struct {
 	start int
 	end   int
 	loc   int
+	// listed says that it is one of several of IN (..): without a type it has
+	// that of the column, not that which the column's operators take.
+	listed bool
 	// array says that it is an array of values.
 	array bool
 	// retype is the edit that turns the cast into one to bytea.

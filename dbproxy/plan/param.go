@@ -100,7 +100,7 @@ func (a *analyzer) parameter(n, i int, places []use) {
 	if first.to.rule == nil {
 		return
 	}
-	p := Param{Rule: first.to.rule, Array: first.array, Match: first.match, Location: first.loc}
+	p := Param{Rule: first.to.rule, Array: first.array, Match: first.match, Location: first.loc, Operand: true}
 	if n < 1 || n > maxParams {
 		a.refuseCode(codeTooManyParams, first.loc, fmt.Sprintf("there is no parameter $%d", n), "", "")
 		return
@@ -130,6 +130,7 @@ func (a *analyzer) parameter(n, i int, places []use) {
 			a.refuse(u.loc, fmt.Sprintf("parameter $%d is cast to two types", n), "Pass the value twice, as two parameters.")
 		}
 		p.Use |= u.to.purpose()
+		p.Operand = p.Operand && !u.to.merged && !u.listed && u.to.use&Store == 0
 	}
 	if a.params == nil {
 		a.params = make(map[int]Param)

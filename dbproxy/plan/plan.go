@@ -181,6 +181,9 @@ type Param struct {
 	Location int
 	// Use is what the value is for.
 	Use Use
+	// Operand says that it only stands beside operators, which take a varchar as
+	// text and a cidr as inet.
+	Operand bool
 	// Source is the number that the client knows it by, 0 if it is the same: a
 	// parameter that stands for different values is several for the server.
 	Source int

@@ -73,7 +73,11 @@ func (a *analyzer) seal(c *constant, to *class) {
 	if c.null {
 		return
 	}
-	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, As: c.as, Rule: to.rule, Cast: c.retype == nil, Array: c.array, Use: to.purpose()})
+	oid := c.oid
+	if c.listed && oid == Unspecified {
+		oid = to.rule.Type.OID
+	}
+	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: oid, As: c.as, Rule: to.rule, Cast: c.retype == nil, Array: c.array, Use: to.purpose()})
 }
 
 func (a *analyzer) sealable(c *constant, to *class) bool {
