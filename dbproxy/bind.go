@@ -3,8 +3,14 @@
 package dbproxy
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -60,10 +66,11 @@ func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 		source := p.statement.plan.Params[n].Source
 		m.Parameters, formats = append(m.Parameters, m.Parameters[source-1]), append(formats, formats[source-1])
 	}
-	for n, param := range p.statement.plan.Params {
+	for _, n := range slices.Sorted(maps.Keys(p.statement.plan.Params)) {
 		if n > len(m.Parameters) {
-			continue // the server will say so
+			break // the server will say so
 		}
+		param := p.statement.plan.Params[n]
 		value, format := m.Parameters[n-1], formats[n-1]
 		formats[n-1] = formatBinary
 		if value == nil {
@@ -72,13 +79,40 @@ func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 		var err error
 		m.Parameters[n-1], err = s.sealParam(p.op.ctx, param, p.statement.declared[n-1], format, value, set.zone)
 		if err != nil {
-			return err
+			return ofParameter(err, m.DestinationPortal, cmp.Or(param.Source, n), format, value)
 		}
 	}
 	if len(p.statement.plan.Params) > 0 {
 		m.ParameterFormatCodes = formats
 	}
 	return nil
+}
+
+// ofParameter adds to the error of a value which parameter it is, as the server
+// does where it reads one (bind_param_error_callback of postgres.c).
+func ofParameter(err error, portal string, n int, format int16, value []byte) error {
+	var own *pgError
+	if !errors.As(err, &own) || !strings.HasPrefix(own.Code, "22") || own.late() {
+		return err
+	}
+	where := "unnamed portal"
+	if portal != "" {
+		where = `portal "` + portal + `"`
+	}
+	where += " parameter $" + strconv.Itoa(n)
+	switch {
+	case format != formatText:
+	case len(value) == 0:
+		where += " = ''"
+	default:
+		where += " = '...'"
+	}
+	if own.Where != "" {
+		where = own.Where + "\n" + where
+	}
+	told := *own
+	told.Where = where
+	return &told
 }
 
 func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, format int16, value []byte, zone *time.Location) ([]byte, error) {

@@ -62,8 +62,7 @@ func parseDatetime(t plan.Type, s string) (d datetime, infinity int, err error) 
 	}
 	m := datetimePattern.FindStringSubmatch(text)
 	if m == nil || m[4] == "" && strings.HasPrefix(m[8], "-") {
-		return d, 0, &pgError{Code: codeBadDatetime, Message: badSyntax(t, s).Message,
-			Hint: "Protected columns read dates and times in ISO form, such as 2006-01-02 15:04:05+00."}
+		return d, 0, notISO(t, s, "Protected columns read dates and times in ISO form, such as 2006-01-02 15:04:05+00.")
 	}
 	n := func(i int) int { v, _ := strconv.Atoi(m[i]); return v }
 	d = datetime{year: n(1), month: n(2), day: n(3), hour: n(4), min: n(5), sec: n(6), zone: m[8], hasTime: m[4] != ""}
@@ -78,10 +77,27 @@ func parseDatetime(t plan.Type, s string) (d datetime, infinity int, err error) 
 	}
 	last := time.Date(d.year, time.Month(d.month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
 	midnight := d.hour == 24 && d.min == 0 && d.sec == 0 && d.usec == 0
-	if d.month < 1 || d.month > 12 || d.day < 1 || d.day > last || d.hour > 23 && !midnight || d.min > 59 || d.sec > 60 {
-		return d, 0, failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
+	if timeless := d.hour > 23 && !midnight || d.min > 59 || d.sec > 60; timeless || d.month < 1 || d.month > 12 || d.day < 1 || d.day > last {
+		e := failf(codeDatetimeOverflow, "date/time field value out of range: %q", s)
+		if !timeless && (d.month < 1 || d.month > 12 || d.day < 1 || d.day > 31) {
+			e.Hint = `Perhaps you need a different "datestyle" setting.`
+		}
+		return d, 0, e
 	}
 	return d, 0, nil
+}
+
+// notISO refuses a text. The hint is for one that PostgreSQL may read.
+func notISO(t plan.Type, s, hint string) *pgError {
+	e := badSyntax(t, s)
+	switch strings.ToLower(trimSpace(s)) {
+	case "now", "today", "tomorrow", "yesterday":
+		e.Hint = hint
+	}
+	if strings.ContainsAny(s, "0123456789") {
+		e.Hint = hint
+	}
+	return e
 }
 
 func fraction(digits string) float64 {
@@ -178,8 +194,7 @@ func parseTime(t plan.Type, s string) ([]byte, error) {
 		}
 		d, infinity, err := parseDatetime(t, s)
 		if err != nil || infinity != 0 || !d.hasTime {
-			return nil, &pgError{Code: codeBadDatetime, Message: badSyntax(t, s).Message,
-				Hint: "Protected columns read times in ISO form, such as 15:04:05."}
+			return nil, notISO(t, s, "Protected columns read times in ISO form, such as 15:04:05.")
 		}
 		return roundSeconds(t, d.ofDay())
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -51,6 +52,12 @@ type pgError struct {
 }
 
 func (e *pgError) Error() string { return "SQLSTATE " + e.Code }
+
+// late says that the server finds the error when it stores a value, not when
+// it reads it: then it names neither a position nor a parameter.
+func (e *pgError) late() bool {
+	return e.Code == codeTruncation || e.Code == codeOutOfRange && (e.Message == numericOverflow || strings.HasSuffix(e.Message, " out of range"))
+}
 
 func failf(code, format string, args ...any) *pgError {
 	return &pgError{Code: code, Message: fmt.Sprintf(format, args...)}

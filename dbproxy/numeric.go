@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"encoding/binary"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -47,18 +48,30 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 		digits = rescale(digits, scale, typeScale)
 		scale = typeScale
 		if len(strings.TrimLeft(digits, "0")) > precision {
-			return nil, &pgError{Code: codeOutOfRange, Message: "numeric field overflow",
-				Detail: "A field with precision " + strconv.Itoa(precision) + ", scale " + strconv.Itoa(typeScale) + " holds no such value."}
+			return nil, tooWide(precision, typeScale)
 		}
 	}
 	return formatDecimal(negative, digits, scale), nil
 }
 
 func infiniteNumeric(t plan.Type, name string, constrained bool) ([]byte, error) {
-	if constrained {
-		return nil, failf(codeOutOfRange, "numeric field overflow")
+	if precision, scale, _ := t.Precision(); constrained {
+		return nil, &pgError{Code: codeOutOfRange, Message: numericOverflow,
+			Detail: fmt.Sprintf("A field with precision %d, scale %d cannot hold an infinite value.", precision, scale)}
 	}
 	return []byte(name), nil
+}
+
+const numericOverflow = "numeric field overflow"
+
+// tooWide says which numbers a numeric(p,s) holds.
+func tooWide(precision, scale int) *pgError {
+	limit := "1"
+	if precision != scale {
+		limit = "10^" + strconv.Itoa(precision-scale)
+	}
+	return &pgError{Code: codeOutOfRange, Message: numericOverflow,
+		Detail: fmt.Sprintf("A field with precision %d, scale %d must round to an absolute value less than %s.", precision, scale, limit)}
 }
 
 // splitDecimal gives sign, digits and how many of the digits are decimals

@@ -450,7 +450,7 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 	r, err := st.plan.Rewrite(st.sql, func(l plan.Literal) ([][]byte, error) {
 		sealed, err := s.sealLiteral(ctx, l, zone)
 		var own *pgError
-		if errors.As(err, &own) {
+		if errors.As(err, &own) && !own.late() {
 			own.Position = st.outer(utf8.RuneCountInString(st.sql[:l.Start]) + 1)
 		}
 		return sealed, err
