@@ -133,10 +133,10 @@ func decodeArray(t plan.Type, oid uint32, format int16, data []byte, loc *time.L
 			return nil, failf(codeTypeMismatch, "binary data has array element type %d instead of expected %d", a.elem, from)
 		}
 	} else {
-		p := arrayText{text: string(data), bad: badSyntax(t, string(data))}
-		p.bad.Message = "malformed array literal: \"" + string(data) + "\""
+		bad := badSyntax(t, string(data))
+		bad.Message = "malformed array literal: \"" + string(data) + "\""
 		var err error
-		if a, err = p.parse(); err != nil {
+		if a, err = parseArray(string(data), bad); err != nil {
 			return nil, err
 		}
 	}
@@ -246,6 +246,16 @@ type arrayText struct {
 	// nested says that there is more than one dimension: then none is empty.
 	nested bool
 	out    [][]byte
+}
+
+// parseArray reads the text form of an array; bad is the error if it is none.
+func parseArray(text string, bad *pgError) (*array, error) {
+	p := arrayText{text: text, bad: bad}
+	a, err := p.parse()
+	if err == bad && p.at >= len(text) && strings.Contains(text, "{") {
+		bad.Detail = "Unexpected end of input."
+	}
+	return a, err
 }
 
 func (p *arrayText) parse() (*array, error) {

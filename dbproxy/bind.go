@@ -203,69 +203,16 @@ func arrayElements(format int16, value []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// textArray reads {a,"b c",NULL}.
+// textArray is arrayElements of the text form.
 func textArray(s string) ([][]byte, error) {
-	bad := failf(codeBadText, "malformed array literal")
-	s = trimSpace(s)
-	if len(s) < 2 || s[0] != '{' || s[len(s)-1] != '}' {
-		return nil, bad
+	a, err := parseArray(s, failf(codeBadText, "malformed array literal: \"%s\"", s))
+	if err != nil {
+		return nil, err
 	}
-	var out [][]byte
-	rest := trimSpace(s[1 : len(s)-1])
-	for more := rest != ""; more; {
-		var e []byte
-		quoted, i := false, 0
-		if rest != "" && rest[0] == '"' {
-			quoted = true
-			for i = 1; ; i++ {
-				if i >= len(rest) {
-					return nil, bad
-				}
-				if rest[i] == '"' {
-					break
-				}
-				if rest[i] == '\\' {
-					i++
-				}
-				if i < len(rest) {
-					e = append(e, rest[i])
-				}
-			}
-			rest = trimSpace(rest[i+1:])
-			i = 0
-		} else {
-			for i < len(rest) && rest[i] != ',' {
-				if rest[i] == '{' || rest[i] == '}' || rest[i] == '"' {
-					return nil, bad
-				}
-				if rest[i] == '\\' {
-					i++
-				}
-				if i < len(rest) {
-					e = append(e, rest[i])
-				}
-				i++
-			}
-			e = []byte(trimSpace(string(e)))
-			if len(e) == 0 {
-				return nil, bad
-			}
-		}
-		if !quoted && len(e) == 4 && lower(string(e)) == "null" {
-			e = nil
-		} else if e == nil {
-			e = []byte{}
-		}
-		out = append(out, e)
-		rest = rest[min(i, len(rest)):]
-		if more = rest != ""; more {
-			if rest[0] != ',' {
-				return nil, bad
-			}
-			rest = trimSpace(rest[1:])
-		}
+	if len(a.dims) > 1 || len(a.dims) == 1 && a.dims[0].lower != 1 {
+		return nil, failf(codeNotSupported, "an array for a protected column has one dimension, which begins at 1")
 	}
-	return out, nil
+	return a.elements, nil
 }
 
 func lower(s string) string {

@@ -80,6 +80,8 @@ SELECT id FROM users WHERE email = ANY (ARRAY['cnry-ann@x', 'cnry-bob@x']) ORDER
 SELECT id FROM users WHERE email = ANY (ARRAY['cnry-ann@x'::text, NULL]) ORDER BY id;
 SELECT id FROM users WHERE email = ANY (ARRAY['cnry-ann@x']::text[]) ORDER BY id;
 SELECT id FROM users WHERE email = ANY ('{cnry-ann@x}'::text[]) ORDER BY id;
+SELECT id FROM users WHERE email <> ALL ('{\NULL,cnry-ann@x}') ORDER BY id;
+SELECT id FROM users WHERE email <> ALL ('{NULL,cnry-ann@x}') ORDER BY id;
 SELECT id FROM users WHERE email = ANY ('{cnry-ann@x') ORDER BY id;
 SELECT id FROM users WHERE email = ANY ('{{cnry-ann@x},{cnry-bob@x}}') ORDER BY id;
 SELECT id FROM users WHERE email = ANY ('[2:3]={cnry-ann@x,cnry-bob@x}') ORDER BY id;
