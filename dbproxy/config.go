@@ -34,6 +34,11 @@ type Config struct {
 	// server refuses it.
 	RawRoles []string `yaml:"raw_roles"`
 
+	// Replication says what becomes of replication connections: refuse (default), or
+	// pass, which relays them untouched. What they carry is ciphertext; one with
+	// replication=database can send SQL as well, like a raw role.
+	Replication string `yaml:"replication"`
+
 	// TenantSetting is the setting in which sessions name their tenant, for
 	// columns with per_tenant. Empty means sidekey.tenant; any name with a dot
 	// does, such as the one that row security policies already use.
@@ -62,8 +67,14 @@ type TLSConfig struct {
 // UpstreamConfig is how the server is reached.
 type UpstreamConfig struct {
 	// Address is host:port, or the path of a Unix socket
-	// (/run/postgresql/.s.PGSQL.5432) or of the directory that holds it.
+	// (/run/postgresql/.s.PGSQL.5432) or of the directory that holds it. Several,
+	// with commas between them, are tried in order.
 	Address string `yaml:"address"`
+
+	// TargetSessionAttrs says which of them clients get: any (default), read-write,
+	// read-only, primary, standby or prefer-standby, as libpq means them. The
+	// administrative role has to be able to log in at each.
+	TargetSessionAttrs string `yaml:"target_session_attrs"`
 
 	// TLS is disable (default), require (encrypts, trusts any certificate) or
 	// verify-full (checks the certificate and the host's name).
@@ -79,6 +90,12 @@ const (
 	TLSDisable    = "disable"
 	TLSRequire    = "require"
 	TLSVerifyFull = "verify-full"
+)
+
+// Values of Config.Replication.
+const (
+	ReplicationRefuse = "refuse"
+	ReplicationPass   = "pass"
 )
 
 // Validate reports the first setting that cannot work.
@@ -102,17 +119,10 @@ func (c *Config) Validate() error {
 	if slices.Contains(c.RawRoles, "") {
 		return errors.New("postgres.raw_roles: a role's name is empty")
 	}
-	switch c.Upstream.TLS {
-	case "", TLSDisable, TLSRequire, TLSVerifyFull:
+	switch c.Replication {
+	case "", ReplicationRefuse, ReplicationPass:
 	default:
-		return fmt.Errorf("postgres.upstream.tls: %q is not disable, require or verify-full", c.Upstream.TLS)
+		return fmt.Errorf("postgres.replication: %q is not refuse or pass", c.Replication)
 	}
-	if !strings.HasPrefix(c.Upstream.Address, "/") {
-		if _, _, err := net.SplitHostPort(c.Upstream.Address); err != nil {
-			return fmt.Errorf("postgres.upstream.address: %q is not host:port or a path", c.Upstream.Address)
-		}
-	} else if c.Upstream.TLS != "" && c.Upstream.TLS != TLSDisable {
-		return errors.New("postgres.upstream.tls: a Unix socket has no TLS")
-	}
-	return nil
+	return c.Upstream.validate()
 }

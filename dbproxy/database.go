@@ -13,6 +13,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/sidekey/sidekey/dbproxy/plan"
 )
 
@@ -71,14 +72,21 @@ func (d *database) admin(ctx context.Context, f func(context.Context, *pgx.Conn)
 		}
 	}
 	err := f(ctx, d.conn)
-	if err != nil && d.conn.IsClosed() && reused && ctx.Err() == nil {
-		// The server ended the idle connection: once more on a new one.
+	if err != nil && reused && ctx.Err() == nil && (d.conn.IsClosed() || isReadOnly(err)) {
+		// The server ended the idle connection, or it is a standby and there may be
+		// a primary by now: once more on a new one.
+		d.conn.Close(ctx)
 		if err := d.connect(ctx); err != nil {
 			return err
 		}
 		err = f(ctx, d.conn)
 	}
 	return err
+}
+
+func isReadOnly(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == readOnlyServer
 }
 
 func (d *database) connect(ctx context.Context) error {
@@ -110,6 +118,7 @@ func (d *database) load(ctx context.Context) (*snapshot, error) {
 		if time.Since(time.Unix(0, d.loaded.Load())) > snapshotAge && d.loading.CompareAndSwap(false, true) {
 			go func() {
 				defer d.loading.Store(false)
+				defer d.proxy.survive(nil)
 				if _, err := d.reload(context.WithoutCancel(ctx)); err != nil {
 					d.proxy.log.Warn("reading the catalog", "database", d.name, "error", err)
 				}

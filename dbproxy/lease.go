@@ -186,7 +186,7 @@ func (d *database) dialAdmin(ctx context.Context, application string) (*pgx.Conn
 		cfg.Database = d.name
 	}
 	cfg.RuntimeParams["application_name"] = application
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := connectAdmin(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to database %q with admin_url_file: %w: %w", cfg.Database, errAway, err)
 	}

@@ -6,13 +6,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -45,7 +43,7 @@ type Proxy struct {
 	audit      *audit.Log
 	log        *slog.Logger
 	clientTLS  *tls.Config     // what clients get; nil: none
-	serverTLS  *tls.Config     // how the server is reached; nil: plain
+	hosts      []*host         // the servers, in the order in which they are tried
 	admin      *pgx.ConnConfig // nil without rules
 	moving     bool            // a rule's column may be moved while the proxy runs
 	identity   string          // tells the connections of one proxy from those of others
@@ -56,6 +54,7 @@ type Proxy struct {
 	mu        sync.Mutex
 	databases map[string]*database  // guarded by mu
 	sessions  map[*session]struct{} // guarded by mu
+	cancels   map[string]*session   // guarded by mu; by BackendKeyData
 }
 
 // New makes a proxy for columns with rules. It connects to nothing.
@@ -65,7 +64,7 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 	}
 	p := &Proxy{cfg: cfg, columns: columns, cipher: cipher, audit: al, log: log,
 		moving: moving(columns), identity: rand.Text(), keyAge: keyAge,
-		databases: make(map[string]*database), sessions: make(map[*session]struct{})}
+		databases: make(map[string]*database), sessions: make(map[*session]struct{}), cancels: make(map[string]*session)}
 	var err error
 	if p.rules, err = planRules(columns, cfg.tenantSetting()); err != nil {
 		return nil, err
@@ -86,7 +85,10 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		}
 		p.clientTLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	}
-	p.serverTLS, err = upstreamTLS(cfg.Upstream)
+	if target := cfg.Upstream.target(); target != TargetAny && p.admin == nil {
+		return nil, errors.New("postgres.upstream.target_session_attrs: needs columns with rules and admin_url_file, whose role asks the servers")
+	}
+	p.hosts, err = newHosts(cfg.Upstream)
 	return p, err
 }
 
@@ -105,29 +107,6 @@ func adminConfig(file string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
-func upstreamTLS(c UpstreamConfig) (*tls.Config, error) {
-	host, _, _ := net.SplitHostPort(c.Address)
-	switch c.TLS {
-	case TLSRequire:
-		return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, nil
-	case TLSVerifyFull:
-		cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-		if c.CAFile == "" {
-			return cfg, nil
-		}
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("postgres.upstream.ca_file: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("postgres.upstream.ca_file: %s holds no certificate", c.CAFile)
-		}
-		return cfg, nil
-	}
-	return nil, nil
-}
-
 // ErrAway says that the server cannot be reached now. Clients are told so until
 // it can.
 var ErrAway = errors.New("the database server cannot be reached")
@@ -138,15 +117,13 @@ var ErrAway = errors.New("the database server cannot be reached")
 func (p *Proxy) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := p.dial(ctx)
-	if err != nil {
+	if err := p.reach(ctx); err != nil {
 		return fmt.Errorf("postgres.upstream: %w: %w", ErrAway, err)
 	}
-	conn.Close()
 	if p.admin == nil {
 		return nil
 	}
-	_, err = p.database(p.admin.Database).reload(ctx)
+	_, err := p.database(p.admin.Database).reload(ctx)
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
@@ -254,29 +231,6 @@ func (p *Proxy) allDatabases() []*database {
 		all = append(all, d)
 	}
 	return all
-}
-
-// dial connects to the server, with TLS if the configuration says so.
-func (p *Proxy) dial(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	network, address := "tcp", p.cfg.Upstream.Address
-	if strings.HasPrefix(address, "/") {
-		network = "unix"
-		if info, err := os.Stat(address); err == nil && info.IsDir() {
-			address = filepath.Join(address, ".s.PGSQL.5432")
-		}
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-	if err != nil || p.serverTLS == nil {
-		return conn, err
-	}
-	secure, err := startTLS(ctx, conn, p.serverTLS)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return secure, nil
 }
 
 // startTLS asks the server for TLS and must get it.

@@ -254,7 +254,7 @@ func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(
 }
 
 // replica is another proxy before the same database, under the same keys.
-func (f *fixture) replica(t testing.TB) *fixture {
+func (f *fixture) replica(t testing.TB, change ...func(*dbproxy.Config)) *fixture {
 	t.Helper()
 	r := *f
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -263,6 +263,9 @@ func (f *fixture) replica(t testing.TB) *fixture {
 		t.Fatal(err)
 	}
 	cfg := dbproxy.Config{Listen: "127.0.0.1:0", Upstream: dbproxy.UpstreamConfig{Address: fmt.Sprintf("127.0.0.1:%d", f.cluster.port)}, AdminURLFile: f.urlFile}
+	for _, ch := range change {
+		ch(&cfg)
+	}
 	p, err := dbproxy.New(cfg, f.columns, proxy.NewCipher(proxy.Rules{Columns: f.columns}, keys, f.audit), f.audit, log)
 	if err != nil {
 		t.Fatal(err)

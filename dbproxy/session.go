@@ -24,10 +24,15 @@ type session struct {
 	user   string
 	client net.Conn
 	server net.Conn
-	fromC  *frames
-	fromS  *frames
-	up     *outbox // to the server; of fromClient
-	down   *outbox // to the client; of fromServer
+	host   *host // where server leads
+	// What the server reported at the start, "on" or "off"; "" if it did not.
+	standby, readOnly string
+	replicates        bool   // it is a replication connection
+	cancelKey         string // BackendKeyData; "" if there is none or it is not kept
+	fromC             *frames
+	fromS             *frames
+	up                *outbox // to the server; of fromClient
+	down              *outbox // to the client; of fromServer
 
 	masks   []*mask         // of the client's role, by rule; nil: none
 	ctx     context.Context // carries the session's span
@@ -350,7 +355,7 @@ func (s *session) current() settings {
 func (s *session) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queue) == 0 && s.status == 'I' && s.owed.Load() <= 0
+	return s.replicates || len(s.queue) == 0 && s.status == 'I' && s.owed.Load() <= 0
 }
 
 // setting takes a ParameterStatus.

@@ -182,23 +182,6 @@ func readStartup(conn net.Conn) ([]byte, error) {
 	return body, err
 }
 
-// cancel passes a request to cancel on. Keys are the server's own.
-func (p *Proxy) cancel(ctx context.Context, request []byte) {
-	conn, err := p.dial(ctx)
-	if err != nil {
-		p.log.Warn("passing a cancel request on", "error", err)
-		return
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(dialTimeout))
-	if _, err := conn.Write(binary.BigEndian.AppendUint32(nil, uint32(len(request)+4))); err != nil {
-		return
-	}
-	if _, err := conn.Write(request); err == nil {
-		io.Copy(io.Discard, conn) // the server closes when it has read it
-	}
-}
-
 // startupParameters reads the names and values of a startup message.
 func startupParameters(startup []byte) map[string]string {
 	out := make(map[string]string)
@@ -209,33 +192,39 @@ func startupParameters(startup []byte) map[string]string {
 	return out
 }
 
+// replication says whether the startup parameter asks for a replication connection.
+// What PostgreSQL may take for yes is one.
+func replication(value string) bool {
+	return value != "" && !slices.Contains([]string{"false", "off", "no", "0"}, strings.ToLower(value))
+}
+
 func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, startup []byte) error {
 	params := startupParameters(startup)
-	if r := strings.ToLower(params["replication"]); len(p.rules) > 0 && r != "" && !slices.Contains([]string{"false", "off", "no", "0"}, r) {
-		return &pgError{Code: codeNotSupported, Message: "replication is not possible through the encrypting proxy", Hint: "Connect to the server itself; what it replicates stays sealed."}
+	replicates := replication(params["replication"])
+	if replicates && len(p.rules) > 0 && p.cfg.Replication != ReplicationPass {
+		return &pgError{Code: codeNotSupported, Message: "replication is not possible through the encrypting proxy",
+			Hint: "Connect to the server itself, or set postgres.replication to pass; what it replicates stays sealed."}
 	}
-	server, err := p.dial(ctx)
+	up, err := p.open(ctx, startup)
 	if err != nil {
 		p.log.Warn("connecting to the server", "error", err)
 		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
 	}
+	server := up.conn
 	defer server.Close()
-	server.SetDeadline(time.Now().Add(startupTimeout))
 	name := params["database"]
 	if name == "" {
 		name = params["user"]
 	}
-	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(conn), fromS: newFrames(server),
+	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(conn), fromS: up.frames, host: up.host, replicates: replicates,
 		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
 	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
 	s.up.before, s.down.before = s.intended, s.recorded
-	if _, err := server.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(startup)+4)), startup...)); err != nil {
-		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
-	}
-	ok, err := s.authenticate(secure && p.serverTLS != nil)
+	defer s.uncancelable()
+	ok, err := s.authenticate(secure && up.host.tls != nil)
 	if err != nil || !ok {
 		return err
 	}
@@ -271,7 +260,7 @@ func (s *session) authenticate(terminate bool) (ok bool, err error) {
 		switch kind {
 		case 'Z':
 			s.status = 'I'
-			return true, nil
+			return true, s.confirm()
 		case 'E':
 			s.down.message(kind, body)
 			return false, s.down.flush()
@@ -284,7 +273,10 @@ func (s *session) authenticate(terminate bool) (ok bool, err error) {
 			if name, ok := cString(body); ok {
 				value, _ := cString(body[len(name)+1:])
 				s.setting(string(name), string(value))
+				s.report(string(name), string(value))
 			}
+		case 'K':
+			s.cancelable(body)
 		}
 		if err := s.down.message(kind, body); err != nil {
 			return false, err
@@ -351,7 +343,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer op.End("")
-	passes := len(p.rules) == 0 || slices.Contains(p.cfg.RawRoles, s.user)
+	passes := len(p.rules) == 0 || s.replicates || slices.Contains(p.cfg.RawRoles, s.user)
 	if !passes {
 		snap, err := s.db.load(ctx)
 		if err != nil {
@@ -463,6 +455,7 @@ func (s *session) relayAll() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer s.proxy.survive(s)
 		s.passAll(s.fromS, s.down, 'Z')
 		s.fatal(nil)
 	}()
