@@ -73,6 +73,9 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		return nil, err
 	}
 	if len(p.rules) > 0 {
+		if cfg.Replication == ReplicationPass && len(cfg.RawRoles) == 0 {
+			return nil, errors.New("postgres.replication: pass needs raw_roles, whose replication connections pass")
+		}
 		p.catalogSQL = catalogQuery(p.rules)
 		if p.admin, err = adminConfig(cfg.AdminURLFile); err != nil {
 			return nil, err

@@ -33,6 +33,7 @@ const (
 	// maxStarting bounds the clients that have not been authenticated.
 	maxStarting = 1000
 	mechanism   = "SCRAM-SHA-256"
+	maxName     = 63 // NAMEDATALEN - 1
 )
 
 // buffered is a connection whose first bytes have been looked at.
@@ -182,28 +183,57 @@ func readStartup(conn net.Conn) ([]byte, error) {
 	return body, err
 }
 
-// startupParameters reads the names and values of a startup message.
-func startupParameters(startup []byte) map[string]string {
-	out := make(map[string]string)
+// startupParameters reads the names and values of a startup message, in order.
+func startupParameters(startup []byte) [][2]string {
+	var out [][2]string
 	fields := strings.Split(string(startup[4:]), "\x00")
 	for i := 0; i+1 < len(fields) && fields[i] != ""; i += 2 {
-		out[fields[i]] = fields[i+1]
+		out = append(out, [2]string{fields[i], fields[i+1]})
 	}
 	return out
 }
 
-// replication says whether the startup parameter asks for a replication connection.
-// What PostgreSQL may take for yes is one.
-func replication(value string) bool {
-	return value != "" && !slices.Contains([]string{"false", "off", "no", "0"}, strings.ToLower(value))
+// identity is what a startup message says of the session that it asks for.
+type identity struct {
+	user, database string
+	replication    string // the kind of replication connection; "" for none
+}
+
+// identityOf reads it as the server does: of a parameter that comes twice the
+// last one counts.
+func identityOf(parameters [][2]string) (id identity, err error) {
+	var replication []string
+	for _, p := range parameters {
+		switch p[0] {
+		case "user":
+			id.user = p[1]
+		case "database":
+			id.database = p[1]
+		case "replication":
+			replication = append(replication, p[1])
+		}
+	}
+	if id.database == "" {
+		id.database = id.user
+	}
+	if len(id.user) > maxName || len(id.database) > maxName {
+		// Servers before PostgreSQL 17 cut it, and so would know the session by
+		// another name than rules and masks do.
+		return id, failf(codeAuthorization, "the name of a role or database has at most %d bytes", maxName)
+	}
+	if id.replication, err = replicationOf(replication); id.replication == replicationPhysical {
+		id.database = "" // the server does not look at it
+	}
+	return id, err
 }
 
 func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, startup []byte) error {
-	params := startupParameters(startup)
-	replicates := replication(params["replication"])
-	if replicates && len(p.rules) > 0 && p.cfg.Replication != ReplicationPass {
-		return &pgError{Code: codeNotSupported, Message: "replication is not possible through the encrypting proxy",
-			Hint: "Connect to the server itself, or set postgres.replication to pass; what it replicates stays sealed."}
+	id, err := identityOf(startupParameters(startup))
+	if err != nil {
+		return err
+	}
+	if err := p.permitReplication(id.replication, id.user); err != nil {
+		return err
 	}
 	up, err := p.open(ctx, startup)
 	if err != nil {
@@ -212,11 +242,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	}
 	server := up.conn
 	defer server.Close()
-	name := params["database"]
-	if name == "" {
-		name = params["user"]
-	}
-	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(conn), fromS: up.frames, host: up.host, replicates: replicates,
+	s := &session{proxy: p, user: id.user, client: conn, server: server, fromC: newFrames(conn), fromS: up.frames, host: up.host, replication: id.replication,
 		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
@@ -230,7 +256,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	}
 	p.starting.Add(-1)
 	defer p.starting.Add(1) // serveConn takes it off again
-	s.db = p.database(name)
+	s.db = p.database(id.database)
 	if s.masks, err = p.masksFor(s.user); err != nil {
 		return err
 	}
@@ -336,14 +362,20 @@ func (s *session) authentication(body []byte, terminate bool) error {
 // run serves the session from the first ReadyForQuery on.
 func (s *session) run(ctx context.Context) error {
 	p := s.proxy
-	ctx, op := p.audit.Begin(ctx, audit.SpanPostgresSession, audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name),
-		audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String()))
+	attrs := []attribute.KeyValue{audit.DBSystem.String("postgresql"), audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String())}
+	if s.db.name != "" {
+		attrs = append(attrs, audit.DBNamespace.String(s.db.name))
+	}
+	if s.replication != "" {
+		attrs = append(attrs, audit.Replication.String(s.replication))
+	}
+	ctx, op := p.audit.Begin(ctx, audit.SpanPostgresSession, attrs...)
 	s.ctx = ctx
 	if err := op.Durable(ctx); err != nil {
 		return err
 	}
 	defer op.End("")
-	passes := len(p.rules) == 0 || s.replicates || slices.Contains(p.cfg.RawRoles, s.user)
+	passes := len(p.rules) == 0 || p.raw(s.user)
 	if !passes {
 		snap, err := s.db.load(ctx)
 		if err != nil {
