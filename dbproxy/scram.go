@@ -10,7 +10,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -20,7 +19,8 @@ import (
 	"golang.org/x/text/secure/precis"
 )
 
-var errScram = errors.New("the server's SCRAM messages do not verify")
+// errScram covers all that can be wrong with the server's messages.
+var errScram = failf(codeProtocolViolation, "the database server did not prove that it knows the password")
 
 // terminateSASL is for TLS on both sides. There a client says that it could
 // have bound the channel, which the server, that offered it, takes for an
@@ -130,11 +130,7 @@ func (s *session) sendAuth(m encoder) error {
 // readAuth reads the server's answer; an error goes on to the client, and the
 // text is "".
 func (s *session) readAuth(want uint32) (string, error) {
-	kind, length, err := s.fromS.next()
-	if err != nil {
-		return "", failf(codeConnection, "the database server closed the connection")
-	}
-	body, err := s.fromS.whole(length)
+	kind, body, err := s.greeting()
 	if err != nil {
 		return "", err
 	}

@@ -28,6 +28,7 @@ type session struct {
 	// What the server reported at the start, "on" or "off"; "" if it did not.
 	standby, readOnly string
 	replication       string // the kind of replication connection; "" for none
+	protocol          protocol
 	cancelKey         string // BackendKeyData; "" if there is none or it is not kept
 	fromC             *frames
 	fromS             *frames

@@ -33,6 +33,8 @@ const (
 	// maxStarting bounds the clients that have not been authenticated.
 	maxStarting = 1000
 	mechanism   = "SCRAM-SHA-256"
+	// maxGreeting bounds what the server sends before it is ready.
+	maxGreeting = 1 << 20
 	maxName     = 63 // NAMEDATALEN - 1
 )
 
@@ -61,8 +63,13 @@ func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
 	if startup == nil {
 		return
 	}
-	if binary.BigEndian.Uint32(startup) == codeCancel {
+	version := binary.BigEndian.Uint32(startup)
+	if version == codeCancel {
 		p.cancel(ctx, startup)
+		return
+	}
+	if e := supported(version); e != nil {
+		p.refuseVersion(conn, version, e)
 		return
 	}
 	if err := p.serveSession(ctx, conn, secure, startup); err != nil {
@@ -72,7 +79,8 @@ func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
 
 // refuseStart tells the client why there is no session.
 func (p *Proxy) refuseStart(conn net.Conn, err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+	var network net.Error
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) {
 		return
 	}
 	e := asPgError(err)
@@ -184,13 +192,19 @@ func readStartup(conn net.Conn) ([]byte, error) {
 }
 
 // startupParameters reads the names and values of a startup message, in order.
-func startupParameters(startup []byte) [][2]string {
-	var out [][2]string
-	fields := strings.Split(string(startup[4:]), "\x00")
-	for i := 0; i+1 < len(fields) && fields[i] != ""; i += 2 {
-		out = append(out, [2]string{fields[i], fields[i+1]})
+func startupParameters(startup []byte) (out [][2]string, err error) {
+	rest := string(startup[4:])
+	for {
+		name, after, ok := strings.Cut(rest, "\x00")
+		if ok && name == "" && after == "" {
+			return out, nil
+		}
+		value, after, ok := strings.Cut(after, "\x00")
+		if !ok || name == "" {
+			return nil, failf(codeProtocolViolation, "invalid startup packet layout: expected terminator as last byte")
+		}
+		out, rest = append(out, [2]string{name, value}), after
 	}
-	return out
 }
 
 // identity is what a startup message says of the session that it asks for.
@@ -228,13 +242,18 @@ func identityOf(parameters [][2]string) (id identity, err error) {
 }
 
 func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, startup []byte) error {
-	id, err := identityOf(startupParameters(startup))
+	parameters, err := startupParameters(startup)
+	if err != nil {
+		return err
+	}
+	id, err := identityOf(parameters)
 	if err != nil {
 		return err
 	}
 	if err := p.permitReplication(id.replication, id.user); err != nil {
 		return err
 	}
+	startup, protocol := offer(startup, parameters)
 	up, err := p.open(ctx, startup)
 	if err != nil {
 		p.log.Warn("connecting to the server", "error", err)
@@ -242,7 +261,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	}
 	server := up.conn
 	defer server.Close()
-	s := &session{proxy: p, user: id.user, client: conn, server: server, fromC: newFrames(conn), fromS: up.frames, host: up.host, replication: id.replication,
+	s := &session{proxy: p, user: id.user, client: conn, server: server, fromC: newFrames(conn), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
 		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
@@ -269,22 +288,30 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 // first ReadyForQuery is kept back: run sends it. ok is false if the server
 // refused, which the client has been told.
 func (s *session) authenticate(terminate bool) (ok bool, err error) {
-	for {
+	for first := true; ; first = false {
 		if s.fromS.empty() {
 			if err := s.down.flush(); err != nil {
 				return false, err
 			}
 		}
-		kind, length, err := s.fromS.next()
-		if err != nil {
-			return false, failf(codeConnection, "the database server closed the connection")
-		}
-		body, err := s.fromS.whole(length)
+		kind, body, err := s.greeting()
 		if err != nil {
 			return false, err
 		}
+		if first {
+			answered, err := s.negotiate(kind, body)
+			if err != nil {
+				return false, err
+			}
+			if answered {
+				continue
+			}
+		}
 		switch kind {
 		case 'Z':
+			if string(body) != "I" {
+				return false, failf(codeProtocolViolation, "the database server sent an invalid ReadyForQuery message")
+			}
 			s.status = 'I'
 			return true, s.confirm()
 		case 'E':
@@ -296,18 +323,44 @@ func (s *session) authenticate(terminate bool) (ok bool, err error) {
 			}
 			continue
 		case 'S':
-			if name, ok := cString(body); ok {
-				value, _ := cString(body[len(name)+1:])
-				s.setting(string(name), string(value))
-				s.report(string(name), string(value))
+			var m pgproto3.ParameterStatus
+			if err := m.Decode(body); err != nil {
+				return false, failf(codeProtocolViolation, "the database server sent an invalid ParameterStatus message")
 			}
+			s.setting(m.Name, m.Value)
+			s.report(m.Name, m.Value)
 		case 'K':
+			if !s.protocol.validKey(body) {
+				return false, failf(codeProtocolViolation, "the database server sent an invalid BackendKeyData message")
+			}
 			s.cancelable(body)
+		case 'N':
+		default:
+			return false, unasked()
 		}
 		if err := s.down.message(kind, body); err != nil {
 			return false, err
 		}
 	}
+}
+
+// greeting reads a message of the server before it is ready. None of them is long.
+func (s *session) greeting() (kind byte, body []byte, err error) {
+	kind, length, err := s.fromS.next()
+	if err != nil {
+		return 0, nil, failf(codeConnection, "the database server closed the connection")
+	}
+	if length > maxGreeting {
+		return 0, nil, failf(codeProtocolViolation, "the database server sent a message of %d bytes before it was ready", length)
+	}
+	if body, err = s.fromS.whole(length); err != nil {
+		return 0, nil, failf(codeConnection, "the database server closed the connection")
+	}
+	return kind, body, nil
+}
+
+func unasked() *pgError {
+	return failf(codeProtocolViolation, "the database server sent a message that nobody asked for")
 }
 
 // Kinds of authentication requests.
@@ -326,7 +379,7 @@ func (s *session) authentication(body []byte, terminate bool) error {
 	if code == authSASL {
 		var m pgproto3.AuthenticationSASL
 		if err := m.Decode(body); err != nil {
-			return err
+			return failf(codeProtocolViolation, "invalid authentication request")
 		}
 		// Channel binding is to the certificate that a side sees: the client
 		// does not see the server's.
