@@ -86,7 +86,7 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		if err != nil {
 			return nil, fmt.Errorf("postgres.tls: %w", err)
 		}
-		p.clientTLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		p.clientTLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{alpn}}
 	}
 	if target := cfg.Upstream.target(); target != TargetAny && p.admin == nil {
 		return nil, errors.New("postgres.upstream.target_session_attrs: needs columns with rules and admin_url_file, whose role asks the servers")

@@ -46,9 +46,16 @@ type buffered struct {
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
+func (b *buffered) CloseWrite() error {
+	if half, ok := b.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // serveConn serves one client from its first byte.
 func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
+	defer func() { conn.Close() }() // TLS too, if it has come to that
 	conn.SetDeadline(time.Now().Add(startupTimeout))
 	defer p.starting.Add(-1)
 	if p.starting.Add(1) > maxStarting {
@@ -103,78 +110,67 @@ func letRead(conn net.Conn) {
 	}
 }
 
-// negotiate answers requests for encryption and reads the startup message, from
-// its version on. It is nil if the client went away.
+// alpn is the protocol that clients of PostgreSQL 17 name in TLS.
+const alpn = "postgresql"
+
+// negotiate answers requests for encryption, each of which can be made once, and
+// reads the startup message, from its version on. It is nil if the client went away.
 func (p *Proxy) negotiate(conn net.Conn) (net.Conn, bool, []byte, error) {
 	r := bufio.NewReaderSize(conn, 16)
+	conn = &buffered{conn, r}
 	first, err := r.Peek(1)
 	if err != nil {
 		return conn, false, nil, nil
 	}
 	if first[0] == 0x16 && p.clientTLS != nil {
-		// A TLS handshake without asking, as clients of PostgreSQL 17 can.
-		cfg := p.clientTLS.Clone()
-		cfg.NextProtos = []string{"postgresql"}
-		secure := tls.Server(&buffered{conn, r}, cfg)
-		if err := secure.Handshake(); err != nil || secure.ConnectionState().NegotiatedProtocol != "postgresql" {
-			return conn, false, nil, io.EOF
-		}
-		startup, err := readSecured(secure)
-		return secure, true, startup, err
+		// A TLS handshake without asking.
+		return p.secure(conn, func(st tls.ConnectionState) bool { return st.NegotiatedProtocol == alpn })
 	}
-	conn = &buffered{conn, r}
-	for range 3 { // each encryption can be asked for once
+	for asked := make(map[uint32]bool); ; {
 		startup, err := readStartup(conn)
 		if err != nil {
 			return conn, false, nil, err
 		}
-		switch binary.BigEndian.Uint32(startup) {
-		case codeSSL:
-			if p.clientTLS != nil {
-				return p.secure(conn, r)
+		code := binary.BigEndian.Uint32(startup)
+		if code != codeSSL && code != codeGSS || asked[code] {
+			return conn, false, startup, p.permitPlain(code)
+		}
+		asked[code] = true
+		if r.Buffered() > 0 {
+			// Bytes behind the request could be somebody else's (CVE-2021-23214).
+			return conn, false, nil, &pgError{Code: codeProtocolViolation, Message: "received unencrypted data after " + map[uint32]string{codeSSL: "SSL", codeGSS: "GSSAPI encryption"}[code] + " request",
+				Detail: "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."}
+		}
+		if code == codeSSL && p.clientTLS != nil {
+			if _, err := conn.Write([]byte{'S'}); err != nil {
+				return conn, false, nil, err
 			}
-		case codeGSS:
-		case codeCancel:
-			return conn, false, startup, nil
-		default:
-			if p.cfg.TLS.Require {
-				return conn, false, nil, &pgError{Code: codeAuthorization, Message: "the encrypting proxy requires TLS", Hint: "Use sslmode=require or better."}
-			}
-			return conn, false, startup, nil
+			return p.secure(conn, func(tls.ConnectionState) bool { return true })
 		}
 		if _, err := conn.Write([]byte{'N'}); err != nil {
 			return conn, false, nil, err
 		}
 	}
-	return conn, false, nil, failf(codeProtocolViolation, "encryption was asked for twice")
 }
 
-func (p *Proxy) secure(conn net.Conn, r *bufio.Reader) (net.Conn, bool, []byte, error) {
-	if r.Buffered() > 0 {
-		// Plain bytes behind the request could be somebody else's (CVE-2021-23222).
-		return conn, false, nil, failf(codeProtocolViolation, "received unencrypted data after SSL request")
+// permitPlain refuses a session that is not encrypted where it has to be. Requests
+// to cancel are not sessions: libpq before 17 sends all of them in the clear.
+func (p *Proxy) permitPlain(code uint32) error {
+	if !p.cfg.TLS.Require || code == codeCancel || supported(code) != nil {
+		return nil
 	}
-	if _, err := conn.Write([]byte{'S'}); err != nil {
-		return conn, false, nil, err
-	}
+	return &pgError{Code: codeAuthorization, Message: "the encrypting proxy requires TLS", Hint: "Use sslmode=require or better."}
+}
+
+// secure does the TLS handshake and reads the startup message, behind which there
+// is no other layer.
+func (p *Proxy) secure(conn net.Conn, permit func(tls.ConnectionState) bool) (net.Conn, bool, []byte, error) {
 	secure := tls.Server(conn, p.clientTLS)
-	if err := secure.Handshake(); err != nil {
+	if err := secure.Handshake(); err != nil || !permit(secure.ConnectionState()) {
 		return conn, false, nil, io.EOF
 	}
-	startup, err := readSecured(secure)
+	startup, err := readStartup(secure)
 	return secure, true, startup, err
-}
-
-// readSecured reads a startup message behind which there is no other layer.
-func readSecured(conn net.Conn) ([]byte, error) {
-	startup, err := readStartup(conn)
-	if err != nil {
-		return nil, err
-	}
-	if code := binary.BigEndian.Uint32(startup); code == codeSSL || code == codeGSS {
-		return nil, failf(codeProtocolViolation, "encryption was asked for twice")
-	}
-	return startup, nil
 }
 
 func readStartup(conn net.Conn) ([]byte, error) {
