@@ -33,6 +33,7 @@ const (
 	// maxStarting bounds the clients that have not been authenticated.
 	maxStarting = 1000
 	mechanism   = "SCRAM-SHA-256"
+	plus        = "-PLUS" // ends the name of a mechanism with channel binding
 	// maxGreeting bounds what the server sends before it is ready.
 	maxGreeting = 1 << 20
 	maxName     = 63 // NAMEDATALEN - 1
@@ -377,12 +378,12 @@ func (s *session) authentication(body []byte, terminate bool) error {
 		if err := m.Decode(body); err != nil {
 			return failf(codeProtocolViolation, "invalid authentication request")
 		}
+		if terminate && slices.Contains(m.AuthMechanisms, mechanism) {
+			return s.terminateSASL(bindingTo(s.server, m.AuthMechanisms))
+		}
 		// Channel binding is to the certificate that a side sees: the client
 		// does not see the server's.
-		m.AuthMechanisms = slices.DeleteFunc(m.AuthMechanisms, func(name string) bool { return strings.HasSuffix(name, "-PLUS") })
-		if terminate && slices.Contains(m.AuthMechanisms, mechanism) {
-			return s.terminateSASL()
-		}
+		m.AuthMechanisms = slices.DeleteFunc(m.AuthMechanisms, func(name string) bool { return strings.HasSuffix(name, plus) })
 		if err := s.down.encode(&m); err != nil {
 			return err
 		}
