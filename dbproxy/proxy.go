@@ -49,6 +49,7 @@ type Proxy struct {
 	identity   string          // tells the connections of one proxy from those of others
 	keyAge     time.Duration   // how long the list of a column's data keys holds
 
+	planning sync.Mutex   // held while a large text is parsed
 	starting atomic.Int32 // clients that are not authenticated yet
 
 	mu        sync.Mutex
