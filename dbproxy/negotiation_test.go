@@ -4,6 +4,7 @@ package dbproxy_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -268,4 +269,57 @@ func TestOversizedStartup(t *testing.T) {
 	if got := beginning(t, f.addr, startup(pgproto3.ProtocolVersion30, login...)); got[0] != "R" {
 		t.Errorf("the longest message: got %q", got)
 	}
+}
+
+// TestCancelUnderTLS: a request to cancel in the clear, in TLS that was asked for and
+// in TLS that was not.
+func TestCancelUnderTLS(t *testing.T) {
+	ca, cert, key := certificate(t, t.TempDir())
+	f := start(t, shared, users(), func(cfg *dbproxy.Config, _ *datakey.Config) {
+		cfg.TLS = dbproxy.TLSConfig{CertFile: cert, KeyFile: key, Require: true}
+	})
+	for _, steps := range []string{"", "S", "T"} {
+		conn := dial(t, strings.Replace(f.url(), "disable", "require", 1), pgx.QueryExecModeExec)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(context.Background(), "SELECT pg_sleep(60)")
+			ended <- err
+		}()
+		asleep(t, f)
+		to, err := net.Dial("tcp", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if steps == "S" {
+			io.WriteString(to, sslRequest)
+			io.ReadFull(to, make([]byte, 1))
+		}
+		if steps != "" {
+			to = tls.Client(to, trust(t, ca, "postgresql"))
+		}
+		request, err := (&pgproto3.CancelRequest{ProcessID: conn.PgConn().PID(), SecretKey: conn.PgConn().SecretKey()}).Encode(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to.Write(request)
+		if _, err := io.Copy(io.Discard, to); err != nil {
+			t.Errorf("%q: the connection of the request ends with %v", steps, err)
+		}
+		to.Close()
+		if err := <-ended; state(err) != "57014" {
+			t.Errorf("%q: got %v, want 57014", steps, err)
+		}
+	}
+}
+
+// asleep waits until a session sleeps.
+func asleep(t *testing.T, f *fixture) {
+	t.Helper()
+	conn := f.direct(t)
+	waitFor(t, func() bool {
+		var n int
+		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(%' AND state = 'active'").Scan(&n)
+		return err == nil && n == 1
+	})
+	conn.Close(t.Context())
 }

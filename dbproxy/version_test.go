@@ -76,10 +76,10 @@ func supports(messages []string) []string {
 
 // TestProtocolVersions has the proxy answer what the server behind it answers.
 func TestProtocolVersions(t *testing.T) {
-	f := start(t, shared, users())
 	const v30, v32, grease = pgproto3.ProtocolVersion30, pgproto3.ProtocolVersion32, 3<<16 | 9999
-	login := []string{"user", "postgres", "database", f.database}
-	options := []string{"_pq_.first", "1", "user", "postgres", "_pq_.second", "", "database", f.database, "_pq_.", "on"}
+	fixtures := []*fixture{start(t, shared, users()), start(t, newestCluster(t), users())}
+	login := []string{"user", "postgres", "database", "postgres"}
+	options := []string{"_pq_.first", "1", "user", "postgres", "_pq_.second", "", "database", "postgres", "_pq_.", "on"}
 	for name, message := range map[string][]byte{
 		"3.0":                     startup(v30, login...),
 		"3.1":                     startup(v30+1, login...),
@@ -103,7 +103,7 @@ func TestProtocolVersions(t *testing.T) {
 		"1234.5681":               startup(1234<<16|5681, login...),
 		"65535.65535":             startup(0xffffffff, login...),
 	} {
-		for _, c := range both(t, f) {
+		for _, c := range fixtures {
 			want, got := supports(beginning(t, address(c.cluster), message)), supports(beginning(t, c.addr, message))
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("%s: the server (-) and the proxy (+):\n%s", name, d)
@@ -111,8 +111,6 @@ func TestProtocolVersions(t *testing.T) {
 		}
 	}
 }
-
-func both(t *testing.T, f *fixture) []*fixture { return []*fixture{f} }
 
 // unended takes the last byte off a startup message.
 func unended(m []byte) []byte {
@@ -250,5 +248,23 @@ func TestCancelOfAnyLength(t *testing.T) {
 	}
 	if d := cmp.Diff([]int{4, 32, 256}, got); d != "" {
 		t.Errorf("lengths of keys passed on:\n%s", d)
+	}
+}
+
+// TestStartingHost: a host that says that it is starting up is passed over, also if it
+// has negotiated the version before.
+func TestStartingHost(t *testing.T) {
+	away := message('E', "SFATAL\x00C57P03\x00Mthe database system is starting up\x00\x00")
+	for name, said := range map[string]string{"at once": away, "after the version": message('v', "\x00\x03\x00\x00\x00\x00\x00\x00") + away} {
+		f := start(t, shared, nil, func(cfg *dbproxy.Config, _ *datakey.Config) {
+			cfg.Upstream.Address = saying(t, said) + "," + address(shared)
+		})
+		if _, got := opened(t, f.addr, startup(pgproto3.ProtocolVersion32, "user", "postgres")); got != nil {
+			t.Errorf("%s: got %+v", name, got)
+		}
+		alone := start(t, shared, nil, func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.Upstream.Address = saying(t, said) })
+		if _, got := opened(t, alone.addr, startup(pgproto3.ProtocolVersion32, "user", "postgres")); got == nil || got.Code != "57P03" || got.Message != "the database system is starting up" {
+			t.Errorf("%s, no other host: got %+v", name, got)
+		}
 	}
 }
