@@ -43,6 +43,22 @@ type buffered struct {
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
+// clientReader reads what comes behind the startup message.
+func clientReader(conn net.Conn) *reader {
+	if b, ok := conn.(*buffered); ok {
+		return newReader(b.Conn, b.r)
+	}
+	return newReader(conn, nil)
+}
+
+// socketOf is the connection that a buffered one is made of.
+func socketOf(conn net.Conn) net.Conn {
+	if b, ok := conn.(*buffered); ok {
+		return b.Conn
+	}
+	return conn
+}
+
 // serveConn serves one client from its first byte.
 func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
@@ -216,11 +232,11 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	if name == "" {
 		name = params["user"]
 	}
-	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(conn), fromS: up.frames, host: up.host, replicates: replicates,
-		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
+	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(clientReader(conn)), fromS: up.frames, host: up.host, replicates: replicates,
+		up: &outbox{w: newWriter(server)}, down: &outbox{w: newWriter(socketOf(conn))}, settled: make(chan struct{}, 1),
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
-		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
+		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
 	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
 	s.up.before, s.down.before = s.intended, s.recorded
 	defer s.uncancelable()
