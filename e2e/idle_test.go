@@ -107,20 +107,12 @@ func idleSidecar(t *testing.T, upstream string) (*process, string) {
 	for section := range strings.FieldsSeq("s3 forward") {
 		config = regexp.MustCompile(`(?m)^`+section+`:\n(?:[ #].*\n)*`).ReplaceAllString(config, "")
 	}
-	for _, change := range [][2]string{
-		{hostOf(shared.env["DATABASE_URL"]), address},
-		{"address: " + hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "address: " + upstream},
-		{shared.path("audit-proxy"), filepath.Join(t.TempDir(), "audit")},
-	} {
-		if !strings.Contains(config, change[0]) {
-			t.Fatalf("the configuration does not hold %s", change[0])
-		}
-		config = strings.ReplaceAll(config, change[0], change[1])
-	}
-	path := filepath.Join(t.TempDir(), "proxy.yaml")
-	writeFileAt(t, path, config)
+	config = replaceIn(t, config,
+		"listen: "+hostOf(shared.env["DATABASE_URL"]), "listen: "+address,
+		"address: "+hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "address: "+upstream,
+		shared.path("audit-proxy"), filepath.Join(t.TempDir(), "audit"))
 	// The binary without the race detector, which multiplies memory.
-	sidecar, err := startProcess(filepath.Join(t.TempDir(), "proxy.log"), nil, plainBinary, "proxy", "--config", path)
+	sidecar, err := startProcess(filepath.Join(t.TempDir(), "proxy.log"), nil, plainBinary, "proxy", "--config", writeFile(t, config))
 	if err != nil {
 		t.Fatal(err)
 	}
