@@ -349,29 +349,17 @@ func (s *session) authentication(body []byte, terminate bool) error {
 	return s.up.flush()
 }
 
-// run serves the session from the first ReadyForQuery on.
+// run serves the session from the first ReadyForQuery on. An idle session stays
+// within it: its frames are kept small, so that stacks can shrink.
 func (s *session) run(ctx context.Context) error {
 	p := s.proxy
-	ctx, op := p.audit.Begin(ctx, audit.SpanPostgresSession, audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name),
-		audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String()))
-	s.ctx = ctx
-	if err := op.Durable(ctx); err != nil {
+	op, err := s.record(ctx)
+	if err != nil {
 		return err
 	}
 	defer op.End("")
 	passes := len(p.rules) == 0 || s.replicates || slices.Contains(p.cfg.RawRoles, s.user)
-	if !passes {
-		snap, err := s.db.load(ctx)
-		if err != nil {
-			p.log.Error("reading the catalog", "database", s.db.name, "error", err)
-			return failf(codeCannotConnect, "the encrypting proxy cannot read the catalog")
-		}
-		s.catalog.Store(snap)
-	}
-	if err := s.down.message('Z', []byte{'I'}); err != nil {
-		return err
-	}
-	if err := s.down.flush(); err != nil {
+	if err := s.welcome(passes); err != nil {
 		return err
 	}
 	p.enter(s)
@@ -383,6 +371,31 @@ func (s *session) run(ctx context.Context) error {
 	defer s.leaveGate()
 	s.relay()
 	return nil
+}
+
+// record begins the record of the session.
+func (s *session) record(ctx context.Context) (*audit.Op, error) {
+	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresSession, audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name),
+		audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String()))
+	s.ctx = ctx
+	return op, op.Durable(ctx)
+}
+
+// welcome reads the catalog, unless the session passes everything, and tells the client
+// that it may begin.
+func (s *session) welcome(passes bool) error {
+	if !passes {
+		snap, err := s.db.load(s.ctx)
+		if err != nil {
+			s.proxy.log.Error("reading the catalog", "database", s.db.name, "error", err)
+			return failf(codeCannotConnect, "the encrypting proxy cannot read the catalog")
+		}
+		s.catalog.Store(snap)
+	}
+	if err := s.down.message('Z', []byte{'I'}); err != nil {
+		return err
+	}
+	return s.down.flush()
 }
 
 func (p *Proxy) enter(s *session) {
@@ -414,6 +427,11 @@ func (s *session) relay() {
 	}
 	s.over(err)
 	<-done
+	s.closeRecords()
+}
+
+// closeRecords ends the records of all that was not answered.
+func (s *session) closeRecords() {
 	s.recorded()
 	s.mu.Lock()
 	defer s.mu.Unlock()
