@@ -55,6 +55,9 @@ func (s *session) clientMessage(kind byte, length int) error {
 		s.dropCopyIn()
 	}
 	s.copying = false
+	if length > longest(kind) {
+		return s.clientTooLarge(kind, length)
+	}
 	switch kind {
 	case 'Q':
 		return s.clientQuery(length)

@@ -257,6 +257,9 @@ func (s *session) serverData(kind byte, length int) error {
 	if kind == 'd' || columns == nil {
 		return s.down.relay(kind, length, s.fromS)
 	}
+	if length > maxMessage {
+		return s.rowTooLarge(e, length)
+	}
 	body, err := s.fromS.whole(length)
 	if err != nil {
 		return err

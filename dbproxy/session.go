@@ -27,7 +27,8 @@ type session struct {
 	host   *host // where server leads
 	// What the server reported at the start, "on" or "off"; "" if it did not.
 	standby, readOnly string
-	replicates        bool   // it is a replication connection
+	replication       string // the kind of replication connection; "" for none
+	protocol          protocol
 	cancelKey         string // BackendKeyData; "" if there is none or it is not kept
 	fromC             *frames
 	fromS             *frames
@@ -372,7 +373,7 @@ func (s *session) current() settings {
 func (s *session) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.replicates || len(s.queue) == 0 && s.status == 'I' && s.owed.Load() <= 0
+	return s.replication != "" || len(s.queue) == 0 && s.status == 'I' && s.owed.Load() <= 0
 }
 
 // setting takes a ParameterStatus.

@@ -360,20 +360,35 @@ func (h *host) begin(ctx context.Context, startup []byte) (*link, error) {
 	return l, nil
 }
 
-// turnedAway says that the server's first message is SQLSTATE 57P03: not now. It
-// is left to be read.
+// turnedAway says that the server's answer is SQLSTATE 57P03: not now. It is left
+// to be read. Before it the server may have negotiated the protocol's version.
 func (l *link) turnedAway() bool {
-	head, err := l.frames.r.Peek(5)
-	if err != nil || head[0] != 'E' {
+	kind, end, ok := l.peek(0)
+	at := 0
+	if ok && kind == 'v' {
+		at = end
+		kind, end, ok = l.peek(at)
+	}
+	if !ok || kind != 'E' {
 		return false
 	}
-	length := int(binary.BigEndian.Uint32(head[1:])) - 4
-	if length < 0 || length > maxStartup {
-		return false
-	}
-	body, err := l.frames.r.Peek(5 + length)
+	all, err := l.frames.r.Peek(end)
 	var m pgproto3.ErrorResponse
-	return err == nil && m.Decode(body[5:]) == nil && m.Code == codeCannotConnect
+	return err == nil && m.Decode(all[at+5:]) == nil && m.Code == codeCannotConnect
+}
+
+// peek gives the type and the end of the message that begins at an offset of what
+// is still to be read.
+func (l *link) peek(at int) (kind byte, end int, ok bool) {
+	head, err := l.frames.r.Peek(at + 5)
+	if err != nil {
+		return 0, 0, false
+	}
+	length := int(binary.BigEndian.Uint32(head[at+1:]))
+	if length < 4 || length > maxStartup {
+		return 0, 0, false
+	}
+	return head[at], at + 1 + length, true
 }
 
 // report takes a ParameterStatus that says what the server is.
@@ -417,6 +432,9 @@ func (p *Proxy) reach(ctx context.Context) error {
 // Keys are the server's own, so one that is not known here, such as that of
 // another replica's session, is for every host to look at.
 func (p *Proxy) cancel(ctx context.Context, request []byte) {
+	if n := len(request) - 8; n < minCancelKey || n > maxCancelKey {
+		return // the server would not answer either
+	}
 	hosts := p.hosts
 	p.mu.Lock()
 	if s := p.cancels[string(request[4:])]; s != nil {
