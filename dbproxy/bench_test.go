@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy"
 )
 
 // BenchmarkStatement compares one round trip direct, through the proxy without
@@ -84,6 +85,35 @@ func BenchmarkLiterals(b *testing.B) {
 					}
 				}
 			})
+		})
+	}
+}
+
+// BenchmarkPlan has the cost of a statement's plan: that is kept by the text, by the
+// shape of a text with other constants, or made anew of one that has not been seen.
+func BenchmarkPlan(b *testing.B) {
+	f := start(b, shared, users())
+	exec1(b, f.connect(b, pgx.QueryExecModeExec), usersDDL)
+	prepare, err := dbproxy.Preparing(b.Context(), f.proxy, f.database)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		sql  func(i int) string
+	}{
+		{"text", func(int) string { return "SELECT email, ssn FROM users WHERE id = $1" }},
+		{"shape", func(i int) string { return fmt.Sprintf("SELECT email, ssn FROM users WHERE id = %d", i) }},
+		{"miss", func(i int) string { return fmt.Sprintf("SELECT email, ssn AS s%d FROM users WHERE id = $1", i) }},
+		{"miss/untouched", func(i int) string { return fmt.Sprintf("SELECT relname AS s%d FROM pg_class WHERE oid = $1", i) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if err := prepare(c.sql(i)); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

@@ -220,7 +220,7 @@ func (s *session) clientBind(length int) error {
 	st, _ := s.statementNamed(name)
 	if ok && !st.mentions() && (st == nil || st.base == nil) {
 		s.batchOpen = true
-		s.push(&entry{kind: 'B', name: portalName, portal: &portal{statement: st}})
+		s.push(&entry{kind: 'B', name: portalName, portal: st.passed()})
 		return s.up.relay('B', length, s.fromC)
 	}
 	body, err := s.fromC.whole(length)

@@ -265,7 +265,7 @@ func (s *session) sealRows(c *copyIn, eof bool) error {
 		at := len(s.up.buf)
 		s.up.header('d', 0)
 		var failed error
-		for more && failed == nil && len(s.up.buf)-at < bufferSize {
+		for more && failed == nil && len(s.up.buf)-at < flushSize {
 			s.up.buf, more, failed = c.codec.next(s.up.buf, eof)
 		}
 		if failed == nil && c.codec.held() > maxMessage {

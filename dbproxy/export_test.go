@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"context"
 	"time"
 
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -47,3 +48,20 @@ func (m *Migrator) Observe(f func(string)) { m.step = f }
 
 // Hasten shortens the waits of a migration.
 func (m *Migrator) Hasten(settle, pause time.Duration) { m.settle, m.pause = settle, pause }
+
+// Preparing gives what plans texts in a session that has no connection: with
+// its search_path known, it needs none.
+func Preparing(ctx context.Context, p *Proxy, database string) (func(sql string) error, error) {
+	s := &session{proxy: p, db: p.database(database), ctx: ctx, status: 'I'}
+	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
+	snap, err := s.db.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.catalog.Store(snap)
+	s.path = plan.NewPath("public", []string{"pg_catalog", "public"})
+	return func(sql string) error {
+		_, err := s.prepare(sql)
+		return err
+	}, nil
+}

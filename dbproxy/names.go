@@ -56,7 +56,7 @@ func usesNames(one plan.Statement) bool {
 func (s *session) namesKnown(st *statement) error {
 	s.mu.Lock()
 	pending := slices.ContainsFunc(st.plan.Statements, func(one plan.Statement) bool {
-		return one.Execute != nil && len(s.newStatements[one.Execute.Name]) > 0
+		return one.Execute != nil && s.newStatements[one.Execute.Name] != nil
 	})
 	pending = pending || slices.ContainsFunc(s.queue, func(e *entry) bool {
 		st := s.describedBy(e)

@@ -16,9 +16,8 @@ import (
 //
 //	DataRow: int16 columns, then for each an int32 length (-1: NULL) and bytes
 func (s *session) openRow(columns []*plan.Output, op *operation, formats []int16, body []byte) error {
-	bad := failf(codeProtocolViolation, "invalid DataRow message")
 	if len(body) < 2 || int(binary.BigEndian.Uint16(body)) != len(columns) {
-		return bad
+		return errDataRow()
 	}
 	zone := s.current().zone
 	start := len(s.down.buf)
@@ -27,11 +26,11 @@ func (s *session) openRow(columns []*plan.Output, op *operation, formats []int16
 	rest := body[2:]
 	for i, o := range columns {
 		if len(rest) < 4 {
-			return bad
+			return errDataRow()
 		}
 		n := int(int32(binary.BigEndian.Uint32(rest)))
 		if n > len(rest)-4 {
-			return bad
+			return errDataRow()
 		}
 		if o == nil || n < 0 {
 			s.down.buf = append(s.down.buf, rest[:4+max(n, 0)]...)
@@ -43,6 +42,8 @@ func (s *session) openRow(columns []*plan.Output, op *operation, formats []int16
 	binary.BigEndian.PutUint32(s.down.buf[start+1:], uint32(len(s.down.buf)-start-1))
 	return nil
 }
+
+func errDataRow() error { return failf(codeProtocolViolation, "invalid DataRow message") }
 
 func formatOf(formats []int16, i int) int16 {
 	switch {

@@ -175,6 +175,7 @@ func (c *cluster) contains(t *testing.T, canary string) (files []string) {
 type fixture struct {
 	cluster  *cluster
 	database string
+	proxy    *dbproxy.Proxy
 	addr     string
 	port     int
 	kms      *keysvctest.Server
@@ -233,6 +234,7 @@ func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(
 	if err := p.Check(ctx); err != nil {
 		t.Fatal(err)
 	}
+	f.proxy = p
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

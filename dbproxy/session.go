@@ -73,13 +73,14 @@ type session struct {
 
 	mu            sync.Mutex
 	queue         []*entry              // guarded by mu; replies that are owed, oldest first
+	room          []*entry              // guarded by mu; where an empty queue begins again
 	copyIn        bool                  // guarded by mu; the server reads CopyData
 	failing       bool                  // guarded by mu; it skips until Sync
 	status        byte                  // guarded by mu; of the last ReadyForQuery
 	statements    map[string]*statement // guarded by mu
 	portals       map[string]*portal    // guarded by mu
-	newStatements map[string][]*entry   // guarded by mu; Parse and Close without an answer yet
-	newPortals    map[string][]*entry   // guarded by mu; Bind and Close likewise
+	newStatements map[string]*entry     // guarded by mu; the last Parse or Close without an answer yet
+	newPortals    map[string]*entry     // guarded by mu; Bind and Close likewise
 	using         bool                  // guarded by mu; the session has entered the gate of moving columns
 	entering      bool                  // guarded by mu; likewise, for a message that is still to be sent
 	settings      settings              // guarded by mu
@@ -120,6 +121,23 @@ type statement struct {
 	sealedWith map[*plan.Rule]uint32
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
 	gone bool
+	// passing is every portal of it, if it touches nothing that is protected.
+	passing portal
+}
+
+// unknown is every portal of a statement that is not known here.
+var unknown portal
+
+// passed is the portal of a statement that touches nothing that is protected. Nothing
+// tells one from another.
+func (st *statement) passed() *portal {
+	if st == nil {
+		return &unknown
+	}
+	if st.passing.statement == nil { // fromServer reads it
+		st.passing.statement = st
+	}
+	return &st.passing
 }
 
 // mentions says that the plan depends on the catalog.
@@ -221,19 +239,24 @@ func (s *session) push(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.entering = false
+	if len(s.queue) == 0 {
+		s.queue = s.room[:0]
+	}
 	s.queue = append(s.queue, e)
+	if len(s.queue) == 1 {
+		s.room = s.queue
+	}
 	if e.batch = s.batch; e.kind == 'S' {
 		s.batch++
 	}
 	switch {
 	case e.kind == 'P', e.kind == 'C' && e.target == 'S':
-		s.newStatements[e.name] = append(s.newStatements[e.name], e)
+		s.newStatements[e.name] = e
 	case e.kind == 'B', e.kind == 'C' && e.target == 'P':
-		s.newPortals[e.name] = append(s.newPortals[e.name], e)
+		s.newPortals[e.name] = e
 	case e.kind == 'Q':
 		// A simple query ends the unnamed statement and portal.
-		s.newStatements[""] = append(s.newStatements[""], e)
-		s.newPortals[""] = append(s.newPortals[""], e)
+		s.newStatements[""], s.newPortals[""] = e, e
 	}
 }
 
@@ -242,17 +265,12 @@ func (s *session) pop() *entry {
 	e := s.queue[0]
 	s.queue[0] = nil
 	s.queue = s.queue[1:]
-	take := func(m map[string][]*entry) {
-		if list := m[e.name]; len(list) > 0 && list[0] == e {
-			if len(list) == 1 {
-				delete(m, e.name)
-			} else {
-				m[e.name] = list[1:]
-			}
-		}
+	if len(s.newStatements) > 0 && s.newStatements[e.name] == e {
+		delete(s.newStatements, e.name)
 	}
-	take(s.newStatements)
-	take(s.newPortals)
+	if len(s.newPortals) > 0 && s.newPortals[e.name] == e {
+		delete(s.newPortals, e.name)
+	}
 	return e
 }
 
@@ -272,11 +290,11 @@ func (s *session) head() *entry {
 // newPortals: whether the server has done or skipped a message of an earlier
 // batch only its answer tells. One of the same batch is skipped only together
 // with the message that is being read.
-func (s *session) resolve(pending map[string][]*entry, name string) error {
+func (s *session) resolve(pending map[string]*entry, name string) error {
 	for {
 		s.mu.Lock()
-		list := pending[name]
-		known := len(list) == 0 || list[len(list)-1].batch == s.batch
+		last := pending[name]
+		known := last == nil || last.batch == s.batch
 		copying := s.copyIn
 		s.mu.Unlock()
 		if known {
@@ -299,8 +317,7 @@ func (s *session) resolve(pending map[string][]*entry, name string) error {
 func (s *session) statementNamed(name string) (st *statement, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if list := s.newStatements[name]; len(list) > 0 {
-		e := list[len(list)-1]
+	if e := s.newStatements[name]; e != nil {
 		return e.statement, e.kind == 'P' && e.statement != nil
 	}
 	st, known = s.statements[name]
@@ -331,8 +348,8 @@ func (s *session) deallocate(name string) {
 func (s *session) portalNamed(name string) *portal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if list := s.newPortals[name]; len(list) > 0 {
-		if e := list[len(list)-1]; e.kind == 'B' {
+	if e := s.newPortals[name]; e != nil {
+		if e.kind == 'B' {
 			return e.portal
 		}
 		return nil

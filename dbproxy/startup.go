@@ -47,6 +47,22 @@ type buffered struct {
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
+// clientReader reads what comes behind the startup message.
+func clientReader(conn net.Conn) *reader {
+	if b, ok := conn.(*buffered); ok {
+		return newReader(b.Conn, b.r)
+	}
+	return newReader(conn, nil)
+}
+
+// socketOf is the connection that a buffered one is made of.
+func socketOf(conn net.Conn) net.Conn {
+	if b, ok := conn.(*buffered); ok {
+		return b.Conn
+	}
+	return conn
+}
+
 func (b *buffered) CloseWrite() error {
 	if half, ok := b.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -258,11 +274,11 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	}
 	server := up.conn
 	defer server.Close()
-	s := &session{proxy: p, user: id.user, client: conn, server: server, fromC: newFrames(conn), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
-		up: &outbox{conn: server}, down: &outbox{conn: conn}, settled: make(chan struct{}, 1),
+	s := &session{proxy: p, user: id.user, client: conn, server: server, fromC: newFrames(clientReader(conn)), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
+		up: &outbox{w: newWriter(server)}, down: &outbox{w: newWriter(socketOf(conn))}, settled: make(chan struct{}, 1),
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
-		newStatements: make(map[string][]*entry), newPortals: make(map[string][]*entry)}
+		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
 	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
 	s.up.before, s.down.before = s.intended, s.recorded
 	defer s.uncancelable()
@@ -409,35 +425,17 @@ func (s *session) authentication(body []byte, terminate bool) error {
 	return s.up.flush()
 }
 
-// run serves the session from the first ReadyForQuery on.
+// run serves the session from the first ReadyForQuery on. An idle session stays
+// within it: its frames are kept small, so that stacks can shrink.
 func (s *session) run(ctx context.Context) error {
 	p := s.proxy
-	attrs := []attribute.KeyValue{audit.DBSystem.String("postgresql"), audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String())}
-	if s.db.name != "" {
-		attrs = append(attrs, audit.DBNamespace.String(s.db.name))
-	}
-	if s.replication != "" {
-		attrs = append(attrs, audit.Replication.String(s.replication))
-	}
-	ctx, op := p.audit.Begin(ctx, audit.SpanPostgresSession, attrs...)
-	s.ctx = ctx
-	if err := op.Durable(ctx); err != nil {
+	op, err := s.record(ctx)
+	if err != nil {
 		return err
 	}
 	defer op.End("")
 	passes := len(p.rules) == 0 || p.raw(s.user)
-	if !passes {
-		snap, err := s.db.load(ctx)
-		if err != nil {
-			p.log.Error("reading the catalog", "database", s.db.name, "error", err)
-			return failf(codeCannotConnect, "the encrypting proxy cannot read the catalog")
-		}
-		s.catalog.Store(snap)
-	}
-	if err := s.down.message('Z', []byte{'I'}); err != nil {
-		return err
-	}
-	if err := s.down.flush(); err != nil {
+	if err := s.welcome(passes); err != nil {
 		return err
 	}
 	p.enter(s)
@@ -449,6 +447,37 @@ func (s *session) run(ctx context.Context) error {
 	defer s.leaveGate()
 	s.relay()
 	return nil
+}
+
+// record begins the record of the session.
+func (s *session) record(ctx context.Context) (*audit.Op, error) {
+	attrs := []attribute.KeyValue{audit.DBSystem.String("postgresql"), audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String())}
+	if s.db.name != "" {
+		attrs = append(attrs, audit.DBNamespace.String(s.db.name))
+	}
+	if s.replication != "" {
+		attrs = append(attrs, audit.Replication.String(s.replication))
+	}
+	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresSession, attrs...)
+	s.ctx = ctx
+	return op, op.Durable(ctx)
+}
+
+// welcome reads the catalog, unless the session passes everything, and tells the client
+// that it may begin.
+func (s *session) welcome(passes bool) error {
+	if !passes {
+		snap, err := s.db.load(s.ctx)
+		if err != nil {
+			s.proxy.log.Error("reading the catalog", "database", s.db.name, "error", err)
+			return failf(codeCannotConnect, "the encrypting proxy cannot read the catalog")
+		}
+		s.catalog.Store(snap)
+	}
+	if err := s.down.message('Z', []byte{'I'}); err != nil {
+		return err
+	}
+	return s.down.flush()
 }
 
 func (p *Proxy) enter(s *session) {
@@ -480,6 +509,11 @@ func (s *session) relay() {
 	}
 	s.over(err)
 	<-done
+	s.closeRecords()
+}
+
+// closeRecords ends the records of all that was not answered.
+func (s *session) closeRecords() {
 	s.recorded()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -352,7 +352,7 @@ func (h *host) begin(ctx context.Context, startup []byte) (*link, error) {
 		conn.Close()
 		return nil, err
 	}
-	l := &link{host: h, conn: conn, frames: newFrames(conn)}
+	l := &link{host: h, conn: conn, frames: newFrames(newReader(conn, nil))}
 	if _, err := l.frames.r.Peek(5); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("%s closed the connection: %w", h.address, err)

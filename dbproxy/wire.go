@@ -3,7 +3,6 @@
 package dbproxy
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -14,7 +13,8 @@ import (
 )
 
 const (
-	bufferSize = 32 << 10
+	// flushSize is how much is collected before it is written in any case.
+	flushSize = bufferSize / 2
 	// maxMessage is the longest message that is read as a whole. Messages that
 	// need no change are streamed and have no bound but the protocol's.
 	maxMessage = 256 << 20
@@ -22,12 +22,12 @@ const (
 
 // frames reads messages: a type byte, then an int32 length that counts itself.
 type frames struct {
-	r *bufio.Reader
-	// body is the last message that was read as a whole; valid until the next.
+	r *reader
+	// body holds a message that does not fit a buffer.
 	body []byte
 }
 
-func newFrames(conn net.Conn) *frames { return &frames{r: bufio.NewReaderSize(conn, bufferSize)} }
+func newFrames(r *reader) *frames { return &frames{r: r} }
 
 // next reads the header and gives the type and the length of the body.
 func (f *frames) next() (kind byte, length int, err error) {
@@ -46,13 +46,19 @@ func (f *frames) next() (kind byte, length int, err error) {
 	return kind, length, err
 }
 
-// whole reads a body of known length.
+// whole reads a body of known length. It is valid until the next read.
 func (f *frames) whole(length int) ([]byte, error) {
 	if length > maxMessage {
 		return nil, failf(codeTooLarge, "message of %d bytes is longer than the encrypting proxy can change", length)
 	}
-	if cap(f.body) > 1<<20 && length < 1<<16 {
-		f.body = nil // do not keep what one large message needed
+	if length <= bufferSize {
+		f.body = nil // do not keep what a large message needed
+		body, err := f.r.Peek(length)
+		if err != nil {
+			return nil, err
+		}
+		_, err = f.r.Discard(length)
+		return body, err
 	}
 	if cap(f.body) >= length {
 		f.body = f.body[:length]
@@ -62,7 +68,7 @@ func (f *frames) whole(length int) ([]byte, error) {
 	// Grow with what really arrives, not with what the header claims.
 	f.body = f.body[:0]
 	for len(f.body) < length {
-		n := min(length-len(f.body), max(1<<16, len(f.body)))
+		n := min(length-len(f.body), max(bufferSize, len(f.body)))
 		at := len(f.body)
 		f.body = append(f.body, make([]byte, n)...)
 		if _, err := io.ReadFull(f.r, f.body[at:]); err != nil {
@@ -90,18 +96,45 @@ func (f *frames) empty() bool { return f.r.Buffered() == 0 }
 // outbox collects what is to be written. before runs before anything is
 // written: what it waits for is on the record when the bytes leave.
 type outbox struct {
-	conn   net.Conn
-	before func() error
+	w      *writer
+	before func() error // may be nil
 
-	buf []byte // of the one goroutine that fills it
+	buf []byte // of the one goroutine that fills it; lent while it is not empty
 
 	mu     sync.Mutex
 	closed bool        // guarded by mu; nothing may be written any more
 	mid    atomic.Bool // what was written ends within a message
 }
 
+// room gives buf a buffer if it has none, and makes sure that so many bytes more
+// fit it, if a buffer can hold them.
+func (o *outbox) room(more int) error {
+	if len(o.buf) > 0 && len(o.buf)+more > bufferSize {
+		if err := o.flush(); err != nil {
+			return err
+		}
+	}
+	o.lend()
+	return nil
+}
+
+func (o *outbox) lend() {
+	if o.buf == nil {
+		o.buf = buffers.Get().(*buffer)[:0]
+	}
+}
+
+// release gives the buffer back. One that has grown is left to the collector.
+func (o *outbox) release() {
+	if cap(o.buf) == bufferSize {
+		giveBack((*buffer)(o.buf[:bufferSize]), len(o.buf))
+	}
+	o.buf = nil
+}
+
 func (o *outbox) flush() error {
 	if len(o.buf) == 0 {
+		o.release()
 		return nil
 	}
 	if o.before != nil {
@@ -114,17 +147,14 @@ func (o *outbox) flush() error {
 	if o.closed {
 		return net.ErrClosed
 	}
-	_, err := o.conn.Write(o.buf)
-	if cap(o.buf) > 1<<20 {
-		o.buf = nil
-	}
-	o.buf = o.buf[:0]
+	err := o.w.write(o.buf)
+	o.release()
 	return err
 }
 
 // full flushes if much has been collected.
 func (o *outbox) full() error {
-	if len(o.buf) >= bufferSize {
+	if len(o.buf) >= flushSize {
 		return o.flush()
 	}
 	return nil
@@ -132,12 +162,16 @@ func (o *outbox) full() error {
 
 // header appends the header of a message with a body of the given length.
 func (o *outbox) header(kind byte, length int) {
+	o.lend()
 	o.buf = append(o.buf, kind)
 	o.buf = binary.BigEndian.AppendUint32(o.buf, uint32(length+4))
 }
 
 // message appends a message as it was read.
 func (o *outbox) message(kind byte, body []byte) error {
+	if err := o.room(5 + len(body)); err != nil {
+		return err
+	}
 	o.header(kind, len(body))
 	o.buf = append(o.buf, body...)
 	return o.full()
@@ -151,7 +185,8 @@ func (o *outbox) relay(kind byte, length int, from *frames) error {
 		if err := o.full(); err != nil {
 			return err
 		}
-		chunk, err := from.r.Peek(min(length, max(1, from.r.Buffered())))
+		o.lend()
+		chunk, err := from.r.Peek(min(length, max(1, from.r.Buffered()), bufferSize-len(o.buf)))
 		if err != nil {
 			return err
 		}
@@ -178,8 +213,8 @@ func (o *outbox) last(m encoder) {
 	}
 	o.closed = true
 	if b, err := m.Encode(nil); err == nil && !o.mid.Load() {
-		o.conn.SetWriteDeadline(time.Now().Add(time.Second))
-		o.conn.Write(b)
+		o.w.conn.SetWriteDeadline(time.Now().Add(time.Second))
+		o.w.conn.Write(b)
 	}
 }
 
@@ -189,6 +224,7 @@ type encoder interface {
 }
 
 func (o *outbox) encode(m encoder) error {
+	o.lend()
 	buf, err := m.Encode(o.buf)
 	if err != nil {
 		return fmt.Errorf("encoding %T: %w", m, err)

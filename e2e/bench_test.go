@@ -86,8 +86,10 @@ func measureS3(t *testing.T, s *stack, b *bench) {
 }
 
 func measurePostgres(t *testing.T, s *stack, b *bench) {
-	b.section("PostgreSQL through the sidecar", "direct is PostgreSQL itself; relay is PgBouncer in session mode. Workloads are pgbench's, at 8 clients.")
+	b.section("PostgreSQL through the sidecar", "direct is PostgreSQL itself; relay is PgBouncer in session mode. Workloads of pgbench have 8 clients.")
 	postgresRows(t, s, b)
+	b.title("Plans of statements", "Go benchmark of package dbproxy: the plan of a SELECT of two encrypted columns that is kept by its text, or by its shape if only constants differ, and one of a text that was never seen; the same of a statement that touches nothing protected.")
+	b.golang(t, "^BenchmarkPlan$", 1, "../dbproxy")
 }
 
 func measureKMS(t *testing.T, s *stack, b *bench) {
@@ -149,7 +151,7 @@ func (b *bench) title(title, note string) {
 // measure measures a row, unless BENCH_ROWS is a pattern that its name does not match.
 func (b *bench) measure(t *testing.T, r row) {
 	t.Helper()
-	if !regexp.MustCompile(os.Getenv("BENCH_ROWS")).MatchString(r.name) {
+	if !b.wanted(r.name) {
 		return
 	}
 	figures := make([][]figure, len(r.variants))
@@ -163,6 +165,10 @@ func (b *bench) measure(t *testing.T, r row) {
 		}
 	}
 	b.report(t, r, figures)
+}
+
+func (b *bench) wanted(name string) bool {
+	return regexp.MustCompile(os.Getenv("BENCH_ROWS")).MatchString(name)
 }
 
 func (b *bench) report(t *testing.T, r row, figures [][]figure) {

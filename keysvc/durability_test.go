@@ -113,7 +113,7 @@ func TestAuditFailure(t *testing.T) {
 	dir := t.TempDir()
 	s := &server{t: t, dir: dir, token: token, cfg: config(t, dir)}
 	must(t, os.Mkdir(s.auditDir(), 0o700))
-	must(t, unix.Mount("tmpfs", s.auditDir(), "tmpfs", 0, "size=256k"))
+	must(t, unix.Mount("tmpfs", s.auditDir(), "tmpfs", 0, "size=384k"))
 	t.Cleanup(func() { unix.Unmount(s.auditDir(), unix.MNT_DETACH) })
 	s.start()
 	id, _ := s.newKey()
@@ -129,7 +129,8 @@ func TestAuditFailure(t *testing.T) {
 	f.Close()
 	blob := base64.StdEncoding.EncodeToString(enc.CiphertextBlob)
 	decrypt := func() reply { return s.post("Decrypt", `{"CiphertextBlob":"`+blob+`"}`) }
-	eventually(t, "refusal", func() bool { return decrypt().status == 500 })
+	for decrypt().status == 200 { // until the room that the log has ahead is used
+	}
 	canary := base64.StdEncoding.EncodeToString([]byte("canary-plaintext"))
 	for range 5 {
 		got := decrypt()

@@ -23,7 +23,7 @@ import (
 	"github.com/sidekey/sidekey/keysvc/audit"
 )
 
-// auditBytes is all that the audit log holds.
+// auditBytes is all that the audit log holds, without the zeros ahead of its records.
 func (s *server) auditBytes() []byte {
 	s.t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.auditDir(), "*"))
@@ -35,7 +35,7 @@ func (s *server) auditBytes() []byte {
 		if info.Mode().IsRegular() {
 			raw, err := os.ReadFile(file)
 			must(s.t, err)
-			all = append(all, raw...)
+			all = append(all, bytes.TrimRight(raw, "\x00")...)
 		}
 	}
 	return all

@@ -233,6 +233,7 @@ func TestTornLastLineIsCut(t *testing.T) {
 		"half a line": `{"seq":3,"prev":"abc`,
 		"nothing":     "",
 		"zeros":       strings.Repeat("\x00", 700),
+		"both":        `{"seq":3,"prev":"abc` + strings.Repeat("\x00", 2<<20),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -261,6 +262,71 @@ func TestTornLastLineIsCut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a crash left of pages that were written out of order was never acknowledged.
+func TestDataBehindZerosIsCut(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, audit.Config{Dir: dir})
+	operate(t, l, 2)
+	closeLog(t, l)
+	path := onlySegment(t, dir)
+	whole := read(t, path)
+	write(t, path, append(append(whole, make([]byte, 4096)...), "half a line\n"...))
+	if _, _, err := audit.Verify(dir); err == nil || !strings.Contains(err.Error(), "behind zeros") {
+		t.Errorf("Verify = %v, want an error about data behind zeros", err)
+	}
+	open(t, audit.Config{Dir: dir})
+	if got := read(t, path); !bytes.Equal(got, whole) {
+		t.Errorf("after recovery the segment has %d bytes, want %d", len(got), len(whole))
+	}
+}
+
+// A zero that somebody puts into a record must not hide it and those behind it.
+func TestZeroHidesNothing(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, audit.Config{Dir: dir})
+	operate(t, l, 3)
+	path := onlySegment(t, dir)
+	good := read(t, path)
+	closeLog(t, l)
+	for name, at := range map[string]int{"first byte of a line": bytes.IndexByte(good, '\n') + 1, "within a line": bytes.IndexByte(good, '\n') + 100} {
+		damaged := bytes.Clone(good)
+		damaged[at] = 0
+		write(t, path, damaged)
+		if _, _, err := audit.Verify(dir); err == nil {
+			t.Errorf("%s: Verify finds nothing", name)
+		}
+	}
+}
+
+// The segment that is written to ends in zeros; one that is finished does not.
+func TestZerosAreAheadOnlyOfAWriter(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, audit.Config{Dir: dir, SegmentBytes: 3000})
+	operate(t, l, 10)
+	segments, err := filepath.Glob(filepath.Join(dir, "audit-*.jsonl"))
+	if err != nil || len(segments) < 3 {
+		t.Fatalf("segments = %v, %v", segments, err)
+	}
+	for i, path := range segments {
+		b := read(t, path)
+		if zeros := bytes.IndexByte(b, 0) >= 0; zeros && i < len(segments)-1 {
+			t.Errorf("%s is finished, and holds zeros", path)
+		}
+	}
+	verify(t, dir)
+	closeLog(t, l)
+	if b := read(t, segments[len(segments)-1]); bytes.IndexByte(b, 0) >= 0 {
+		t.Error("a log that was closed ends in zeros")
+	}
+	one := t.TempDir()
+	l = open(t, audit.Config{Dir: one})
+	operate(t, l, 1)
+	if b := read(t, onlySegment(t, one)); b[len(b)-1] != 0 {
+		t.Error("nothing is written ahead")
+	}
+	verify(t, one)
 }
 
 func TestDamageIsRefused(t *testing.T) {

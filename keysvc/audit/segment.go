@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,10 @@ const (
 	segmentSuffix = ".jsonl"
 	lockName      = "lock"
 	maxLine       = 1 << 20
+	// allocation is how far a segment is filled with zeros ahead of its records. A
+	// sync of records within it has no size to write as well, and no journal: it
+	// costs half, or less.
+	allocation = 256 << 10
 )
 
 // chain is the state that links lines. The first line's prev is empty.
@@ -89,6 +94,8 @@ type segments struct {
 	f     *os.File // nil before the first write
 	first uint64
 	size  int64 // end of the last good line
+	// allocated is the end of the zeros behind it; no zeros if it is not above size.
+	allocated int64
 }
 
 func (s *segments) tail() position { return position{s.first, s.size} }
@@ -199,20 +206,44 @@ func (s *segments) recover() (ch chain, torn int64, err error) {
 	return ch, torn, err
 }
 
-// cutTail truncates the last segment to its last good line.
+// cutTail truncates the last segment to its last good line. torn is how long what is
+// behind it was, without the zeros that end it.
 func (s *segments) cutTail() (torn int64, err error) {
 	info, err := s.f.Stat()
-	if err != nil {
+	if err != nil || info.Size() == s.size {
 		return 0, err
 	}
-	torn = info.Size() - s.size
-	if torn == 0 {
-		return 0, nil
+	if torn, err = withoutZeros(io.NewSectionReader(s.f, s.size, info.Size()-s.size)); err != nil {
+		return 0, err
 	}
+	return torn, s.trim()
+}
+
+// withoutZeros is how long data is without the zeros that end it.
+func withoutZeros(r io.Reader) (n int64, err error) {
+	buf := make([]byte, 64<<10)
+	for at := int64(0); ; {
+		read, err := r.Read(buf)
+		if data := bytes.TrimRight(buf[:read], "\x00"); len(data) > 0 {
+			n = at + int64(len(data))
+		}
+		at += int64(read)
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// trim ends the file where the last good line ends.
+func (s *segments) trim() error {
 	if err := s.f.Truncate(s.size); err != nil {
-		return 0, err
+		return err
 	}
-	return torn, s.f.Sync()
+	s.allocated = s.size
+	return s.f.Sync()
 }
 
 // verifySegment checks every complete line and returns the offset after the
@@ -255,13 +286,14 @@ func endOf(dir string, first uint64) (chain, error) {
 
 // eachLine calls fn with every complete line, without its line feed, and the
 // offset after it. The line is valid during the call. It returns the offset
-// after the last complete line.
+// after the last complete line: what begins there, if anything, is a line that is
+// not complete, or zeros that are filled later. No line holds a zero.
 func eachLine(r io.Reader, fn func(line []byte, end int64) error) (int64, error) {
 	br := bufio.NewReaderSize(r, maxLine)
 	var end int64
 	for {
 		line, err := br.ReadSlice('\n')
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || bytes.IndexByte(line, 0) >= 0 {
 			return end, nil
 		}
 		if err != nil {
@@ -283,11 +315,13 @@ func (s *segments) append(lines []byte, first uint64) error {
 			return err
 		}
 	}
+	s.allocate(int64(len(lines)))
 	_, err := s.f.WriteAt(lines, s.size)
 	if err == nil {
 		err = fdatasync(s.f)
 	}
 	if err != nil {
+		s.allocated = s.size
 		if terr := s.f.Truncate(s.size); terr != nil {
 			err = errors.Join(err, terr)
 		}
@@ -295,6 +329,18 @@ func (s *segments) append(lines []byte, first uint64) error {
 	}
 	s.size += int64(len(lines))
 	return nil
+}
+
+// allocate writes zeros ahead, if n more bytes do not fit those that are there. On a
+// disk that has no room for them the records may still fit.
+func (s *segments) allocate(n int64) {
+	from := max(s.size, s.allocated)
+	if s.size+n <= from {
+		return
+	}
+	to := min(s.size+n+allocation, max(s.limit, s.size+n))
+	written, _ := s.f.WriteAt(make([]byte, to-from), from)
+	s.allocated = from + int64(written)
 }
 
 func fdatasync(f *os.File) error {
@@ -309,6 +355,11 @@ func fdatasync(f *os.File) error {
 // rotate begins a new segment. A file left by an attempt that failed is
 // empty, and taken over; one that is not is never overwritten.
 func (s *segments) rotate(first uint64) error {
+	if s.f != nil && s.allocated > s.size {
+		if err := s.trim(); err != nil {
+			return fmt.Errorf("ending audit segment: %w", err)
+		}
+	}
 	f, err := os.OpenFile(segmentPath(s.dir, first), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("beginning audit segment: %w", err)
@@ -324,7 +375,7 @@ func (s *segments) rotate(first uint64) error {
 		return errors.Join(fmt.Errorf("beginning audit segment: %w", err), f.Close())
 	}
 	old := s.f
-	s.f, s.first, s.size = f, first, 0
+	s.f, s.first, s.size, s.allocated = f, first, 0, 0
 	if old != nil {
 		if err := old.Close(); err != nil {
 			return fmt.Errorf("ending audit segment: %w", err)
@@ -344,7 +395,10 @@ func syncDir(dir string) error {
 func (s *segments) close() error {
 	var err error
 	if s.f != nil {
-		err = s.f.Close()
+		if s.allocated > s.size {
+			err = s.trim()
+		}
+		err = errors.Join(err, s.f.Close())
 	}
 	return errors.Join(err, s.lock.Close())
 }
@@ -379,8 +433,11 @@ func verifyFile(path string, ch *chain, last bool) error {
 	}
 	defer f.Close()
 	end, err := verifySegment(f, path, ch)
-	if err != nil || last {
+	if err != nil {
 		return err
+	}
+	if last {
+		return verifyTail(f, path, end)
 	}
 	info, err := f.Stat()
 	if err != nil {
@@ -390,4 +447,42 @@ func verifyFile(path string, ch *chain, last bool) error {
 		return fmt.Errorf("%s: ends in an incomplete line, but is not the last segment", path)
 	}
 	return nil
+}
+
+// verifyTail checks what is behind the last good line of the last segment: a line
+// that is not complete and then zeros, as a writer leaves it that lives or was killed.
+// A record behind a zero is none of that. A live writer may write meanwhile: what
+// has changed by the time of a second look is its work.
+func verifyTail(f *os.File, path string, end int64) error {
+	for range 3 {
+		hidden, err := behindZeros(f, end)
+		if err != nil || hidden < 0 {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+		written, err := eachLine(io.NewSectionReader(f, end, 1<<62), func([]byte, int64) error { return nil })
+		if err != nil || written > 0 {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: holds data behind zeros at offset %d", path, end)
+}
+
+// behindZeros is the offset of the first byte behind the zeros that follow the bytes at
+// end; -1 if there is none.
+func behindZeros(f *os.File, end int64) (int64, error) {
+	r := bufio.NewReader(io.NewSectionReader(f, end, 1<<62))
+	for at, zeros := end, false; ; at++ {
+		b, err := r.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF):
+			return -1, nil
+		case err != nil:
+			return 0, fmt.Errorf("reading audit log: %w", err)
+		case b == 0:
+			zeros = true
+		case zeros:
+			return at, nil
+		}
+	}
 }
