@@ -19,24 +19,21 @@ import (
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
-// newest is the directory of PostgreSQL 18, which speaks protocol 3.2. It lies beside
-// the shared cluster, where the role postgres can read it.
+// newest is the directory of PostgreSQL 18, which speaks protocol 3.2.
 var newest = sync.OnceValues(func() (string, error) {
-	dir := filepath.Join(filepath.Dir(shared.dir), "postgres-18")
-	out, err := exec.Command("testdata/postgres18.sh", dir).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("postgres18.sh: %w: %s", err, out)
-	}
-	return dir, nil
+	cmd := exec.Command("../e2e/postgres/fetch.sh", "18")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	return strings.TrimSpace(string(out)), err
 })
 
-func newestIn(t *testing.T, name ...string) string {
+func newestDir(t *testing.T) string {
 	t.Helper()
 	dir, err := newest()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("fetching PostgreSQL 18: %v", err)
 	}
-	return filepath.Join(append([]string{dir}, name...)...)
+	return dir
 }
 
 // newestCluster is a server of PostgreSQL 18.
@@ -58,9 +55,8 @@ func newestCluster(t *testing.T) *cluster {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd.Path = newestIn(t, "bin", name)
+		cmd.Path, cmd.Env = serverProgram(newestDir(t), name), serverEnv(newestDir(t))
 		cmd.Args[0] = cmd.Path // it looks for its share there
-		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+newestIn(t, "lib"))
 		return cmd
 	}
 	if out, err := program("initdb", "-D", c.dir, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N").CombinedOutput(); err != nil {
@@ -81,16 +77,17 @@ func newestCluster(t *testing.T) *cluster {
 // psql18 is Debian's psql with the libpq of PostgreSQL 18.
 func psql18(t *testing.T, conninfo, script string, env ...string) (string, error) {
 	t.Helper()
-	return psql(t, conninfo, append(env, "LD_LIBRARY_PATH="+newestIn(t, "lib")), script)
+	return psql(t, conninfo, append(env, "LD_LIBRARY_PATH="+filepath.Join(newestDir(t), "lib")), script)
 }
 
 // TestProtocol32 has clients and servers of both versions of the protocol, and
 // requests to cancel with the keys of both.
 func TestProtocol32(t *testing.T) {
-	for version, c := range map[int]*cluster{15: shared, 18: newestCluster(t)} {
+	for version, c := range map[int]*cluster{serverVersion(t): shared, 18: newestCluster(t)} {
+		long := version >= 18
 		f := start(t, c, users())
 		exec1(t, f.connect(t, pgx.QueryExecModeExec), usersDDL)
-		for asked, key := range map[string]int{"3.0": 4, "3.2": map[int]int{15: 4, 18: 32}[version]} {
+		for asked, key := range map[string]int{"3.0": 4, "3.2": map[bool]int{false: 4, true: 32}[long]} {
 			conn := dial(t, f.url()+"&max_protocol_version="+asked, pgx.QueryExecModeExec)
 			if got := len(conn.PgConn().SecretKey()); got != key {
 				t.Errorf("PostgreSQL %d, client %s: a key of %d bytes, want %d", version, asked, got, key)
@@ -114,7 +111,7 @@ func TestProtocol32(t *testing.T) {
 			}
 
 			cmd := exec.Command("psql", "-X", f.as("postgres")+" max_protocol_version="+asked, "-c", "SELECT pg_sleep(60)")
-			cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+newestIn(t, "lib"))
+			cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(newestDir(t), "lib"))
 			var out strings.Builder
 			cmd.Stdout, cmd.Stderr = &out, &out
 			if err := cmd.Start(); err != nil {
@@ -127,7 +124,7 @@ func TestProtocol32(t *testing.T) {
 			}
 		}
 		out, err := psql18(t, f.as("postgres")+" min_protocol_version=3.2 max_protocol_version=latest", "SELECT 'in';")
-		if version == 18 && (err != nil || out != "in\n") || version == 15 && (err == nil || !strings.Contains(out, "3.0")) {
+		if long && (err != nil || out != "in\n") || !long && (err == nil || !strings.Contains(out, "3.0")) {
 			t.Errorf("PostgreSQL %d, psql that insists on 3.2: %v: %s", version, err, out)
 		}
 	}
