@@ -39,12 +39,9 @@ func (s *session) terminateSASL(b binding) error {
 	if err := s.down.flush(); err != nil {
 		return err
 	}
-	kind, length, err := s.fromC.next()
+	length, err := s.token()
 	if err != nil {
-		return io.EOF
-	}
-	if kind != 'p' || length > maxStartup {
-		return failf(codeProtocolViolation, "expected a password response")
+		return err
 	}
 	body, err := s.fromC.whole(length)
 	if err != nil {

@@ -11,9 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy"
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
@@ -126,5 +129,54 @@ func TestUpstreamChannelBinding(t *testing.T) {
 		if s.want == "" && (err != nil || out != "in\n") || s.want != "" && (err == nil || !strings.Contains(out, s.want)) {
 			t.Errorf("%s: %v: %s; want %q", name, err, out, s.want)
 		}
+	}
+}
+
+// TestLongPassword: who has not been authenticated yet cannot have much passed on.
+func TestLongPassword(t *testing.T) {
+	c, ca, cert, key := withPasswords(t)
+	for _, upstream := range []string{dbproxy.TLSDisable, dbproxy.TLSRequire} {
+		f := start(t, c, users(), func(cfg *dbproxy.Config, _ *datakey.Config) {
+			cfg.TLS, cfg.Upstream.TLS = dbproxy.TLSConfig{CertFile: cert, KeyFile: key}, upstream
+		})
+		for _, message := range []string{message('p', strings.Repeat("x", 65536)), "p\x7f\xff\xff\xff", "p\x00\x00\x00\x03", message('Q', "SELECT 1\x00")} {
+			conn, err := tls.Dial("tcp", f.addr, trust(t, ca, "postgresql"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			conn.Write(startup(pgproto3.ProtocolVersion30, "user", "scramuser", "database", "postgres"))
+			front := pgproto3.NewFrontend(conn, conn)
+			if _, err := front.Receive(); err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(conn, message)
+			m, err := front.Receive()
+			if e, ok := m.(*pgproto3.ErrorResponse); !ok || e.Code != "08P01" || e.Severity != "FATAL" {
+				t.Errorf("upstream %s, %q…: got %+v, %v; want 08P01", upstream, message[:5], m, err)
+			}
+			conn.Close()
+		}
+	}
+}
+
+// TestPasswordAskedAgain: a server that asks for a password within a session does
+// not reach the client.
+func TestPasswordAskedAgain(t *testing.T) {
+	var hostileNow atomic.Bool
+	addr := hostile(t, shared, func(m pgproto3.BackendMessage) []pgproto3.BackendMessage {
+		if _, ok := m.(*pgproto3.RowDescription); ok && hostileNow.Load() {
+			return []pgproto3.BackendMessage{&pgproto3.AuthenticationCleartextPassword{}, m}
+		}
+		return []pgproto3.BackendMessage{m}
+	})
+	f := start(t, shared, users(), func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.Upstream.Address = addr })
+	w := rawClient(t, f)
+	hostileNow.Store(true)
+	w.Send(&pgproto3.Query{String: "SELECT 1"})
+	w.Flush()
+	m, err := w.Receive()
+	if e, ok := m.(*pgproto3.ErrorResponse); !ok || e.Code != "08P01" {
+		t.Errorf("got %+v, %v; want 08P01", m, err)
 	}
 }

@@ -102,8 +102,10 @@ func answers(kind, to byte) bool {
 		return to == 'F'
 	case 's':
 		return to == 'E'
+	case 'C', 'I', 'G', 'H', 'W', 'c':
+		return to == 'E' || to == 'Q'
 	}
-	return to == 'E' || to == 'Q'
+	return false // a request for a password, above all
 }
 
 // pass sends a message on, unless it answers the session's own question or

@@ -34,6 +34,7 @@ const (
 	maxStarting = 1000
 	mechanism   = "SCRAM-SHA-256"
 	plus        = "-PLUS" // ends the name of a mechanism with channel binding
+	maxToken    = 65535   // PG_MAX_AUTH_TOKEN_LENGTH
 	// maxGreeting bounds what the server sends before it is ready.
 	maxGreeting = 1 << 20
 	maxName     = 63 // NAMEDATALEN - 1
@@ -412,17 +413,29 @@ func (s *session) authentication(body []byte, terminate bool) error {
 	if err := s.down.flush(); err != nil {
 		return err
 	}
-	kind, length, err := s.fromC.next()
+	length, err := s.token()
 	if err != nil {
-		return io.EOF
+		return err
 	}
-	if kind != 'p' || length > maxMessage {
-		return failf(codeProtocolViolation, "expected a password response")
-	}
-	if err := s.up.relay(kind, length, s.fromC); err != nil {
+	if err := s.up.relay('p', length, s.fromC); err != nil {
 		return err
 	}
 	return s.up.flush()
+}
+
+// token reads the header of the client's answer to a request for authentication.
+func (s *session) token() (length int, err error) {
+	kind, length, err := s.fromC.next()
+	var own *pgError
+	switch {
+	case errors.As(err, &own):
+		return 0, own
+	case err != nil:
+		return 0, io.EOF
+	case kind != 'p' || length > maxToken:
+		return 0, failf(codeProtocolViolation, "expected a password response")
+	}
+	return length, nil
 }
 
 // run serves the session from the first ReadyForQuery on. An idle session stays
