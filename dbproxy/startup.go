@@ -255,47 +255,58 @@ func identityOf(parameters [][2]string) (id identity, err error) {
 	return id, err
 }
 
+// serveSession logs the client in and serves it. As in run, its frame is kept small.
 func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, startup []byte) error {
-	parameters, err := startupParameters(startup)
+	s, database, err := p.newSession(ctx, conn, startup)
 	if err != nil {
 		return err
 	}
-	id, err := identityOf(parameters)
-	if err != nil {
-		return err
-	}
-	if err := p.permitReplication(id.replication, id.user); err != nil {
-		return err
-	}
-	startup, protocol := offer(startup, parameters)
-	up, err := p.open(ctx, startup)
-	if err != nil {
-		p.log.Warn("connecting to the server", "error", err)
-		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
-	}
-	server := up.conn
-	defer server.Close()
-	s := &session{proxy: p, user: id.user, client: conn, server: server, fromC: newFrames(clientReader(conn)), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
-		up: &outbox{w: newWriter(server)}, down: &outbox{w: newWriter(socketOf(conn))}, settled: make(chan struct{}, 1),
-		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
-		statements: make(map[string]*statement), portals: make(map[string]*portal),
-		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
-	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
-	s.up.before, s.down.before = s.intended, s.recorded
+	defer s.server.Close()
 	defer s.uncancelable()
-	ok, err := s.authenticate(secure && up.host.tls != nil)
+	ok, err := s.authenticate(secure && s.host.tls != nil)
 	if err != nil || !ok {
 		return err
 	}
 	p.starting.Add(-1)
 	defer p.starting.Add(1) // serveConn takes it off again
-	s.db = p.database(id.database)
+	s.db = p.database(database)
 	if s.masks, err = p.masksFor(s.user); err != nil {
 		return err
 	}
-	conn.SetDeadline(time.Time{})
-	server.SetDeadline(time.Time{})
+	s.client.SetDeadline(time.Time{})
+	s.server.SetDeadline(time.Time{})
 	return s.run(ctx)
+}
+
+// newSession connects to the server for the session that a startup message asks for,
+// and gives the name of its database.
+func (p *Proxy) newSession(ctx context.Context, conn net.Conn, startup []byte) (s *session, database string, err error) {
+	parameters, err := startupParameters(startup)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := identityOf(parameters)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := p.permitReplication(id.replication, id.user); err != nil {
+		return nil, "", err
+	}
+	startup, protocol := offer(startup, parameters)
+	up, err := p.open(ctx, startup)
+	if err != nil {
+		p.log.Warn("connecting to the server", "error", err)
+		return nil, "", failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
+	}
+	s = &session{proxy: p, user: id.user, client: conn, server: up.conn,
+		fromC: newFrames(clientReader(conn)), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
+		up: &outbox{w: newWriter(up.conn)}, down: &outbox{w: newWriter(socketOf(conn))}, settled: make(chan struct{}, 1),
+		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
+		statements: make(map[string]*statement), portals: make(map[string]*portal),
+		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
+	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
+	s.up.before, s.down.before = s.intended, s.recorded
+	return s, id.database, nil
 }
 
 // authenticate passes the authentication on, until the server is ready. The
