@@ -64,17 +64,20 @@ type binding struct {
 
 // bindingTo gives the strongest binding that the server offers: to the hash of its
 // certificate (tls-server-end-point, RFC 5929, section 4), so that nobody who shows
-// another one can pass the exchange on.
+// another one can pass the exchange on. One who has taken the offer away is found out
+// by the server: it is told that there was none (RFC 5802, section 6).
 func bindingTo(server net.Conn, offered []string) binding {
-	unbound := binding{mechanism: mechanism, header: "n,,"}
 	secure, ok := server.(*tls.Conn)
-	if !ok || !slices.Contains(offered, mechanism+plus) {
-		return unbound
+	if !ok {
+		return binding{mechanism: mechanism, header: "n,,"}
 	}
 	leaf := secure.ConnectionState().PeerCertificates[0]
 	hash := endPointHash(leaf.SignatureAlgorithm)
-	if hash == 0 {
-		return unbound
+	switch {
+	case hash == 0:
+		return binding{mechanism: mechanism, header: "n,,"}
+	case !slices.Contains(offered, mechanism+plus):
+		return binding{mechanism: mechanism, header: "y,,"}
 	}
 	h := hash.New()
 	h.Write(leaf.Raw)

@@ -5,6 +5,7 @@ package dbproxy_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -71,8 +72,9 @@ func TestChannelBinding(t *testing.T) {
 }
 
 // between is someone who ends TLS with a certificate of his own and passes
-// everything on to the server.
-func between(t *testing.T, c *cluster, cert, key string) (addr string) {
+// everything on to the server; without its offer of channel binding if it is to be
+// stripped.
+func between(t *testing.T, c *cluster, cert, key string, strip bool) (addr string) {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
@@ -97,6 +99,20 @@ func between(t *testing.T, c *cluster, cert, key string) (addr string) {
 		conn.Write(answer)
 		client, server := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}}), tls.Client(up, &tls.Config{InsecureSkipVerify: true})
 		go io.Copy(server, client)
+		if strip {
+			var m pgproto3.AuthenticationSASL
+			head := make([]byte, 5)
+			if _, err := io.ReadFull(server, head); err != nil {
+				return
+			}
+			body := make([]byte, binary.BigEndian.Uint32(head[1:])-4)
+			if _, err := io.ReadFull(server, body); err != nil || m.Decode(body) != nil {
+				return
+			}
+			m.AuthMechanisms = []string{"SCRAM-SHA-256"}
+			b, _ := m.Encode(nil)
+			client.Write(b)
+		}
 		io.Copy(client, server)
 	}
 	go func() {
@@ -116,13 +132,18 @@ func between(t *testing.T, c *cluster, cert, key string) (addr string) {
 func TestUpstreamChannelBinding(t *testing.T) {
 	c, ca, cert, key := withPasswords(t)
 	_, otherCert, otherKey := certificate(t, t.TempDir())
-	for name, s := range map[string]struct{ cert, key, want string }{
-		"with the server's certificate": {cert, key, ""},
-		"with another":                  {otherCert, otherKey, "SCRAM channel binding check failed"},
+	for name, s := range map[string]struct {
+		cert, key string
+		strip     bool
+		want      string
+	}{
+		"with the server's certificate": {cert, key, false, ""},
+		"with another":                  {otherCert, otherKey, false, "SCRAM channel binding check failed"},
+		"with another, stripping":       {otherCert, otherKey, true, "this server does support channel binding"},
 	} {
 		f := start(t, c, nil, func(cfg *dbproxy.Config, _ *datakey.Config) {
 			cfg.TLS = dbproxy.TLSConfig{CertFile: cert, KeyFile: key}
-			cfg.Upstream = dbproxy.UpstreamConfig{Address: between(t, c, s.cert, s.key), TLS: dbproxy.TLSRequire}
+			cfg.Upstream = dbproxy.UpstreamConfig{Address: between(t, c, s.cert, s.key, s.strip), TLS: dbproxy.TLSRequire}
 		})
 		url := fmt.Sprintf("host=127.0.0.1 port=%d user=scramuser dbname=%s sslmode=verify-full sslrootcert=%s", f.port, f.database, ca)
 		out, err := psql(t, url, []string{"PGPASSWORD=pw-scram"}, "SELECT 'in';")
