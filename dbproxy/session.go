@@ -53,6 +53,7 @@ type session struct {
 	batchOpen bool        // messages other than Query were sent since the last Sync
 	batch     int         // counts Sync messages
 	writes    []*audit.Op // to be on disk before what is buffered leaves
+	unused    []entry     // entries that are made and not used yet
 	copying   bool        // the last message was CopyData
 	copyTo    *copyIn     // whose data it was; nil if no such COPY was awaited
 	shape     []byte      // of the text that is being planned
@@ -231,6 +232,18 @@ type question struct {
 	rows [][]string
 	err  *pgError
 	done chan struct{}
+}
+
+// owe is a new entry. Four are made at a time: most are of messages that touch
+// nothing that is protected, which come by the ten thousand in a second.
+func (s *session) owe(e entry) *entry {
+	if len(s.unused) == 0 {
+		s.unused = make([]entry, 4)
+	}
+	made := &s.unused[0]
+	s.unused = s.unused[1:]
+	*made = e
+	return made
 }
 
 // push notes that the server owes an answer. It is called before the message
@@ -458,6 +471,9 @@ func (s *session) recorded() error {
 	}
 	clear(s.unended)
 	s.unended = s.unended[:0]
+	if len(s.waits) == 0 {
+		return nil
+	}
 	if len(s.waits) == 1 {
 		err := s.waits[0]()
 		s.waits[0] = nil
