@@ -111,7 +111,7 @@ func (s *session) scram(b binding, password string) error {
 		return err
 	}
 	first, err := s.readAuth(authSASLContinue)
-	if err != nil || first == "" {
+	if err != nil {
 		return err
 	}
 	final, signature, err := scramProof(b, password, mine, bare, first)
@@ -122,7 +122,7 @@ func (s *session) scram(b binding, password string) error {
 		return err
 	}
 	last, err := s.readAuth(authSASLFinal)
-	if err != nil || last == "" {
+	if err != nil {
 		return err
 	}
 	got, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(last, "v="))

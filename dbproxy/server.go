@@ -268,7 +268,7 @@ func (s *session) serverData(kind byte, length int) error {
 	}
 	start := len(s.down.buf)
 	if err := s.openRow(columns, op, formats, body); err != nil {
-		s.down.buf = s.down.buf[:start]
+		s.down.cut(start)
 		return s.failRow(e, err)
 	}
 	s.tellsRows(op)

@@ -256,8 +256,8 @@ func (s *session) push(e *entry) {
 		s.queue = s.room[:0]
 	}
 	s.queue = append(s.queue, e)
-	if len(s.queue) == 1 {
-		s.room = s.queue
+	if cap(s.queue) > cap(s.room) && cap(s.queue) <= 64 {
+		s.room = s.queue // it has just been made
 	}
 	if e.batch = s.batch; e.kind == 'S' {
 		s.batch++

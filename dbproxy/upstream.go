@@ -55,6 +55,9 @@ type host struct {
 	seen   time.Time // guarded by mu; when state was learned; zero: never
 	failed time.Time // guarded by mu; when it could not be reached; zero: it could
 	err    error     // guarded by mu; why
+	tried  time.Time // guarded by mu; when it was last put before others although it had failed
+
+	asking sync.Mutex // held by who asks what it is; before mu
 }
 
 // hostState is what target_session_attrs asks about.
@@ -199,11 +202,19 @@ func (h *host) connect(ctx context.Context) (net.Conn, error) {
 	return secure, nil
 }
 
-// ailing says that the host could not be reached a moment ago.
+// ailing says that the host could not be reached a moment ago. After a while one
+// client may try it again before others, while the rest goes on without it.
 func (h *host) ailing() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.failed.IsZero() && time.Since(h.failed) < failedAge
+	if h.failed.IsZero() {
+		return false
+	}
+	if time.Since(h.failed) < failedAge || time.Since(h.tried) < failedAge+dialTimeout {
+		return true
+	}
+	h.tried = time.Now()
+	return false
 }
 
 // forget has the host asked anew what it is.
@@ -214,23 +225,52 @@ func (h *host) forget() {
 }
 
 // learn gives what the host is, asked if the last answer is older than age. One
-// asks for all who want to know.
+// asks for all who want to know; of a host that has failed the rest does not wait
+// for the answer.
 func (h *host) learn(ctx context.Context, admin *pgx.ConnConfig, age time.Duration) (hostState, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.failed.IsZero() && time.Since(h.failed) < min(age, failedAge) {
-		return hostState{}, h.err
+	if st, known, err := h.known(age); known {
+		return st, err
 	}
-	if !h.seen.IsZero() && time.Since(h.seen) < age {
-		return h.state, nil
+	if !h.asking.TryLock() {
+		if err := h.failure(); err != nil {
+			return hostState{}, err
+		}
+		h.asking.Lock()
+	}
+	defer h.asking.Unlock()
+	if st, known, err := h.known(age); known {
+		return st, err
 	}
 	st, err := h.ask(ctx, admin)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.reached(err)
 	if h.seen = time.Now(); err != nil {
 		h.seen = time.Time{}
 	}
 	h.state = st
 	return st, err
+}
+
+// known is what was learned of the host, or that it could not be reached, not longer
+// ago than age.
+func (h *host) known(age time.Duration) (st hostState, known bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.failed.IsZero() && time.Since(h.failed) < min(age, failedAge) {
+		return hostState{}, true, h.err
+	}
+	return h.state, !h.seen.IsZero() && time.Since(h.seen) < age, nil
+}
+
+// failure is why the host could not be reached, if it could not when last tried.
+func (h *host) failure() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failed.IsZero() {
+		return nil
+	}
+	return h.err
 }
 
 // ask connects with the administrative role and reads what the server reports of

@@ -124,6 +124,12 @@ func (o *outbox) lend() {
 	}
 }
 
+// cut takes back what was collected from a place on, and leaves nothing of it.
+func (o *outbox) cut(at int) {
+	clear(o.buf[at:])
+	o.buf = o.buf[:at]
+}
+
 // release gives the buffer back. One that has grown is left to the collector.
 func (o *outbox) release() {
 	if cap(o.buf) == bufferSize {
