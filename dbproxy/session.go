@@ -30,6 +30,7 @@ type session struct {
 	replication       string // the kind of replication connection; "" for none
 	protocol          protocol
 	cancelKey         string // BackendKeyData; "" if there is none or it is not kept
+	pid               uint32 // of the server process
 	fromC             *frames
 	fromS             *frames
 	up                *outbox // to the server; of fromClient
@@ -508,6 +509,7 @@ func (s *session) fatal(e *pgError) {
 		if e != nil {
 			s.down.last(e.response("FATAL"))
 		}
+		s.giveBack()
 		s.client.Close()
 		s.server.Close()
 	})

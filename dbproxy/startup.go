@@ -262,6 +262,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 		return err
 	}
 	defer s.server.Close()
+	defer s.giveBack()
 	defer s.uncancelable()
 	ok, err := s.authenticate(secure && s.host.tls != nil)
 	if err != nil || !ok {
@@ -359,6 +360,7 @@ func (s *session) authenticate(terminate bool) (ok bool, err error) {
 				return false, failf(codeProtocolViolation, "the database server sent an invalid BackendKeyData message")
 			}
 			s.cancelable(body)
+			s.pid = keyProcess(body)
 		case 'N':
 		default:
 			return false, unasked()
@@ -491,6 +493,9 @@ func (s *session) record(ctx context.Context) (*audit.Op, error) {
 // that it may begin.
 func (s *session) welcome(passes bool) error {
 	if !passes {
+		if err := s.ownProcess(); err != nil {
+			return err
+		}
 		snap, err := s.db.load(s.ctx)
 		if err != nil {
 			s.proxy.log.Error("reading the catalog", "database", s.db.name, "error", err)

@@ -19,6 +19,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// poolsSessions follows the address of an upstream that is a pooler.
+const poolsSessions = "\n    pooler: session"
+
 // PgBouncer before the sidecar and behind it: clients see what they see without.
 func TestPgBouncer(t *testing.T) {
 	people(t)
@@ -29,7 +32,7 @@ func TestPgBouncer(t *testing.T) {
 		"before the sidecar, transaction": func(t *testing.T) string { _, a := startBouncer(t, shared, sidecar, "transaction"); return a },
 		"behind the sidecar, session": func(t *testing.T) string {
 			_, pooled := startBouncer(t, shared, upstream, "session")
-			_, a := sidecarBefore(t, pooled, "")
+			_, a := sidecarBefore(t, pooled+poolsSessions, "")
 			return a
 		},
 	} {
