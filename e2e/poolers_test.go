@@ -142,6 +142,7 @@ func cancelPooled(t *testing.T, address string) {
 }
 
 // startBouncer runs PgBouncer before what listens on target, and gives its own address.
+// Behind the mode of pooling may be lines with other settings.
 func startBouncer(t *testing.T, s *stack, target, pooling string) (*process, string) {
 	t.Helper()
 	address := freeAddress(t)
@@ -151,9 +152,9 @@ func startBouncer(t *testing.T, s *stack, target, pooling string) (*process, str
 		t.Fatal(err)
 	}
 	dir := stackDir(t)
-	writeFileAt(t, filepath.Join(dir, "users"), fmt.Sprintf("\"app\" \"%s\"\n", s.secret(t, "app")))
+	writeFileAt(t, filepath.Join(dir, "users"), fmt.Sprintf("\"app\" \"%s\"\n\"support\" \"%[1]s\"\n", s.secret(t, "app")))
 	writeFileAt(t, filepath.Join(dir, "ini"), fmt.Sprintf("[databases]\napp = host=%s port=%s dbname=app\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
-		"auth_type = scram-sha-256\nauth_file = %s/users\npool_mode = %s\nmax_client_conn = 6000\ndefault_pool_size = 20\nunix_socket_dir =\n",
+		"auth_type = scram-sha-256\nauth_file = %s/users\nmax_client_conn = 200\ndefault_pool_size = 20\nunix_socket_dir =\npool_mode = %s\n",
 		host, port, listen, dir, pooling))
 	if out, err := exec.Command("chown", "-R", "postgres", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -170,8 +171,8 @@ func startBouncer(t *testing.T, s *stack, target, pooling string) (*process, str
 }
 
 // sidecarBefore runs a sidecar that does nothing but PostgreSQL, before an upstream, with
-// more rules of columns.
-func sidecarBefore(t *testing.T, upstream, rules string) (*process, string) {
+// more rules of columns, and replacements in its configuration.
+func sidecarBefore(t *testing.T, upstream, rules string, pairs ...string) (*process, string) {
 	t.Helper()
 	address := freeAddress(t)
 	config := readFile(t, shared.path("proxy.yaml"))
@@ -183,6 +184,7 @@ func sidecarBefore(t *testing.T, upstream, rules string) (*process, string) {
 		"address: "+hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "address: "+upstream,
 		shared.path("audit-proxy"), filepath.Join(t.TempDir(), "audit"),
 		"  columns:\n", "  columns:\n"+rules)
+	config = replaceIn(t, config, pairs...)
 	// The binary without the race detector, which multiplies memory.
 	sidecar, err := startProcess(filepath.Join(t.TempDir(), "proxy.log"), nil, plainBinary, "proxy", "--config", writeFile(t, config))
 	if err != nil {

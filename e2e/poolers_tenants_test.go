@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// pooledRules are those of a table with a column of every mode.
+const pooledRules = `    - {table: pooled, column: secret, type: text, mode: random, per_tenant: true, key_id: alias/dev}
+    - {table: pooled, column: mail, type: text, mode: equality, per_tenant: true, key_id: alias/dev}
+    - {table: pooled, column: age, type: int4, mode: range, key_id: alias/dev}
+    - {table: pooled, column: note, type: text, mode: random, search: {substring: {min: 3, max: 8}}, key_id: alias/dev}
+    - {table: pooled, column: card, type: text, mode: random, masks: [{roles: [support], show: last4}], key_id: alias/dev}
+`
+
+// makePooled makes the table, and the role support, which may read it.
+func makePooled(t *testing.T) {
+	t.Helper()
+	admin := strings.TrimSpace(readFile(t, shared.path("postgres-admin.url")))
+	mustPsql(t, admin, "create role support login password '"+shared.secret(t, "app")+"'")
+	t.Cleanup(func() { mustPsql(t, admin, "drop table if exists pooled; drop role support") })
+	_, address := sidecarBefore(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), pooledRules)
+	conn := pooledConn(t, address, pgx.QueryExecModeSimpleProtocol)
+	defer conn.Close(context.Background())
+	for _, sql := range []string{
+		"create table pooled (id bigint generated always as identity, tenant text, secret text, mail text, age int4, note text, card text)",
+		"grant select on pooled to support",
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// mustBeSealed looks at the rows around the sidecar, and deletes them.
+func mustBeSealed(t *testing.T) {
+	t.Helper()
+	got := mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"],
+		"select count(*) > 0, count(*) filter (where position('plain'::bytea in secret || mail || note || card) > 0 or length(age) < 16) from pooled")
+	if got != "t|0" {
+		t.Errorf("there are rows, and as many hold plaintext: %s", got)
+	}
+	mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"], "delete from pooled")
+}
+
+func sqlState(err error) string {
+	var failed *pgconn.PgError
+	if errors.As(err, &failed) {
+		return failed.Code
+	}
+	return fmt.Sprint(err)
+}
+
+// The tenant of one pooled client is never that of the next.
+func TestPgBouncerAndTenants(t *testing.T) {
+	makePooled(t)
+	upstream := hostOf(shared.env["UPSTREAM_DATABASE_URL"])
+	_, sidecar := sidecarBefore(t, upstream, pooledRules)
+	t.Run("before the sidecar, session", func(t *testing.T) {
+		_, address := startBouncer(t, shared, sidecar, "session\ndefault_pool_size = 1")
+		sessionsOfTenants(t, address, 1)
+	})
+	t.Run("behind the sidecar, session", func(t *testing.T) {
+		_, pooled := startBouncer(t, shared, upstream, "session\ndefault_pool_size = 1")
+		_, address := sidecarBefore(t, pooled+poolsSessions, pooledRules)
+		sessionsOfTenants(t, address, 1)
+	})
+	t.Run("before the sidecar, transaction", func(t *testing.T) {
+		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 3")
+		transactionsOfTenants(t, address)
+	})
+	t.Run("before the sidecar, transaction with a reset after each", func(t *testing.T) {
+		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 1\nserver_reset_query_always = 1")
+		conn := pooledConn(t, address, pgx.QueryExecModeExec)
+		defer conn.Close(context.Background())
+		if _, err := conn.Exec(t.Context(), "set sidekey.tenant to 'acme'"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(t.Context(), "insert into pooled (mail) values ($1)", "plain"); sqlState(err) != "22023" {
+			t.Errorf("in the transaction after: got %v, want SQLSTATE 22023", err)
+		}
+	})
+	t.Run("behind the sidecar, transaction", func(t *testing.T) {
+		_, pooled := startBouncer(t, shared, upstream, "transaction")
+		for _, vouched := range []string{"", poolsSessions} {
+			_, address := sidecarBefore(t, pooled+vouched, pooledRules)
+			var last error
+			for range 2 { // the first could be alone
+				config, err := pgx.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
+				if err != nil {
+					t.Fatal(err)
+				}
+				config.Password = shared.secret(t, "app")
+				conn, err := pgx.ConnectConfig(t.Context(), config)
+				if last = err; err == nil {
+					defer conn.Close(context.Background())
+				}
+			}
+			if sqlState(last) != "0A000" {
+				t.Errorf("pooler%q: got %v, want SQLSTATE 0A000", vouched, last)
+			}
+		}
+	})
+}
+
+// sessionsOfTenants has sessions of changing tenants one after the other, on at most so
+// many server processes.
+func sessionsOfTenants(t *testing.T, address string, processes int) {
+	t.Helper()
+	used := make(map[uint32]bool)
+	modes := []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec, pgx.QueryExecModeCacheStatement}
+	for round := range 4 * processes {
+		for i, mode := range modes {
+			who := fmt.Sprintf("tenant%d", (round+i)%2)
+			conn := pooledConn(t, address, mode)
+			if _, err := conn.Exec(t.Context(), "insert into pooled (mail) values ($1)", "plain"); sqlState(err) != "22023" {
+				t.Errorf("in a new session, without a tenant: got %v, want SQLSTATE 22023", err)
+			}
+			if _, err := conn.Exec(t.Context(), "set sidekey.tenant to '"+who+"'"); err != nil {
+				t.Error(err)
+			}
+			everyMode(t, conn, who, round)
+			var pid uint32
+			if err := conn.QueryRow(t.Context(), "select pg_backend_pid()").Scan(&pid); err != nil {
+				t.Error(err)
+			}
+			used[pid] = true
+			conn.Close(context.Background())
+		}
+	}
+	if len(used) > processes {
+		t.Errorf("%d sessions were on %d server processes, want at most %d", 4*processes*len(modes), len(used), processes)
+	}
+	masked(t, address)
+	mustBeSealed(t)
+}
+
+// transactionsOfTenants has tenants use the same server processes at the same time.
+func transactionsOfTenants(t *testing.T, address string) {
+	t.Helper()
+	var clients sync.WaitGroup
+	for client := range 8 {
+		clients.Go(func() {
+			conn := pooledConn(t, address, []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec}[client%2])
+			defer conn.Close(context.Background())
+			for round := range 6 {
+				err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+					who := fmt.Sprintf("tenant%d", client)
+					if _, err := tx.Exec(t.Context(), "set local sidekey.tenant to '"+who+"'"); err != nil {
+						return err
+					}
+					everyMode(t, conn, who, round)
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				if _, err := conn.Exec(t.Context(), "insert into pooled (mail) values ($1)", "plain"); sqlState(err) != "22023" {
+					t.Errorf("outside of the transaction: got %v, want SQLSTATE 22023", err)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	masked(t, address)
+	mustBeSealed(t)
+}
+
+// everyMode writes a row and finds it by columns of every mode.
+func everyMode(t *testing.T, conn *pgx.Conn, who string, n int) {
+	t.Helper()
+	ctx := t.Context()
+	if _, err := conn.Exec(ctx, "insert into pooled (tenant, secret, mail, age, note, card) values ($1, $2, $3, $4, $5, $6)",
+		who, "plain secret of "+who, "plain@mail", 1000+n, "a plain note of "+who, "plain 1234"); err != nil {
+		t.Errorf("INSERT: %v", err)
+		return
+	}
+	for where, args := range map[string][]any{
+		"mail = $1":                             {"plain@mail"},
+		"tenant = $1 and age between $2 and $3": {who, 1000, 1999},
+		"tenant = $1 and note like '%plain%'":   {who},
+	} {
+		rows, err := conn.Query(ctx, "select distinct mail, min(age), max(tenant) from pooled where "+where+" group by mail", args...)
+		if err != nil {
+			t.Errorf("%s: %v", where, err)
+			continue
+		}
+		got, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+			var mail, tenant string
+			var age int32
+			err := row.Scan(&mail, &age, &tenant)
+			return fmt.Sprint(mail, " ", age >= 1000, " ", tenant), err
+		})
+		if want := "plain@mail true " + who; err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%s: got %q, %v; want %q", where, got, err, want)
+		}
+	}
+	var secret, card string
+	if err := conn.QueryRow(ctx, "select secret, card from pooled where mail = $1 order by age desc limit 1", "plain@mail").Scan(&secret, &card); err != nil || secret != "plain secret of "+who || card != "plain 1234" {
+		t.Errorf("got %q, %q, %v", secret, card, err)
+	}
+}
+
+// masked reads as a role with a mask, on connections that are pooled with others'.
+func masked(t *testing.T, address string) {
+	t.Helper()
+	for range 2 {
+		config, err := pgx.ParseConfig("postgres://support@" + address + "/app?sslmode=disable")
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Password, config.DefaultQueryExecMode = shared.secret(t, "app"), pgx.QueryExecModeExec
+		conn, err := pgx.ConnectConfig(t.Context(), config)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		var card string
+		if err := conn.QueryRow(t.Context(), "select card from pooled limit 1").Scan(&card); err != nil || card != "****1234" {
+			t.Errorf("support sees %q, %v; want the last four characters", card, err)
+		}
+		conn.Close(context.Background())
+	}
+}
