@@ -27,8 +27,10 @@ const (
 // sealed for another tenant, or bound to another statement. So each session asks
 // which process it is on. One that BackendKeyData does not name is behind a pooler,
 // which the configuration has to vouch for; one that another session is on as well is
-// proof to the contrary.
-const processQuery = "SELECT pg_catalog.pg_backend_pid()"
+// proof to the contrary. Numbers of processes are unique on one server only, which the
+// instant of its start tells from others behind the same address.
+const processQuery = "SELECT pg_catalog.pg_backend_pid(), " +
+	"pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.pg_postmaster_start_time()), 'YYYYMMDDHH24MISSUS')"
 
 // sharedPatience is how long a session that has a process another session was on
 // waits for that to be known as ended.
@@ -52,10 +54,10 @@ func validatePooler(pooler string) error {
 	return fmt.Errorf("postgres.upstream.pooler: %q is not none or session", pooler)
 }
 
-// process is a server process: where it was reached, and its number.
+// process is a server process: its number, and when its server has started.
 type process struct {
-	host *host
-	pid  uint32
+	pid     uint32
+	started string
 }
 
 // ownProcess finds out on which process the session is, and refuses what is not its
@@ -63,14 +65,17 @@ type process struct {
 func (s *session) ownProcess() error {
 	s.server.SetDeadline(time.Now().Add(startupTimeout))
 	defer s.server.SetDeadline(time.Time{})
-	pid, err := s.askProcess()
-	if err != nil {
+	named := s.process.pid
+	var err error
+	if s.process, err = s.askProcess(); err != nil {
 		return err
 	}
-	if pid != s.pid && s.proxy.cfg.Upstream.Pooler != PoolerSession {
+	switch {
+	case s.process.pid == named:
+		return nil
+	case s.proxy.cfg.Upstream.Pooler != PoolerSession:
 		return errPooled
 	}
-	s.pid = pid
 	other := s.proxy.on.take(s)
 	for deadline := time.Now().Add(sharedPatience); other != nil && time.Now().Before(deadline); other = s.proxy.on.take(s) {
 		time.Sleep(20 * time.Millisecond)
@@ -93,14 +98,13 @@ type processes struct {
 func (p *processes) take(s *session) (other *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	on := process{s.host, s.pid}
-	if other = p.of[on]; other != nil {
+	if other = p.of[s.process]; other != nil {
 		return other
 	}
 	if p.of == nil {
 		p.of = make(map[process]*session)
 	}
-	p.of[on] = s
+	p.of[s.process] = s
 	return nil
 }
 
@@ -110,31 +114,29 @@ func (s *session) giveBack() {
 	p := &s.proxy.on
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if on := (process{s.host, s.pid}); p.of[on] == s {
-		delete(p.of, on)
+	if p.of[s.process] == s {
+		delete(p.of, s.process)
 	}
 }
 
 // askProcess asks the server, while nothing else is asked.
-func (s *session) askProcess() (pid uint32, err error) {
+func (s *session) askProcess() (on process, err error) {
 	if err := s.up.encode(&pgproto3.Query{String: processQuery}); err != nil {
-		return 0, err
+		return on, err
 	}
 	if err := s.up.flush(); err != nil {
-		return 0, failf(codeConnection, "the database server closed the connection")
+		return on, failf(codeConnection, "the database server closed the connection")
 	}
 	for {
 		kind, body, err := s.greeting()
 		if err != nil {
-			return 0, err
+			return on, err
 		}
 		switch kind {
 		case 'D':
-			if pid, err = processOf(body); err != nil {
-				return 0, err
-			}
+			on, err = processOf(body)
 		case 'Z':
-			return pid, nil
+			return on, nil
 		case 'T', 'C', 'A':
 		case 'S':
 			err = s.serverParameter(body)
@@ -142,28 +144,28 @@ func (s *session) askProcess() (pid uint32, err error) {
 			// A pooler may connect to the server only now.
 			s.down.message(kind, body)
 			s.down.flush()
-			return 0, io.EOF
+			return on, io.EOF
 		case 'N':
 			err = s.down.message(kind, body)
 		default:
 			err = unasked()
 		}
 		if err != nil {
-			return 0, err
+			return on, err
 		}
 	}
 }
 
-func processOf(body []byte) (uint32, error) {
+func processOf(body []byte) (on process, err error) {
 	var m pgproto3.DataRow
-	if err := m.Decode(body); err != nil || len(m.Values) != 1 {
-		return 0, unasked()
+	if err := m.Decode(body); err != nil || len(m.Values) != 2 {
+		return on, unasked()
 	}
 	pid, err := strconv.ParseUint(string(m.Values[0]), 10, 32)
 	if err != nil {
-		return 0, unasked()
+		return on, unasked()
 	}
-	return uint32(pid), nil
+	return process{uint32(pid), string(m.Values[1])}, nil
 }
 
 // keyProcess is the process that BackendKeyData names.
@@ -181,7 +183,7 @@ func (c UpstreamConfig) permitPooled(ctx context.Context, conn *pgx.Conn) error 
 		return nil
 	}
 	var pid uint32
-	if err := conn.QueryRow(ctx, processQuery, pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
+	if err := conn.QueryRow(ctx, processQuery, pgx.QueryExecModeSimpleProtocol).Scan(&pid, nil); err != nil {
 		return fmt.Errorf("%w: %w", errAway, err)
 	}
 	if pid != conn.PgConn().PID() {

@@ -143,6 +143,13 @@ func TestPoolerBeforeTheAdministrativeRole(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("pooler %q: %v, want %q", pooler, err, want)
 		}
+		if conn, err := pgx.Connect(t.Context(), r.url()); (err == nil) != (want == "") || err != nil && state(err) != "0A000" && state(err) != "57P03" {
+			t.Errorf("pooler %q: a session: %v", pooler, err)
+		} else if err == nil {
+			exec1(t, conn, usersDDL)
+			exec1(t, conn, "INSERT INTO users (email) VALUES ('kept under a key that was made through the pooler')")
+			conn.Close(context.Background())
+		}
 	}
 	if _, err := dbproxy.New(dbproxy.Config{Listen: "127.0.0.1:0", Upstream: dbproxy.UpstreamConfig{Address: "127.0.0.1:1", Pooler: "transaction"}}, nil, nil, nil, nil); err == nil {
 		t.Error("pooler: transaction is taken")

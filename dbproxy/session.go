@@ -29,8 +29,8 @@ type session struct {
 	standby, readOnly string
 	replication       string // the kind of replication connection; "" for none
 	protocol          protocol
-	cancelKey         string // BackendKeyData; "" if there is none or it is not kept
-	pid               uint32 // of the server process
+	cancelKey         string  // BackendKeyData; "" if there is none or it is not kept
+	process           process // of the server, on which the session is
 	fromC             *frames
 	fromS             *frames
 	up                *outbox // to the server; of fromClient

@@ -360,7 +360,7 @@ func (s *session) authenticate(terminate bool) (ok bool, err error) {
 				return false, failf(codeProtocolViolation, "the database server sent an invalid BackendKeyData message")
 			}
 			s.cancelable(body)
-			s.pid = keyProcess(body)
+			s.process.pid = keyProcess(body)
 		case 'N':
 		default:
 			return false, unasked()

@@ -48,7 +48,7 @@ func (s *session) knowTenant(p *plan.Plan) error {
 		if len(rows) != 1 || len(rows[0]) != 2 {
 			return failf(codeInternal, "the tenant cannot be read")
 		}
-		if rows[0][1] != strconv.FormatUint(uint64(s.pid), 10) {
+		if rows[0][1] != strconv.FormatUint(uint64(s.process.pid), 10) {
 			s.fatal(errShared) // nothing that is known of the session holds
 			return errSessionOver
 		}

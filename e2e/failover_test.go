@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,9 @@ func TestFailover(t *testing.T) {
 	standby := primary.standby(t)
 	primary.mustExec(t, "alter system set synchronous_standby_names to '*'")
 	primary.mustExec(t, "select pg_reload_conf()")
+	mustSoon(t, "the standby is not synchronous", func() bool {
+		return mustPsql(t, primary.url("postgres"), "select sync_state from pg_stat_replication") == "sync"
+	})
 	admin := writeFile(t, strings.Replace(primary.url("app"), primary.address, primary.address+","+standby.address, 1))
 	_, address := sidecarBefore(t, primary.address+","+standby.address+"\n    target_session_attrs: read-write", rules,
 		shared.path("postgres-admin.url"), admin)
@@ -94,8 +98,10 @@ func TestFailover(t *testing.T) {
 		t.Errorf("the first row: %s", got)
 	}
 	standby.mustExec(t, "checkpoint")
-	if out, err := exec.Command("grep", "-rlF", text, standby.dir).CombinedOutput(); err == nil {
-		t.Errorf("plaintext is in %s", out)
+	out, err := exec.Command("grep", "-rlF", text, standby.dir).CombinedOutput()
+	var found *exec.ExitError
+	if !errors.As(err, &found) || found.ExitCode() != 1 { // 1: nothing found
+		t.Errorf("looking for plaintext: %v, %s", err, out)
 	}
 }
 

@@ -95,8 +95,10 @@ func (s *sparing) serve(conn net.Conn) error {
 		}
 		if bytes.Contains(batch, []byte("pg_backend_pid()")) {
 			number := strconv.FormatUint(uint64(pid), 10)
-			backend.Send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("pg_backend_pid"), DataTypeOID: 23, DataTypeSize: 4, TypeModifier: -1}}})
-			backend.Send(&pgproto3.DataRow{Values: [][]byte{[]byte(number)}})
+			backend.Send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{
+				{Name: []byte("pg_backend_pid"), DataTypeOID: 23, DataTypeSize: 4, TypeModifier: -1},
+				{Name: []byte("to_char"), DataTypeOID: 25, DataTypeSize: -1, TypeModifier: -1}}})
+			backend.Send(&pgproto3.DataRow{Values: [][]byte{[]byte(number), []byte("20260101000000000000")}})
 			backend.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
 			backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
 			err = backend.Flush()

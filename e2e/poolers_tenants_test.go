@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -77,6 +78,10 @@ func TestPgBouncerAndTenants(t *testing.T) {
 	t.Run("before the sidecar, transaction", func(t *testing.T) {
 		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 3")
 		transactionsOfTenants(t, address)
+	})
+	t.Run("before the sidecar, transaction, with named statements", func(t *testing.T) {
+		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 2")
+		namedStatements(t, address)
 	})
 	t.Run("before the sidecar, transaction with a reset after each", func(t *testing.T) {
 		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 1\nserver_reset_query_always = 1")
@@ -173,6 +178,39 @@ func transactionsOfTenants(t *testing.T, address string) {
 	clients.Wait()
 	masked(t, address)
 	mustBeSealed(t)
+}
+
+// namedStatements uses them where the pooler does not keep them: they may be missing, or
+// be there already, but what is answered is right.
+func namedStatements(t *testing.T, address string) {
+	t.Helper()
+	var clients sync.WaitGroup
+	var right atomic.Int32
+	for client := range 4 {
+		clients.Go(func() {
+			conn := pooledConn(t, address, pgx.QueryExecModeCacheStatement)
+			defer conn.Close(context.Background())
+			for n := range 10 {
+				who := fmt.Sprintf("client%d-%d", client, n)
+				var got string
+				_, err := conn.Exec(t.Context(), "insert into pooled (tenant, card) values ($1, $2)", who, "plain card of "+who)
+				if err == nil {
+					err = conn.QueryRow(t.Context(), "select card from pooled where tenant = $1", who).Scan(&got)
+				}
+				switch state := sqlState(err); {
+				case err == nil && got == "plain card of "+who:
+					right.Add(1)
+				case err == nil || state != "26000" && state != "42P05":
+					t.Errorf("got %q, %v; want the card, SQLSTATE 26000 or 42P05", got, err)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if right.Load() == 0 {
+		t.Error("nothing was answered")
+	}
+	mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"], "delete from pooled")
 }
 
 // everyMode writes a row and finds it by columns of every mode.
