@@ -375,7 +375,16 @@ func (s *session) clientFunction(length int) error {
 		return s.refuse(refusal, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
 	}
 	s.push(&entry{kind: 'F'})
+	s.calledUnseen()
 	return s.up.message('F', body)
+}
+
+// calledUnseen notes that a function has been called of which it is not known what it
+// does: set_config is one.
+func (s *session) calledUnseen() {
+	s.path = nil
+	s.tenant.known, s.tenant.changed = false, true
+	s.changed, s.unsettled = true, true
 }
 
 // after notes what statements that are being sent mean for later ones.
