@@ -4,9 +4,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
-	"net"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -22,7 +19,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 	const clients, limit = 5000, 200 << 20
 	people(t)
 	mustPsql(t, shared.env["DATABASE_URL"], "INSERT INTO people (id, c_text, c_secret) VALUES (5000000, 'idle', 'a secret of theirs')")
-	sidecar, address := idleSidecar(t, startIdleBouncer(t))
+	sidecar, address := idleSidecar(t, startBouncer(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "transaction", 10))
 	config, err := pgconn.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)
@@ -63,40 +60,6 @@ func TestIdleClientsCostLittle(t *testing.T) {
 	if peak > limit {
 		t.Errorf("%d idle clients: the sidecar has used %d MiB, want at most %d", clients, peak>>20, limit>>20)
 	}
-}
-
-// startIdleBouncer runs PgBouncer, which lends the clients that wait for nothing no
-// server.
-func startIdleBouncer(t *testing.T) string {
-	t.Helper()
-	address := freeAddress(t)
-	_, listen, _ := net.SplitHostPort(address)
-	host, port, err := net.SplitHostPort(hostOf(shared.env["UPSTREAM_DATABASE_URL"]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	writeFileAt(t, filepath.Join(dir, "users"), fmt.Sprintf("\"app\" \"%s\"\n", shared.secret(t, "app")))
-	writeFileAt(t, filepath.Join(dir, "ini"), fmt.Sprintf("[databases]\napp = host=%s port=%s dbname=app\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
-		"auth_type = scram-sha-256\nauth_file = %s/users\npool_mode = transaction\nmax_client_conn = 6000\ndefault_pool_size = 10\nunix_socket_dir =\n",
-		host, port, listen, dir))
-	for d := dir; d != filepath.Dir(d) && strings.Contains(d, t.Name()); d = filepath.Dir(d) {
-		if out, err := exec.Command("chmod", "a+rx", d).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-	if out, err := exec.Command("chown", "-R", "postgres", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	bouncer, err := startProcess(filepath.Join(t.TempDir(), "bouncer.log"), nil, "/usr/sbin/pgbouncer", "-u", "postgres", filepath.Join(dir, "ini"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { bouncer.stop(15) })
-	if err := bouncer.waitForAddress(address); err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 // idleSidecar runs a sidecar that does nothing but PostgreSQL, before an upstream.
