@@ -5,7 +5,7 @@ BINARY  := bin/sidekey
 SIDECAR := bin/sidekey-sidecar
 STATIC  := -s -w -linkmode external -extldflags -static
 
-.PHONY: all build sidecar setup demo dev test bench fuzz fmt clean
+.PHONY: all build sidecar setup demo dev test test-versions bench fuzz fmt clean
 
 all: build
 
@@ -27,6 +27,10 @@ dev: setup build
 
 test: setup
 	@e2e/test.sh
+
+# All tests of the PostgreSQL proxy on 13, 14, 16, 17 and 18; `make test` has a selection.
+test-versions: setup
+	@e2e/postgres/test.sh all
 
 bench: setup
 	@e2e/bench/bench.sh

@@ -24,4 +24,4 @@ func harden() error {
 // no more than addresses. The garbage collector runs when as much has been
 // allocated as there was before: of a heap of 2 MB, hundreds of times a second
 // under load. With this it may first allocate as much again.
-const ballast = 8 << 20
+const ballast = 16 << 20

@@ -17,15 +17,6 @@ import (
 	"github.com/sidekey/sidekey/dbproxy/plan"
 )
 
-// seal makes the stored form of a canonical value.
-func (s *session) seal(ctx context.Context, r *plan.Rule, canonical []byte) ([]byte, error) {
-	form, err := sealedForm(r, canonical)
-	if err != nil {
-		return nil, err
-	}
-	return s.sealForm(ctx, r, form)
-}
-
 // sealForm makes the ciphertext of a plaintext in the form of the rule's mode.
 func (s *session) sealForm(ctx context.Context, r *plan.Rule, form []byte) ([]byte, error) {
 	col, err := s.db.column(ctx, r, s.tenant.name)
@@ -213,16 +204,6 @@ func textArray(s string) ([][]byte, error) {
 		return nil, failf(codeNotSupported, "an array for a protected column has one dimension, which begins at 1")
 	}
 	return a.elements, nil
-}
-
-func lower(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
 }
 
 // byteaArray is bytea[] in binary format.

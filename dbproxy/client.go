@@ -55,6 +55,9 @@ func (s *session) clientMessage(kind byte, length int) error {
 		s.dropCopyIn()
 	}
 	s.copying = false
+	if length > longest(kind) {
+		return s.clientTooLarge(kind, length)
+	}
 	switch kind {
 	case 'Q':
 		return s.clientQuery(length)
@@ -68,7 +71,7 @@ func (s *session) clientMessage(kind byte, length int) error {
 		return s.clientExecute(length)
 	case 'S':
 		s.batchOpen = false
-		s.push(&entry{kind: 'S'})
+		s.push(s.owe(entry{kind: 'S'}))
 	case 'F':
 		return s.clientFunction(length)
 	case 'H':
@@ -217,7 +220,7 @@ func (s *session) clientBind(length int) error {
 	st, _ := s.statementNamed(name)
 	if ok && !st.mentions() && (st == nil || st.base == nil) {
 		s.batchOpen = true
-		s.push(&entry{kind: 'B', name: portalName, portal: st.passed()})
+		s.push(s.owe(entry{kind: 'B', name: portalName, portal: st.passed()}))
 		return s.up.relay('B', length, s.fromC)
 	}
 	body, err := s.fromC.whole(length)
@@ -311,7 +314,7 @@ func (s *session) clientNamed(kind byte, length int) error {
 	if !ok {
 		return failf(codeProtocolViolation, "invalid message")
 	}
-	e := &entry{kind: kind, target: body[0], name: string(name)}
+	e := s.owe(entry{kind: kind, target: body[0], name: string(name)})
 	pending := s.newStatements
 	if e.target == 'P' {
 		pending = s.newPortals
@@ -350,7 +353,7 @@ func (s *session) clientExecute(length int) error {
 	if p != nil && p.statement != nil && p.statement.plan != nil {
 		s.after(p.statement.plan.Statements)
 	}
-	s.push(&entry{kind: 'E', portal: p})
+	s.push(s.owe(entry{kind: 'E', portal: p}))
 	return s.up.message('E', body)
 }
 

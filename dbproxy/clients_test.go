@@ -3,7 +3,6 @@
 package dbproxy_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -261,39 +260,7 @@ func certificate(t *testing.T, dir string) (ca, cert, key string) {
 }
 
 func TestTLSAndPasswords(t *testing.T) {
-	base, err := os.MkdirTemp("", "dbproxytls")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(base) })
-	c, err := startCluster(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.stop)
-	ca, cert, key := certificate(t, t.TempDir())
-	uid, gid, _ := postgresUser()
-	for from, to := range map[string]string{cert: "server.crt", key: "server.key"} {
-		b, _ := os.ReadFile(from)
-		os.WriteFile(filepath.Join(c.dir, to), b, 0o600)
-		os.Chown(filepath.Join(c.dir, to), uid, gid)
-	}
-	admin := dial(t, c.url("postgres", "postgres"), pgx.QueryExecModeExec)
-	for _, sql := range []string{"ALTER SYSTEM SET ssl = on", "SET password_encryption = 'md5'", "CREATE ROLE md5user LOGIN SUPERUSER PASSWORD 'pw-md5'",
-		"SET password_encryption = 'scram-sha-256'", "CREATE ROLE scramuser LOGIN SUPERUSER PASSWORD 'pw-scram'"} {
-		exec1(t, admin, sql)
-	}
-	hba := "host all postgres 127.0.0.1/32 trust\nhost all md5user 127.0.0.1/32 md5\nhostnossl all scramuser 127.0.0.1/32 scram-sha-256\nhostssl all scramuser 127.0.0.1/32 scram-sha-256\n"
-	os.WriteFile(filepath.Join(c.dir, "pg_hba.conf"), []byte(hba), 0o600)
-	exec1(t, admin, "SELECT pg_reload_conf()")
-	waitFor(t, func() bool {
-		conn, err := pgx.Connect(context.Background(), fmt.Sprintf("postgres://scramuser:pw-scram@127.0.0.1:%d/postgres?sslmode=require", c.port))
-		if err != nil {
-			return false
-		}
-		conn.Close(context.Background())
-		return true
-	})
+	c, ca, cert, key := withPasswords(t)
 	for _, upstream := range []string{dbproxy.TLSDisable, dbproxy.TLSRequire, dbproxy.TLSVerifyFull} {
 		f := start(t, c, users(), func(cfg *dbproxy.Config, _ *datakey.Config) {
 			cfg.TLS = dbproxy.TLSConfig{CertFile: cert, KeyFile: key}

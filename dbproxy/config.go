@@ -34,9 +34,9 @@ type Config struct {
 	// server refuses it.
 	RawRoles []string `yaml:"raw_roles"`
 
-	// Replication says what becomes of replication connections: refuse (default), or
-	// pass, which relays them untouched. What they carry is ciphertext; one with
-	// replication=database can send SQL as well, like a raw role.
+	// Replication says what becomes of replication connections: refuse (default where
+	// columns have rules), or pass, which relays those of RawRoles untouched. What
+	// they carry is ciphertext.
 	Replication string `yaml:"replication"`
 
 	// TenantSetting is the setting in which sessions name their tenant, for

@@ -86,12 +86,12 @@ func (s *session) openCopy(e *entry, length int) error {
 	s.down.header('d', 0)
 	for more := true; more; {
 		if s.down.buf, more, err = c.codec.next(s.down.buf, false); err != nil {
-			s.down.buf = s.down.buf[:at]
+			s.down.cut(at)
 			return s.failCopyOut(e, err)
 		}
 	}
 	if c.codec.held() > maxMessage {
-		s.down.buf = s.down.buf[:at]
+		s.down.cut(at)
 		return s.failCopyOut(e, failf(codeTooLarge, "a row of COPY is longer than the encrypting proxy can change"))
 	}
 	s.down.closeFrame(at)

@@ -27,6 +27,10 @@ var (
 	keyDetail  = regexp.MustCompile(`(?s)^(Key \()(.*?)(\)(?: conflicts with existing key \(.*?\))?=\()(.*)(\) (?:already exists|is not present in table "|is still referenced from table ").*)$`)
 	hexInText  = regexp.MustCompile(`\\x[0-9a-f]+(?:\.\.\.)?`)
 	violations = []string{"23502", "23503", "23505", "23514", "23P01"}
+	// routines are the server's own that quote a key. RAISE can give an error any code,
+	// table and detail, but not that it comes from one of these: it would have any
+	// ciphertext opened for whoever has it.
+	routines = []string{"_bt_check_unique", "check_exclusion_or_unique_constraint", "ri_ReportViolation"}
 )
 
 // openDetail has no ciphertext in the DETAIL of a violated constraint. What
@@ -36,7 +40,7 @@ func (s *session) openDetail(e *entry, m *pgproto3.ErrorResponse) bool {
 		return false
 	}
 	before := m.Detail
-	if parts := keyDetail.FindStringSubmatch(m.Detail); parts != nil {
+	if parts := keyDetail.FindStringSubmatch(m.Detail); parts != nil && slices.Contains(routines, m.Routine) {
 		parts[4] = s.openKey(e, m, parts[2], parts[4])
 		m.Detail = strings.Join(parts[1:], "")
 	} else {

@@ -47,9 +47,16 @@ func TestDetails(t *testing.T) {
 		}
 	})
 	exec1(t, owner, "GRANT SELECT, UPDATE ON users TO clerk")
+	// A function can make an error look like one of the server's in all but where it
+	// comes from: it must not have ciphertext opened.
+	exec1(t, owner, `CREATE FUNCTION quote_email() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+		RAISE unique_violation USING SCHEMA = 'public', TABLE = 'users', DETAIL = 'Key (email)=(' || (SELECT email::text FROM users WHERE id = 1) || ') already exists.'; END $$`)
 	for name, mode := range execModes {
 		t.Run(name, func(t *testing.T) {
 			conn := f.connect(t, mode)
+			if got := detail(t, conn, "INSERT INTO users (email, id, note) VALUES ('y', quote_email(), 'n')"); got != "23505 Key (email)=((encrypted)) already exists." {
+				t.Errorf("an error that a function raised: %q", got)
+			}
 			clerk := dial(t, fmt.Sprintf("postgres://clerk@%s/%s?sslmode=disable", f.addr, f.database), mode)
 			for _, c := range []struct {
 				conn      *pgx.Conn

@@ -162,7 +162,7 @@ LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2 AND NOT (d.classid = 'pg_attrdef'::regclass AND
     EXISTS (SELECT FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = $1 AND f.adnum = $2))
   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class i WHERE i.oid = d.objid AND i.relkind IN ('i', 'I')))
-  AND COALESCE(k.contype::text, '') NOT IN ('p', 'u') ORDER BY 1`
+  AND COALESCE(k.contype::text, '') NOT IN ('p', 'u', 'n') ORDER BY 1`
 
 func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn) error {
 	rows, err := conn.Query(ctx, dependentQuery, t.oid, t.attnum)

@@ -4,7 +4,6 @@ package dbproxy_test
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -28,48 +27,6 @@ func TestUnixSocketUpstream(t *testing.T) {
 	var email string
 	if err := conn.QueryRow(t.Context(), "SELECT email FROM users").Scan(&email); err != nil || email != "by socket" {
 		t.Errorf("got %q, %v", email, err)
-	}
-}
-
-func TestDirectTLS(t *testing.T) {
-	_, cert, key := certificate(t, t.TempDir())
-	f := start(t, shared, users(), func(cfg *dbproxy.Config, _ *datakey.Config) {
-		cfg.TLS = dbproxy.TLSConfig{CertFile: cert, KeyFile: key}
-	})
-	for _, c := range []struct {
-		protocol string
-		want     bool
-	}{{"postgresql", true}, {"http/1.1", false}, {"", false}} {
-		cfg := &tls.Config{InsecureSkipVerify: true}
-		if c.protocol != "" {
-			cfg.NextProtos = []string{c.protocol}
-		}
-		conn, err := tls.Dial("tcp", f.addr, cfg)
-		if err == nil {
-			conn.SetDeadline(time.Now().Add(20 * time.Second))
-			w := pgproto3.NewFrontend(conn, conn)
-			w.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "postgres", "database": f.database}})
-			w.Flush()
-			_, err = w.Receive()
-			conn.Close()
-		}
-		if (err == nil) != c.want {
-			t.Errorf("ALPN %q: got %v", c.protocol, err)
-		}
-	}
-	// A second request for encryption behind the first is refused.
-	conn, err := net.Dial("tcp", f.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	request := []byte{0, 0, 0, 8, 4, 210, 22, 47}
-	conn.Write(request)
-	conn.Read(make([]byte, 1))
-	secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
-	secure.Write(request)
-	if m, err := pgproto3.NewFrontend(secure, secure).Receive(); err != nil || name(m) != "E08P01" {
-		t.Errorf("got %v, %v", m, err)
 	}
 }
 

@@ -309,6 +309,11 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 	if p := snap.plans.get(path, sql); p != nil {
 		return p
 	}
+	if len(sql) > largeMessage {
+		// One at a time: the trees take many times the text's length.
+		s.proxy.planning.Lock()
+		defer s.proxy.planning.Unlock()
+	}
 	p := plan.Make(sql, snap.cat, plan.Options{Path: s.path, Fresh: fresh})
 	if shaped && p.Shared {
 		snap.shapes.put(path, string(s.shape), p)

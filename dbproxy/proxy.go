@@ -49,6 +49,7 @@ type Proxy struct {
 	identity   string          // tells the connections of one proxy from those of others
 	keyAge     time.Duration   // how long the list of a column's data keys holds
 
+	planning sync.Mutex   // held while a large text is parsed
 	starting atomic.Int32 // clients that are not authenticated yet
 
 	mu        sync.Mutex
@@ -73,6 +74,9 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		return nil, err
 	}
 	if len(p.rules) > 0 {
+		if cfg.Replication == ReplicationPass && len(cfg.RawRoles) == 0 {
+			return nil, errors.New("postgres.replication: pass needs raw_roles, whose replication connections pass")
+		}
 		p.catalogSQL = catalogQuery(p.rules)
 		if p.admin, err = adminConfig(cfg.AdminURLFile); err != nil {
 			return nil, err
@@ -83,7 +87,7 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		if err != nil {
 			return nil, fmt.Errorf("postgres.tls: %w", err)
 		}
-		p.clientTLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		p.clientTLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{alpn}}
 	}
 	if target := cfg.Upstream.target(); target != TargetAny && p.admin == nil {
 		return nil, errors.New("postgres.upstream.target_session_attrs: needs columns with rules and admin_url_file, whose role asks the servers")

@@ -102,8 +102,10 @@ func answers(kind, to byte) bool {
 		return to == 'F'
 	case 's':
 		return to == 'E'
+	case 'C', 'I', 'G', 'H', 'W', 'c':
+		return to == 'E' || to == 'Q'
 	}
-	return to == 'E' || to == 'Q'
+	return false // a request for a password, above all
 }
 
 // pass sends a message on, unless it answers the session's own question or
@@ -257,13 +259,16 @@ func (s *session) serverData(kind byte, length int) error {
 	if kind == 'd' || columns == nil {
 		return s.down.relay(kind, length, s.fromS)
 	}
+	if length > maxMessage {
+		return s.rowTooLarge(e, length)
+	}
 	body, err := s.fromS.whole(length)
 	if err != nil {
 		return err
 	}
 	start := len(s.down.buf)
 	if err := s.openRow(columns, op, formats, body); err != nil {
-		s.down.buf = s.down.buf[:start]
+		s.down.cut(start)
 		return s.failRow(e, err)
 	}
 	s.tellsRows(op)

@@ -29,7 +29,45 @@ import (
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
+// pgBin has the client programs, and the server's unless serverDir is set.
 const pgBin = "/usr/lib/postgresql/15/bin"
+
+// serverDir has the bin, lib and share of the server that the tests run on, as
+// e2e/postgres/fetch.sh prints it. Empty is Debian's.
+var serverDir = os.Getenv("SIDEKEY_POSTGRES")
+
+// serverVersion is the major version of that server.
+func serverVersion(t testing.TB) int {
+	t.Helper()
+	var number string
+	conn, err := pgx.Connect(t.Context(), shared.url("postgres", "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := conn.QueryRow(t.Context(), "SHOW server_version_num").Scan(&number); err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n / 10000
+}
+
+func serverProgram(dir, name string) string {
+	if dir == "" {
+		return filepath.Join(pgBin, name)
+	}
+	return filepath.Join(dir, "bin", name)
+}
+
+func serverEnv(dir string) []string {
+	if dir == "" {
+		return nil // that of the tests
+	}
+	return append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(dir, "lib"))
+}
 
 // cluster is a PostgreSQL server of the tests' own.
 type cluster struct {
@@ -79,7 +117,8 @@ func asPostgres(name string, args ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(pgBin, name), args...)
+	cmd := exec.Command(serverProgram(serverDir, name), args...)
+	cmd.Env = serverEnv(serverDir)
 	cmd.Dir = "/"
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGKILL}

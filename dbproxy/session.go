@@ -27,7 +27,8 @@ type session struct {
 	host   *host // where server leads
 	// What the server reported at the start, "on" or "off"; "" if it did not.
 	standby, readOnly string
-	replicates        bool   // it is a replication connection
+	replication       string // the kind of replication connection; "" for none
+	protocol          protocol
 	cancelKey         string // BackendKeyData; "" if there is none or it is not kept
 	fromC             *frames
 	fromS             *frames
@@ -52,6 +53,7 @@ type session struct {
 	batchOpen bool        // messages other than Query were sent since the last Sync
 	batch     int         // counts Sync messages
 	writes    []*audit.Op // to be on disk before what is buffered leaves
+	unused    []entry     // entries that are made and not used yet
 	copying   bool        // the last message was CopyData
 	copyTo    *copyIn     // whose data it was; nil if no such COPY was awaited
 	shape     []byte      // of the text that is being planned
@@ -232,6 +234,18 @@ type question struct {
 	done chan struct{}
 }
 
+// owe is a new entry. Four are made at a time: most are of messages that touch
+// nothing that is protected, which come by the ten thousand in a second.
+func (s *session) owe(e entry) *entry {
+	if len(s.unused) == 0 {
+		s.unused = make([]entry, 4)
+	}
+	made := &s.unused[0]
+	s.unused = s.unused[1:]
+	*made = e
+	return made
+}
+
 // push notes that the server owes an answer. It is called before the message
 // can reach the server.
 func (s *session) push(e *entry) {
@@ -242,8 +256,8 @@ func (s *session) push(e *entry) {
 		s.queue = s.room[:0]
 	}
 	s.queue = append(s.queue, e)
-	if len(s.queue) == 1 {
-		s.room = s.queue
+	if cap(s.queue) > cap(s.room) && cap(s.queue) <= 64 {
+		s.room = s.queue // it has just been made
 	}
 	if e.batch = s.batch; e.kind == 'S' {
 		s.batch++
@@ -372,7 +386,7 @@ func (s *session) current() settings {
 func (s *session) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.replicates || len(s.queue) == 0 && s.status == 'I' && s.owed.Load() <= 0
+	return s.replication != "" || len(s.queue) == 0 && s.status == 'I' && s.owed.Load() <= 0
 }
 
 // setting takes a ParameterStatus.
@@ -457,6 +471,9 @@ func (s *session) recorded() error {
 	}
 	clear(s.unended)
 	s.unended = s.unended[:0]
+	if len(s.waits) == 0 {
+		return nil
+	}
 	if len(s.waits) == 1 {
 		err := s.waits[0]()
 		s.waits[0] = nil

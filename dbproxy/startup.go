@@ -33,6 +33,11 @@ const (
 	// maxStarting bounds the clients that have not been authenticated.
 	maxStarting = 1000
 	mechanism   = "SCRAM-SHA-256"
+	plus        = "-PLUS" // ends the name of a mechanism with channel binding
+	maxToken    = 65535   // PG_MAX_AUTH_TOKEN_LENGTH
+	// maxGreeting bounds what the server sends before it is ready.
+	maxGreeting = 1 << 20
+	maxName     = 63 // NAMEDATALEN - 1
 )
 
 // buffered is a connection whose first bytes have been looked at.
@@ -59,9 +64,16 @@ func socketOf(conn net.Conn) net.Conn {
 	return conn
 }
 
+func (b *buffered) CloseWrite() error {
+	if half, ok := b.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // serveConn serves one client from its first byte.
 func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
+	defer func() { conn.Close() }() // TLS too, if it has come to that
 	conn.SetDeadline(time.Now().Add(startupTimeout))
 	defer p.starting.Add(-1)
 	if p.starting.Add(1) > maxStarting {
@@ -76,8 +88,13 @@ func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
 	if startup == nil {
 		return
 	}
-	if binary.BigEndian.Uint32(startup) == codeCancel {
+	version := binary.BigEndian.Uint32(startup)
+	if version == codeCancel {
 		p.cancel(ctx, startup)
+		return
+	}
+	if e := supported(version); e != nil {
+		p.refuseVersion(conn, version, e)
 		return
 	}
 	if err := p.serveSession(ctx, conn, secure, startup); err != nil {
@@ -87,7 +104,8 @@ func (p *Proxy) serveConn(ctx context.Context, conn net.Conn) {
 
 // refuseStart tells the client why there is no session.
 func (p *Proxy) refuseStart(conn net.Conn, err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+	var network net.Error
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) {
 		return
 	}
 	e := asPgError(err)
@@ -110,78 +128,67 @@ func letRead(conn net.Conn) {
 	}
 }
 
-// negotiate answers requests for encryption and reads the startup message, from
-// its version on. It is nil if the client went away.
+// alpn is the protocol that clients of PostgreSQL 17 name in TLS.
+const alpn = "postgresql"
+
+// negotiate answers requests for encryption, each of which can be made once, and
+// reads the startup message, from its version on. It is nil if the client went away.
 func (p *Proxy) negotiate(conn net.Conn) (net.Conn, bool, []byte, error) {
 	r := bufio.NewReaderSize(conn, 16)
+	conn = &buffered{conn, r}
 	first, err := r.Peek(1)
 	if err != nil {
 		return conn, false, nil, nil
 	}
 	if first[0] == 0x16 && p.clientTLS != nil {
-		// A TLS handshake without asking, as clients of PostgreSQL 17 can.
-		cfg := p.clientTLS.Clone()
-		cfg.NextProtos = []string{"postgresql"}
-		secure := tls.Server(&buffered{conn, r}, cfg)
-		if err := secure.Handshake(); err != nil || secure.ConnectionState().NegotiatedProtocol != "postgresql" {
-			return conn, false, nil, io.EOF
-		}
-		startup, err := readSecured(secure)
-		return secure, true, startup, err
+		// A TLS handshake without asking.
+		return p.secure(conn, func(st tls.ConnectionState) bool { return st.NegotiatedProtocol == alpn })
 	}
-	conn = &buffered{conn, r}
-	for range 3 { // each encryption can be asked for once
+	for asked := make(map[uint32]bool); ; {
 		startup, err := readStartup(conn)
 		if err != nil {
 			return conn, false, nil, err
 		}
-		switch binary.BigEndian.Uint32(startup) {
-		case codeSSL:
-			if p.clientTLS != nil {
-				return p.secure(conn, r)
+		code := binary.BigEndian.Uint32(startup)
+		if code != codeSSL && code != codeGSS || asked[code] {
+			return conn, false, startup, p.permitPlain(code)
+		}
+		asked[code] = true
+		if r.Buffered() > 0 {
+			// Bytes behind the request could be somebody else's (CVE-2021-23214).
+			return conn, false, nil, &pgError{Code: codeProtocolViolation, Message: "received unencrypted data after " + map[uint32]string{codeSSL: "SSL", codeGSS: "GSSAPI encryption"}[code] + " request",
+				Detail: "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."}
+		}
+		if code == codeSSL && p.clientTLS != nil {
+			if _, err := conn.Write([]byte{'S'}); err != nil {
+				return conn, false, nil, err
 			}
-		case codeGSS:
-		case codeCancel:
-			return conn, false, startup, nil
-		default:
-			if p.cfg.TLS.Require {
-				return conn, false, nil, &pgError{Code: codeAuthorization, Message: "the encrypting proxy requires TLS", Hint: "Use sslmode=require or better."}
-			}
-			return conn, false, startup, nil
+			return p.secure(conn, func(tls.ConnectionState) bool { return true })
 		}
 		if _, err := conn.Write([]byte{'N'}); err != nil {
 			return conn, false, nil, err
 		}
 	}
-	return conn, false, nil, failf(codeProtocolViolation, "encryption was asked for twice")
 }
 
-func (p *Proxy) secure(conn net.Conn, r *bufio.Reader) (net.Conn, bool, []byte, error) {
-	if r.Buffered() > 0 {
-		// Plain bytes behind the request could be somebody else's (CVE-2021-23222).
-		return conn, false, nil, failf(codeProtocolViolation, "received unencrypted data after SSL request")
+// permitPlain refuses a session that is not encrypted where it has to be. Requests
+// to cancel are not sessions: libpq before 17 sends all of them in the clear.
+func (p *Proxy) permitPlain(code uint32) error {
+	if !p.cfg.TLS.Require || code == codeCancel || supported(code) != nil {
+		return nil
 	}
-	if _, err := conn.Write([]byte{'S'}); err != nil {
-		return conn, false, nil, err
-	}
+	return &pgError{Code: codeAuthorization, Message: "the encrypting proxy requires TLS", Hint: "Use sslmode=require or better."}
+}
+
+// secure does the TLS handshake and reads the startup message, behind which there
+// is no other layer.
+func (p *Proxy) secure(conn net.Conn, permit func(tls.ConnectionState) bool) (net.Conn, bool, []byte, error) {
 	secure := tls.Server(conn, p.clientTLS)
-	if err := secure.Handshake(); err != nil {
+	if err := secure.Handshake(); err != nil || !permit(secure.ConnectionState()) {
 		return conn, false, nil, io.EOF
 	}
-	startup, err := readSecured(secure)
+	startup, err := readStartup(secure)
 	return secure, true, startup, err
-}
-
-// readSecured reads a startup message behind which there is no other layer.
-func readSecured(conn net.Conn) ([]byte, error) {
-	startup, err := readStartup(conn)
-	if err != nil {
-		return nil, err
-	}
-	if code := binary.BigEndian.Uint32(startup); code == codeSSL || code == codeGSS {
-		return nil, failf(codeProtocolViolation, "encryption was asked for twice")
-	}
-	return startup, nil
 }
 
 func readStartup(conn net.Conn) ([]byte, error) {
@@ -198,83 +205,138 @@ func readStartup(conn net.Conn) ([]byte, error) {
 	return body, err
 }
 
-// startupParameters reads the names and values of a startup message.
-func startupParameters(startup []byte) map[string]string {
-	out := make(map[string]string)
-	fields := strings.Split(string(startup[4:]), "\x00")
-	for i := 0; i+1 < len(fields) && fields[i] != ""; i += 2 {
-		out[fields[i]] = fields[i+1]
+// startupParameters reads the names and values of a startup message, in order.
+func startupParameters(startup []byte) (out [][2]string, err error) {
+	rest := string(startup[4:])
+	for {
+		name, after, ok := strings.Cut(rest, "\x00")
+		if ok && name == "" && after == "" {
+			return out, nil
+		}
+		value, after, ok := strings.Cut(after, "\x00")
+		if !ok || name == "" {
+			return nil, failf(codeProtocolViolation, "invalid startup packet layout: expected terminator as last byte")
+		}
+		out, rest = append(out, [2]string{name, value}), after
 	}
-	return out
 }
 
-// replication says whether the startup parameter asks for a replication connection.
-// What PostgreSQL may take for yes is one.
-func replication(value string) bool {
-	return value != "" && !slices.Contains([]string{"false", "off", "no", "0"}, strings.ToLower(value))
+// identity is what a startup message says of the session that it asks for.
+type identity struct {
+	user, database string
+	replication    string // the kind of replication connection; "" for none
 }
 
+// identityOf reads it as the server does: of a parameter that comes twice the
+// last one counts.
+func identityOf(parameters [][2]string) (id identity, err error) {
+	var replication []string
+	for _, p := range parameters {
+		switch p[0] {
+		case "user":
+			id.user = p[1]
+		case "database":
+			id.database = p[1]
+		case "replication":
+			replication = append(replication, p[1])
+		}
+	}
+	if id.database == "" {
+		id.database = id.user
+	}
+	if len(id.user) > maxName || len(id.database) > maxName {
+		// Servers before PostgreSQL 17 cut it, and so would know the session by
+		// another name than rules and masks do.
+		return id, failf(codeAuthorization, "the name of a role or database has at most %d bytes", maxName)
+	}
+	if id.replication, err = replicationOf(replication); id.replication == replicationPhysical {
+		id.database = "" // the server does not look at it
+	}
+	return id, err
+}
+
+// serveSession logs the client in and serves it. As in run, its frame is kept small.
 func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, startup []byte) error {
-	params := startupParameters(startup)
-	replicates := replication(params["replication"])
-	if replicates && len(p.rules) > 0 && p.cfg.Replication != ReplicationPass {
-		return &pgError{Code: codeNotSupported, Message: "replication is not possible through the encrypting proxy",
-			Hint: "Connect to the server itself, or set postgres.replication to pass; what it replicates stays sealed."}
-	}
-	up, err := p.open(ctx, startup)
+	s, database, err := p.newSession(ctx, conn, startup)
 	if err != nil {
-		p.log.Warn("connecting to the server", "error", err)
-		return failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
+		return err
 	}
-	server := up.conn
-	defer server.Close()
-	name := params["database"]
-	if name == "" {
-		name = params["user"]
-	}
-	s := &session{proxy: p, user: params["user"], client: conn, server: server, fromC: newFrames(clientReader(conn)), fromS: up.frames, host: up.host, replicates: replicates,
-		up: &outbox{w: newWriter(server)}, down: &outbox{w: newWriter(socketOf(conn))}, settled: make(chan struct{}, 1),
-		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
-		statements: make(map[string]*statement), portals: make(map[string]*portal),
-		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
-	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
-	s.up.before, s.down.before = s.intended, s.recorded
+	defer s.server.Close()
 	defer s.uncancelable()
-	ok, err := s.authenticate(secure && up.host.tls != nil)
+	ok, err := s.authenticate(secure && s.host.tls != nil)
 	if err != nil || !ok {
 		return err
 	}
 	p.starting.Add(-1)
 	defer p.starting.Add(1) // serveConn takes it off again
-	s.db = p.database(name)
+	s.db = p.database(database)
 	if s.masks, err = p.masksFor(s.user); err != nil {
 		return err
 	}
-	conn.SetDeadline(time.Time{})
-	server.SetDeadline(time.Time{})
+	s.client.SetDeadline(time.Time{})
+	s.server.SetDeadline(time.Time{})
 	return s.run(ctx)
+}
+
+// newSession connects to the server for the session that a startup message asks for,
+// and gives the name of its database.
+func (p *Proxy) newSession(ctx context.Context, conn net.Conn, startup []byte) (s *session, database string, err error) {
+	parameters, err := startupParameters(startup)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := identityOf(parameters)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := p.permitReplication(id.replication, id.user); err != nil {
+		return nil, "", err
+	}
+	startup, protocol := offer(startup, parameters)
+	up, err := p.open(ctx, startup)
+	if err != nil {
+		p.log.Warn("connecting to the server", "error", err)
+		return nil, "", failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
+	}
+	s = &session{proxy: p, user: id.user, client: conn, server: up.conn,
+		fromC: newFrames(clientReader(conn)), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
+		up: &outbox{w: newWriter(up.conn)}, down: &outbox{w: newWriter(socketOf(conn))}, settled: make(chan struct{}, 1),
+		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
+		statements: make(map[string]*statement), portals: make(map[string]*portal),
+		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
+	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
+	s.up.before, s.down.before = s.intended, s.recorded
+	return s, id.database, nil
 }
 
 // authenticate passes the authentication on, until the server is ready. The
 // first ReadyForQuery is kept back: run sends it. ok is false if the server
 // refused, which the client has been told.
 func (s *session) authenticate(terminate bool) (ok bool, err error) {
-	for {
+	for first := true; ; first = false {
 		if s.fromS.empty() {
 			if err := s.down.flush(); err != nil {
 				return false, err
 			}
 		}
-		kind, length, err := s.fromS.next()
-		if err != nil {
-			return false, failf(codeConnection, "the database server closed the connection")
-		}
-		body, err := s.fromS.whole(length)
+		kind, body, err := s.greeting()
 		if err != nil {
 			return false, err
 		}
+		if first {
+			answered, err := s.negotiate(kind, body)
+			if err != nil {
+				return false, err
+			}
+			if answered {
+				continue
+			}
+		}
 		switch kind {
 		case 'Z':
+			if string(body) != "I" {
+				return false, failf(codeProtocolViolation, "the database server sent an invalid ReadyForQuery message")
+			}
 			s.status = 'I'
 			return true, s.confirm()
 		case 'E':
@@ -286,18 +348,44 @@ func (s *session) authenticate(terminate bool) (ok bool, err error) {
 			}
 			continue
 		case 'S':
-			if name, ok := cString(body); ok {
-				value, _ := cString(body[len(name)+1:])
-				s.setting(string(name), string(value))
-				s.report(string(name), string(value))
+			var m pgproto3.ParameterStatus
+			if err := m.Decode(body); err != nil {
+				return false, failf(codeProtocolViolation, "the database server sent an invalid ParameterStatus message")
 			}
+			s.setting(m.Name, m.Value)
+			s.report(m.Name, m.Value)
 		case 'K':
+			if !s.protocol.validKey(body) {
+				return false, failf(codeProtocolViolation, "the database server sent an invalid BackendKeyData message")
+			}
 			s.cancelable(body)
+		case 'N':
+		default:
+			return false, unasked()
 		}
 		if err := s.down.message(kind, body); err != nil {
 			return false, err
 		}
 	}
+}
+
+// greeting reads a message of the server before it is ready. None of them is long.
+func (s *session) greeting() (kind byte, body []byte, err error) {
+	kind, length, err := s.fromS.next()
+	if err != nil {
+		return 0, nil, failf(codeConnection, "the database server closed the connection")
+	}
+	if length > maxGreeting {
+		return 0, nil, failf(codeProtocolViolation, "the database server sent a message of %d bytes before it was ready", length)
+	}
+	if body, err = s.fromS.whole(length); err != nil {
+		return 0, nil, failf(codeConnection, "the database server closed the connection")
+	}
+	return kind, body, nil
+}
+
+func unasked() *pgError {
+	return failf(codeProtocolViolation, "the database server sent a message that nobody asked for")
 }
 
 // Kinds of authentication requests.
@@ -316,14 +404,14 @@ func (s *session) authentication(body []byte, terminate bool) error {
 	if code == authSASL {
 		var m pgproto3.AuthenticationSASL
 		if err := m.Decode(body); err != nil {
-			return err
+			return failf(codeProtocolViolation, "invalid authentication request")
+		}
+		if terminate && slices.Contains(m.AuthMechanisms, mechanism) {
+			return s.terminateSASL(bindingTo(s.server, m.AuthMechanisms))
 		}
 		// Channel binding is to the certificate that a side sees: the client
 		// does not see the server's.
-		m.AuthMechanisms = slices.DeleteFunc(m.AuthMechanisms, func(name string) bool { return strings.HasSuffix(name, "-PLUS") })
-		if terminate && slices.Contains(m.AuthMechanisms, mechanism) {
-			return s.terminateSASL()
-		}
+		m.AuthMechanisms = slices.DeleteFunc(m.AuthMechanisms, func(name string) bool { return strings.HasSuffix(name, plus) })
 		if err := s.down.encode(&m); err != nil {
 			return err
 		}
@@ -336,17 +424,29 @@ func (s *session) authentication(body []byte, terminate bool) error {
 	if err := s.down.flush(); err != nil {
 		return err
 	}
-	kind, length, err := s.fromC.next()
+	length, err := s.token()
 	if err != nil {
-		return io.EOF
+		return err
 	}
-	if kind != 'p' || length > maxMessage {
-		return failf(codeProtocolViolation, "expected a password response")
-	}
-	if err := s.up.relay(kind, length, s.fromC); err != nil {
+	if err := s.up.relay('p', length, s.fromC); err != nil {
 		return err
 	}
 	return s.up.flush()
+}
+
+// token reads the header of the client's answer to a request for authentication.
+func (s *session) token() (length int, err error) {
+	kind, length, err := s.fromC.next()
+	var own *pgError
+	switch {
+	case errors.As(err, &own):
+		return 0, own
+	case err != nil:
+		return 0, io.EOF
+	case kind != 'p' || length > maxToken:
+		return 0, failf(codeProtocolViolation, "expected a password response")
+	}
+	return length, nil
 }
 
 // run serves the session from the first ReadyForQuery on. An idle session stays
@@ -358,7 +458,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	defer op.End("")
-	passes := len(p.rules) == 0 || s.replicates || slices.Contains(p.cfg.RawRoles, s.user)
+	passes := len(p.rules) == 0 || p.raw(s.user)
 	if err := s.welcome(passes); err != nil {
 		return err
 	}
@@ -375,8 +475,14 @@ func (s *session) run(ctx context.Context) error {
 
 // record begins the record of the session.
 func (s *session) record(ctx context.Context) (*audit.Op, error) {
-	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresSession, audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name),
-		audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String()))
+	attrs := []attribute.KeyValue{audit.DBSystem.String("postgresql"), audit.DBUser.String(s.user), audit.ClientAddress.String(s.client.RemoteAddr().String())}
+	if s.db.name != "" {
+		attrs = append(attrs, audit.DBNamespace.String(s.db.name))
+	}
+	if s.replication != "" {
+		attrs = append(attrs, audit.Replication.String(s.replication))
+	}
+	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresSession, attrs...)
 	s.ctx = ctx
 	return op, op.Durable(ctx)
 }

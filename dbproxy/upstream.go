@@ -55,6 +55,9 @@ type host struct {
 	seen   time.Time // guarded by mu; when state was learned; zero: never
 	failed time.Time // guarded by mu; when it could not be reached; zero: it could
 	err    error     // guarded by mu; why
+	tried  time.Time // guarded by mu; when it was last put before others although it had failed
+
+	asking sync.Mutex // held by who asks what it is; before mu
 }
 
 // hostState is what target_session_attrs asks about.
@@ -199,11 +202,19 @@ func (h *host) connect(ctx context.Context) (net.Conn, error) {
 	return secure, nil
 }
 
-// ailing says that the host could not be reached a moment ago.
+// ailing says that the host could not be reached a moment ago. After a while one
+// client may try it again before others, while the rest goes on without it.
 func (h *host) ailing() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.failed.IsZero() && time.Since(h.failed) < failedAge
+	if h.failed.IsZero() {
+		return false
+	}
+	if time.Since(h.failed) < failedAge || time.Since(h.tried) < failedAge+dialTimeout {
+		return true
+	}
+	h.tried = time.Now()
+	return false
 }
 
 // forget has the host asked anew what it is.
@@ -214,23 +225,52 @@ func (h *host) forget() {
 }
 
 // learn gives what the host is, asked if the last answer is older than age. One
-// asks for all who want to know.
+// asks for all who want to know; of a host that has failed the rest does not wait
+// for the answer.
 func (h *host) learn(ctx context.Context, admin *pgx.ConnConfig, age time.Duration) (hostState, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.failed.IsZero() && time.Since(h.failed) < min(age, failedAge) {
-		return hostState{}, h.err
+	if st, known, err := h.known(age); known {
+		return st, err
 	}
-	if !h.seen.IsZero() && time.Since(h.seen) < age {
-		return h.state, nil
+	if !h.asking.TryLock() {
+		if err := h.failure(); err != nil {
+			return hostState{}, err
+		}
+		h.asking.Lock()
+	}
+	defer h.asking.Unlock()
+	if st, known, err := h.known(age); known {
+		return st, err
 	}
 	st, err := h.ask(ctx, admin)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.reached(err)
 	if h.seen = time.Now(); err != nil {
 		h.seen = time.Time{}
 	}
 	h.state = st
 	return st, err
+}
+
+// known is what was learned of the host, or that it could not be reached, not longer
+// ago than age.
+func (h *host) known(age time.Duration) (st hostState, known bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.failed.IsZero() && time.Since(h.failed) < min(age, failedAge) {
+		return hostState{}, true, h.err
+	}
+	return h.state, !h.seen.IsZero() && time.Since(h.seen) < age, nil
+}
+
+// failure is why the host could not be reached, if it could not when last tried.
+func (h *host) failure() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failed.IsZero() {
+		return nil
+	}
+	return h.err
 }
 
 // ask connects with the administrative role and reads what the server reports of
@@ -360,20 +400,35 @@ func (h *host) begin(ctx context.Context, startup []byte) (*link, error) {
 	return l, nil
 }
 
-// turnedAway says that the server's first message is SQLSTATE 57P03: not now. It
-// is left to be read.
+// turnedAway says that the server's answer is SQLSTATE 57P03: not now. It is left
+// to be read. Before it the server may have negotiated the protocol's version.
 func (l *link) turnedAway() bool {
-	head, err := l.frames.r.Peek(5)
-	if err != nil || head[0] != 'E' {
+	kind, end, ok := l.peek(0)
+	at := 0
+	if ok && kind == 'v' {
+		at = end
+		kind, end, ok = l.peek(at)
+	}
+	if !ok || kind != 'E' {
 		return false
 	}
-	length := int(binary.BigEndian.Uint32(head[1:])) - 4
-	if length < 0 || length > maxStartup {
-		return false
-	}
-	body, err := l.frames.r.Peek(5 + length)
+	all, err := l.frames.r.Peek(end)
 	var m pgproto3.ErrorResponse
-	return err == nil && m.Decode(body[5:]) == nil && m.Code == codeCannotConnect
+	return err == nil && m.Decode(all[at+5:]) == nil && m.Code == codeCannotConnect
+}
+
+// peek gives the type and the end of the message that begins at an offset of what
+// is still to be read.
+func (l *link) peek(at int) (kind byte, end int, ok bool) {
+	head, err := l.frames.r.Peek(at + 5)
+	if err != nil {
+		return 0, 0, false
+	}
+	length := int(binary.BigEndian.Uint32(head[at+1:]))
+	if length < 4 || length > maxStartup {
+		return 0, 0, false
+	}
+	return head[at], at + 1 + length, true
 }
 
 // report takes a ParameterStatus that says what the server is.
@@ -417,6 +472,9 @@ func (p *Proxy) reach(ctx context.Context) error {
 // Keys are the server's own, so one that is not known here, such as that of
 // another replica's session, is for every host to look at.
 func (p *Proxy) cancel(ctx context.Context, request []byte) {
+	if n := len(request) - 8; n < minCancelKey || n > maxCancelKey {
+		return // the server would not answer either
+	}
 	hosts := p.hosts
 	p.mu.Lock()
 	if s := p.cancels[string(request[4:])]; s != nil {

@@ -39,6 +39,12 @@ func ownCluster(t *testing.T, settings ...string) *cluster {
 // standby makes a streaming standby of the cluster.
 func (c *cluster) standby(t *testing.T) *cluster {
 	t.Helper()
+	return standbyOf(t, c.url("postgres", "postgres"))
+}
+
+// standbyOf makes one of the server that a URL leads to, and by that URL.
+func standbyOf(t *testing.T, url string) *cluster {
+	t.Helper()
 	base, err := os.MkdirTemp("", "dbproxy")
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +57,7 @@ func (c *cluster) standby(t *testing.T) *cluster {
 	}
 	os.Chown(base, uid, gid)
 	s := &cluster{dir: filepath.Join(base, "data"), port: freePort()}
-	backup, err := asPostgres("pg_basebackup", "-D", s.dir, "-R", "-c", "fast", "-X", "stream", "-d", c.url("postgres", "postgres"))
+	backup, err := asPostgres("pg_basebackup", "-D", s.dir, "-R", "-c", "fast", "-X", "stream", "-d", url)
 	if err != nil {
 		t.Fatal(err)
 	}

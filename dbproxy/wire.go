@@ -40,7 +40,7 @@ func (f *frames) next() (kind byte, length int, err error) {
 	}
 	kind, length = head[0], int(int32(binary.BigEndian.Uint32(head[1:])))-4
 	if length < 0 {
-		return 0, 0, fmt.Errorf("message %q has a bad length", kind)
+		return 0, 0, failf(codeProtocolViolation, "invalid message length")
 	}
 	_, err = f.r.Discard(5)
 	return kind, length, err
@@ -122,6 +122,12 @@ func (o *outbox) lend() {
 	if o.buf == nil {
 		o.buf = buffers.Get().(*buffer)[:0]
 	}
+}
+
+// cut takes back what was collected from a place on, and leaves nothing of it.
+func (o *outbox) cut(at int) {
+	clear(o.buf[at:])
+	o.buf = o.buf[:at]
 }
 
 // release gives the buffer back. One that has grown is left to the collector.

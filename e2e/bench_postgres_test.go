@@ -8,8 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -35,7 +33,8 @@ type way struct {
 // postgresRows measures pgbench, inserts and COPY through the three ways.
 func postgresRows(t *testing.T, s *stack, b *bench) {
 	direct, sidecar := s.env["UPSTREAM_DATABASE_URL"], s.env["DATABASE_URL"]
-	bouncer, bounced := startBouncer(t, s)
+	bouncer, pooled := startBouncer(t, s, hostOf(direct), "session")
+	bounced := "postgres://app@" + pooled + "/app"
 	ways := []way{{"direct", direct, nil}, {"relay", bounced, []*process{bouncer}}, {"sidekey", sidecar, []*process{s.proxy, s.keysvc}}}
 	s.mustRun(t, pgbench(t), "-i", "-q", "-s", "10", direct)
 	fillAccounts(t, s, direct, "plain_accounts")
@@ -264,42 +263,4 @@ func pgbenchP99(t *testing.T, prefix string) time.Duration {
 		}
 	}
 	return percentile(latencies, 0.99)
-}
-
-// pgbench is found beside the server programs.
-func pgbench(t *testing.T) string {
-	t.Helper()
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench")
-	if len(found) == 0 {
-		t.Fatal("no pgbench; deploy/setup.sh installs it")
-	}
-	return found[len(found)-1]
-}
-
-// startBouncer runs PgBouncer before the same database.
-func startBouncer(t *testing.T, s *stack) (*process, string) {
-	t.Helper()
-	address := freeAddress(t)
-	host, port, _ := strings.Cut(hostOf(s.env["UPSTREAM_DATABASE_URL"]), ":")
-	dir, err := os.MkdirTemp("", "sidekey-bouncer-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	writeFileAt(t, filepath.Join(dir, "users"), fmt.Sprintf("\"app\" \"%s\"\n", s.secret(t, "app")))
-	writeFileAt(t, filepath.Join(dir, "ini"), fmt.Sprintf("[databases]\napp = host=%s port=%s dbname=app\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
-		"auth_type = scram-sha-256\nauth_file = %s/users\npool_mode = session\nmax_client_conn = 100\ndefault_pool_size = 50\nunix_socket_dir =\n",
-		host, port, address[strings.LastIndex(address, ":")+1:], dir))
-	if out, err := exec.Command("chown", "-R", "postgres", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	bouncer, err := startProcess(filepath.Join(t.TempDir(), "bouncer.log"), nil, "/usr/sbin/pgbouncer", "-u", "postgres", filepath.Join(dir, "ini"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { bouncer.stop(15) })
-	if err := bouncer.waitForAddress(address); err != nil {
-		t.Fatal(err)
-	}
-	return bouncer, "postgres://app@" + address + "/app"
 }

@@ -4,9 +4,6 @@ package e2e
 
 import (
 	"context"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"sync"
 	"testing"
 
@@ -19,7 +16,8 @@ func TestIdleClientsCostLittle(t *testing.T) {
 	const clients, limit = 5000, 200 << 20
 	people(t)
 	mustPsql(t, shared.env["DATABASE_URL"], "INSERT INTO people (id, c_text, c_secret) VALUES (5000000, 'idle', 'a secret of theirs')")
-	sidecar, address := idleSidecar(t, startBouncer(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "transaction", 10))
+	_, pooled := startBouncer(t, shared, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "transaction")
+	sidecar, address := sidecarBefore(t, pooled, "")
 	config, err := pgconn.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)
@@ -60,28 +58,4 @@ func TestIdleClientsCostLittle(t *testing.T) {
 	if peak > limit {
 		t.Errorf("%d idle clients: the sidecar has used %d MiB, want at most %d", clients, peak>>20, limit>>20)
 	}
-}
-
-// idleSidecar runs a sidecar that does nothing but PostgreSQL, before an upstream.
-func idleSidecar(t *testing.T, upstream string) (*process, string) {
-	t.Helper()
-	address := freeAddress(t)
-	config := readFile(t, shared.path("proxy.yaml"))
-	for section := range strings.FieldsSeq("s3 forward") {
-		config = regexp.MustCompile(`(?m)^`+section+`:\n(?:[ #].*\n)*`).ReplaceAllString(config, "")
-	}
-	config = replaceIn(t, config,
-		"listen: "+hostOf(shared.env["DATABASE_URL"]), "listen: "+address,
-		"address: "+hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "address: "+upstream,
-		shared.path("audit-proxy"), filepath.Join(t.TempDir(), "audit"))
-	// The binary without the race detector, which multiplies memory.
-	sidecar, err := startProcess(filepath.Join(t.TempDir(), "proxy.log"), nil, plainBinary, "proxy", "--config", writeFile(t, config))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { sidecar.stop(15) })
-	if err := sidecar.waitForAddress(address); err != nil {
-		t.Fatal(err)
-	}
-	return sidecar, address
 }

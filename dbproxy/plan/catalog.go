@@ -226,9 +226,6 @@ func (c *Catalog) with(rel *Relation) *Catalog {
 // Rule gives the rule of a result column by its origin, nil if it has none.
 func (c *Catalog) Rule(a Attr) *Rule { return c.byAttr[a] }
 
-// Empty says that no rule is configured, so that nothing needs planning.
-func (c *Catalog) Empty() bool { return len(c.rules) == 0 }
-
 // mentions says whether an identifier can name a relation that matters, or one
 // of the system catalogs that describe such relations.
 func (c *Catalog) mentions(name string) bool { return c.concerns(name) || c.describes(name) }

@@ -241,6 +241,9 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	if strings.IndexByte(sql, 0) >= 0 || !utf8.ValidString(sql) {
 		return refused(&Refusal{Code: "22021", Message: "invalid byte sequence for encoding \"UTF8\""})
 	}
+	if tooLong(sql) {
+		return refused(errTooLong)
+	}
 	a := &analyzer{sql: sql, cat: cat, opt: opt}
 	mentioned, err := a.scan()
 	if err != nil {

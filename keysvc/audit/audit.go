@@ -142,6 +142,9 @@ func Open(cfg Config, service string, log *slog.Logger) (*Log, error) {
 	if torn > 0 {
 		log.Warn("audit log: cut off a torn last line", "dir", cfg.Dir, "bytes", torn)
 	}
+	if files.kept != "" {
+		log.Error("audit log: what was cut off had data behind zeros, as a crash may leave it, or a damaged disk; it is kept", "file", files.kept)
+	}
 	l := &Log{
 		service: string(appendString(nil, service, maxName)),
 		log:     log,

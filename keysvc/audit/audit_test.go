@@ -280,6 +280,27 @@ func TestDataBehindZerosIsCut(t *testing.T) {
 	if got := read(t, path); !bytes.Equal(got, whole) {
 		t.Errorf("after recovery the segment has %d bytes, want %d", len(got), len(whole))
 	}
+	kept, err := filepath.Glob(filepath.Join(dir, "torn-*"))
+	if err != nil || len(kept) != 1 || !bytes.HasSuffix(read(t, kept[0]), []byte("half a line\n")) {
+		t.Errorf("kept: %v, %v", kept, err)
+	}
+}
+
+// More behind zeros than a write can hold is damage, and nothing is cut off.
+func TestMuchBehindZerosIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, audit.Config{Dir: dir})
+	operate(t, l, 2)
+	closeLog(t, l)
+	path := onlySegment(t, dir)
+	damaged := append(append(read(t, path), make([]byte, 33<<20)...), "a record\n"...)
+	write(t, path, damaged)
+	if _, err := audit.Open(audit.Config{Dir: dir}, "x", discard()); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("Open = %v, want an error that names %s", err, path)
+	}
+	if got := len(read(t, path)); got != len(damaged) {
+		t.Errorf("the segment has %d bytes, had %d", got, len(damaged))
+	}
 }
 
 // A zero that somebody puts into a record must not hide it and those behind it.

@@ -34,6 +34,22 @@ func loadCursor(dir string) (cursor, error) {
 	return c, nil
 }
 
+// there says whether the log reaches to the cursor: it does not after records were
+// cut off that a damaged disk had made unreadable.
+func (c cursor) there(dir string) error {
+	if c.Offset == 0 {
+		return nil
+	}
+	info, err := os.Stat(segmentPath(dir, c.Segment))
+	if err != nil {
+		return fmt.Errorf("looking up the export cursor: %w", err)
+	}
+	if info.Size() < c.Offset {
+		return fmt.Errorf("the export cursor is at %d:%d, behind the end of the log", c.Segment, c.Offset)
+	}
+	return nil
+}
+
 // save replaces the file as a whole: after a crash it is the old or the new.
 func (c cursor) save(dir string) error {
 	b, err := json.Marshal(c)

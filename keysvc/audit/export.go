@@ -144,6 +144,9 @@ func (e *exporter) goodbye(ctx context.Context) {
 func (e *exporter) load() {
 	c, err := loadCursor(e.dir)
 	if err == nil {
+		err = c.there(e.dir)
+	}
+	if err == nil {
 		e.open, err = e.loadOpen(c)
 	}
 	if err != nil {

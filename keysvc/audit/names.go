@@ -78,6 +78,7 @@ const (
 	DBUser                 = attribute.Key("db.user")
 	DBOperation            = attribute.Key("db.operation.name")
 	DBQueryFingerprint     = attribute.Key("db.query.fingerprint")
+	Replication            = attribute.Key("sidekey.replication")
 	ServerAddress          = attribute.Key("server.address")
 	ClientAddress          = attribute.Key("client.address")
 )

@@ -28,6 +28,8 @@ const (
 	// sync of records within it has no size to write as well, and no journal: it
 	// costs half, or less.
 	allocation = 256 << 10
+	// maxTorn is more than one write, which is all that a crash can tear.
+	maxTorn = 2 * maxQueue
 )
 
 // chain is the state that links lines. The first line's prev is empty.
@@ -96,6 +98,7 @@ type segments struct {
 	size  int64 // end of the last good line
 	// allocated is the end of the zeros behind it; no zeros if it is not above size.
 	allocated int64
+	kept      string // where records are kept that were found behind zeros
 }
 
 func (s *segments) tail() position { return position{s.first, s.size} }
@@ -216,7 +219,32 @@ func (s *segments) cutTail() (torn int64, err error) {
 	if torn, err = withoutZeros(io.NewSectionReader(s.f, s.size, info.Size()-s.size)); err != nil {
 		return 0, err
 	}
+	if hidden, err := behindZeros(s.f, s.size); err != nil {
+		return 0, err
+	} else if hidden >= 0 {
+		if err := s.keepTail(torn); err != nil {
+			return 0, fmt.Errorf("keeping what is behind zeros: %w", err)
+		}
+	}
 	return torn, s.trim()
+}
+
+// keepTail copies what is behind the last good line to a file of its own. A crash can
+// leave records behind zeros that were never acknowledged, but a disk that has lost a
+// page leaves those that were.
+func (s *segments) keepTail(n int64) error {
+	if n > maxTorn {
+		return fmt.Errorf("%s: holds zeros at offset %d and %d bytes with records behind it, more than a crash leaves", s.f.Name(), s.size, n)
+	}
+	tail := make([]byte, n)
+	if _, err := s.f.ReadAt(tail, s.size); err != nil {
+		return err
+	}
+	s.kept = filepath.Join(s.dir, fmt.Sprintf("torn-%020d-%d", s.first, s.size))
+	if err := writeSynced(s.kept, tail); err != nil {
+		return err
+	}
+	return syncDir(s.dir)
 }
 
 // withoutZeros is how long data is without the zeros that end it.
@@ -242,8 +270,11 @@ func (s *segments) trim() error {
 	if err := s.f.Truncate(s.size); err != nil {
 		return err
 	}
+	if err := s.f.Sync(); err != nil {
+		return err
+	}
 	s.allocated = s.size
-	return s.f.Sync()
+	return nil
 }
 
 // verifySegment checks every complete line and returns the offset after the
