@@ -109,8 +109,8 @@ func (a *analyzer) calls() (unknown, setsConfig bool) {
 // callsUnknown says whether the text may call a function that sets the
 // search_path: set_config, or any function that is not among the common ones.
 func (a *analyzer) callsUnknown() bool {
-	for i := range a.tokens {
-		if a.word(i+1) == "(" && a.unknownFunction(i) {
+	for i, t := range a.tokens {
+		if t.Token == pg.Token_ASCII_40 && i > 0 && a.unknownFunction(i-1) { // (
 			return true
 		}
 	}
