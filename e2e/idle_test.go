@@ -16,7 +16,7 @@ func TestIdleClientsCostLittle(t *testing.T) {
 	const clients, limit = 5000, 200 << 20
 	people(t)
 	mustPsql(t, shared.env["DATABASE_URL"], "INSERT INTO people (id, c_text, c_secret) VALUES (5000000, 'idle', 'a secret of theirs')")
-	_, pooled := startBouncer(t, shared, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "transaction")
+	_, pooled := startBouncer(t, shared, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "transaction", 20)
 	sidecar, address := sidecarBefore(t, pooled, "")
 	config, err := pgconn.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
 	if err != nil {

@@ -6,10 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,13 +40,16 @@ type pooler struct {
 
 var poolers = []pooler{
 	{"session in front", func(t *testing.T, size int) string {
-		return sizedBouncer(t, hostOf(shared.env["DATABASE_URL"]), "session", size)
+		_, address := startBouncer(t, shared, hostOf(shared.env["DATABASE_URL"]), "session", size)
+		return address
 	}, true, 100000},
 	{"transaction in front", func(t *testing.T, size int) string {
-		return sizedBouncer(t, hostOf(shared.env["DATABASE_URL"]), "transaction", size)
+		_, address := startBouncer(t, shared, hostOf(shared.env["DATABASE_URL"]), "transaction", size)
+		return address
 	}, false, 200000},
 	{"session behind", func(t *testing.T, size int) string {
-		_, address := sidecarBefore(t, sizedBouncer(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "session", size), "")
+		_, behind := startBouncer(t, shared, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "session", size)
+		_, address := sidecarBefore(t, behind, "")
 		return address
 	}, true, 300000},
 }
@@ -60,7 +59,7 @@ func TestPoolers(t *testing.T) {
 	pooled(t)
 	for _, way := range poolers {
 		t.Run(way.name, func(t *testing.T) {
-			url := "postgres://app@" + way.start(t, 10) + "/app?sslmode=disable"
+			url := pooledURL(way.start(t, 10))
 			t.Run("clients", func(t *testing.T) { poolClients(t, way, url) })
 			t.Run("errors", func(t *testing.T) { poolErrors(t, way, url) })
 			t.Run("cancel", func(t *testing.T) { poolCancel(t, way, url) })
@@ -78,20 +77,10 @@ func TestPoolers(t *testing.T) {
 // server of its own, without named statements that outlive it.
 func poolConnect(t *testing.T, way pooler, url string) *pgx.Conn {
 	t.Helper()
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
+	if way.sessions {
+		return shared.connect(t, url, pgx.QueryExecModeCacheStatement)
 	}
-	config.Password = shared.secret(t, "app")
-	if !way.sessions {
-		config.DefaultQueryExecMode = pgx.QueryExecModeExec
-	}
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
+	return shared.connect(t, url, pgx.QueryExecModeExec)
 }
 
 const poolClientCount, poolRounds = 8, 10
@@ -223,7 +212,7 @@ func TestPoolersForgetTenants(t *testing.T) {
 	pooled(t)
 	for _, way := range poolers {
 		t.Run(way.name, func(t *testing.T) {
-			url := "postgres://app@" + way.start(t, 1) + "/app?sslmode=disable"
+			url := pooledURL(way.start(t, 1))
 			tenants := []string{"acme", "bolt"}
 			for i, tenant := range tenants {
 				conn := poolConnect(t, way, url)
@@ -258,46 +247,6 @@ func TestPoolersForgetTenants(t *testing.T) {
 	}
 }
 
-// sizedBouncer runs PgBouncer before a server, and lends its clients no more than size
-// connections to it.
-func sizedBouncer(t *testing.T, upstream, mode string, size int) string {
-	t.Helper()
-	address := freeAddress(t)
-	_, listen, _ := net.SplitHostPort(address)
-	host, port, err := net.SplitHostPort(upstream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	writeFileAt(t, filepath.Join(dir, "users"), fmt.Sprintf("\"app\" \"%s\"\n", shared.secret(t, "app")))
-	writeFileAt(t, filepath.Join(dir, "ini"), fmt.Sprintf("[databases]\napp = host=%s port=%s dbname=app\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
-		"auth_type = scram-sha-256\nauth_file = %s/users\npool_mode = %s\nmax_client_conn = 6000\ndefault_pool_size = %d\nunix_socket_dir =\n",
-		host, port, listen, dir, mode, size))
-	forPostgres(t, dir)
-	bouncer, err := startProcess(filepath.Join(t.TempDir(), "bouncer.log"), nil, "/usr/sbin/pgbouncer", "-u", "postgres", filepath.Join(dir, "ini"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { bouncer.stop(15) })
-	if err := bouncer.waitForAddress(address); err != nil {
-		t.Fatal(err)
-	}
-	return address
-}
-
-// forPostgres lets the system's user postgres have a directory of the test's.
-func forPostgres(t *testing.T, dir string) {
-	t.Helper()
-	for d := dir; d != filepath.Dir(d) && strings.Contains(d, filepath.Base(filepath.Dir(dir))); d = filepath.Dir(d) {
-		if out, err := exec.Command("chmod", "a+rx", d).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-	if out, err := exec.Command("chown", "-R", "postgres", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-}
-
 // Behind the sidecar, a pooler of transactions gives a client another's settings. That
 // is not supported; still the server refuses plaintext in a protected column.
 func TestPoolerOfTransactionsBehind(t *testing.T) {
@@ -305,8 +254,9 @@ func TestPoolerOfTransactionsBehind(t *testing.T) {
 	around := shared.env["UPSTREAM_DATABASE_URL"]
 	mustPsql(t, around, "create schema plain authorization app")
 	mustPsql(t, around, "create table plain.pooled (id int, email text)")
-	_, address := sidecarBefore(t, sizedBouncer(t, hostOf(around), "transaction", 1), "")
-	url := "postgres://app@" + address + "/app?sslmode=disable"
+	_, behind := startBouncer(t, shared, hostOf(around), "transaction", 1)
+	_, address := sidecarBefore(t, behind, "")
+	url := pooledURL(address)
 	victim, other := poolConnect(t, poolers[1], url), poolConnect(t, poolers[1], url)
 	exec := func(conn *pgx.Conn, sql string) error {
 		_, err := conn.Exec(t.Context(), sql)
