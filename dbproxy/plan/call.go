@@ -17,6 +17,10 @@ func (a *analyzer) call(f *pg.FuncCall, sc *scope) value {
 	if f.AggWithinGroup {
 		return a.withinGroup(f, sc)
 	}
+	if s, ok := a.searchCall(f); ok {
+		a.searchFor(&s, naming, sc)
+		return value{}
+	}
 	var out value
 	switch name := functionName(f); {
 	case name == "count" && len(f.Args) == 1:

@@ -27,8 +27,8 @@ func comparison(name string) (need Use, what string, ok bool) {
 
 // operator analyzes a comparison or other operator.
 func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
-	if not, begins, words, ok := a.searches(e); ok {
-		a.searchFor(e, not, begins, words, sc)
+	if s, ok := a.searchOperator(e); ok {
+		a.searchFor(&s, target{}, sc)
 		return value{}
 	}
 	need, what, compares := comparison(operatorName(e.Name))
