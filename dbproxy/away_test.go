@@ -29,7 +29,7 @@ func TestStartBeforeTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	c, err := startCluster(dir)
+	c, err := startCluster(serverDir, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

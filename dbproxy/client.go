@@ -94,7 +94,7 @@ func (s *session) clientQuery(length int) error {
 	}
 	st, err := s.prepare(string(text))
 	if err != nil {
-		return s.refuse(err, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+		return s.refuseQuery(err)
 	}
 	q := &query{statement: st}
 	s.after(st.plan.Statements)
@@ -114,7 +114,7 @@ func (s *session) clientQuery(length int) error {
 	sql, err := s.rewrite(st, q.ops)
 	if err != nil {
 		s.abandon(q.ops, err)
-		return s.refuse(err, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+		return s.refuseQuery(err)
 	}
 	s.push(&entry{kind: 'Q', query: q})
 	return s.up.encode(&pgproto3.Query{String: sql})
@@ -143,6 +143,11 @@ func (s *session) refuse(err error, e *entry, failing encoder) error {
 	return s.up.encode(failing)
 }
 
+// refuseQuery is refuse for what is answered as a simple query is.
+func (s *session) refuseQuery(err error) error {
+	return s.refuse(err, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+}
+
 // clientParse plans a prepared statement.
 func (s *session) clientParse(length int) error {
 	body, err := s.fromC.whole(length)
@@ -164,11 +169,7 @@ func (s *session) clientParse(length int) error {
 		err = st.declare(&m)
 	}
 	failing := &pgproto3.Parse{Name: m.Name, Query: refusedSQL}
-	e := &entry{kind: 'P', name: m.Name, statement: st}
-	if s.exists(m.Name) {
-		// The server will fail; the statement stays what it is.
-		e.kind = 'p' // not registered in newStatements
-	}
+	e := s.parsing(m.Name, st)
 	if err != nil {
 		return s.refuse(err, e, failing)
 	}
@@ -189,6 +190,16 @@ func (s *session) clientParse(length int) error {
 	// The client need not ask what the columns are; the proxy must know.
 	s.push(&entry{kind: 'D', target: 'S', statement: st, own: &question{}})
 	return s.up.encode(&pgproto3.Describe{ObjectType: 'S', Name: m.Name})
+}
+
+// parsing is the entry of a Parse.
+func (s *session) parsing(name string, st *statement) *entry {
+	e := &entry{kind: 'P', name: name, statement: st}
+	if s.exists(name) {
+		// The server will fail; the statement stays what it is.
+		e.kind = 'p' // not registered in newStatements
+	}
+	return e
 }
 
 // rewriteParse seals the literals of a prepared statement. A statement is
@@ -219,7 +230,7 @@ func (s *session) clientBind(length int) error {
 		}
 	}
 	st, _ := s.statementNamed(name)
-	if ok && !st.mentions() && (st == nil || st.base == nil) {
+	if ok && st.bindsAsItIs() {
 		s.batchOpen = true
 		s.push(s.owe(entry{kind: 'B', name: portalName, portal: st.passed()}))
 		return s.up.relay('B', length, s.fromC)
@@ -373,9 +384,11 @@ func (s *session) clientFunction(length int) error {
 	}
 	if binary.BigEndian.Uint32(body) >= firstUserOID {
 		refusal := &pgError{Code: codeNotSupported, Message: "function calls by message are not supported for functions that users made", Hint: "Use SELECT function()."}
-		return s.refuse(refusal, &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+		return s.refuseQuery(refusal)
 	}
 	s.push(&entry{kind: 'F'})
+	// It is not known what the function does: set_config is one.
+	s.after([]plan.Statement{{Path: true, Tenant: true, Settings: true}})
 	return s.up.message('F', body)
 }
 

@@ -48,6 +48,8 @@ type database struct {
 	system atomic.Pointer[plan.System]
 	// searchable says that sidekey.search_tokens is there.
 	searchable atomic.Bool
+	// folded is how it maps letters to one case; read once.
+	folded atomic.Pointer[foldings]
 
 	mu      sync.Mutex // serializes use of conn
 	conn    *pgx.Conn  // guarded by mu

@@ -42,8 +42,8 @@ func TestDifferential(t *testing.T) {
 func startSides(t *testing.T) *sides {
 	t.Helper()
 	s := &sides{canaries: &canaries{uses: map[int]string{}}}
-	s.plain = startOwn(t)
-	sealed := startOwn(t, "log_statement = 'all'", "log_parameter_max_length = -1",
+	s.plain = ownCluster(t)
+	sealed := ownCluster(t, "log_statement = 'all'", "log_parameter_max_length = -1",
 		"shared_preload_libraries = 'pg_stat_statements,auto_explain'", "pg_stat_statements.track_utility = on", "pg_stat_statements.track = all",
 		"auto_explain.log_min_duration = 0", "auto_explain.log_verbose = on", "auto_explain.log_nested_statements = on")
 	var columns []proxy.ColumnRule
@@ -53,21 +53,6 @@ func startSides(t *testing.T) *sides {
 	admin := dial(t, s.plain.url("postgres", "postgres"), pgx.QueryExecModeExec)
 	exec1(t, admin, "CREATE DATABASE "+s.database)
 	return s
-}
-
-func startOwn(t *testing.T, settings ...string) *cluster {
-	t.Helper()
-	base, err := os.MkdirTemp("", "dbproxydiff")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(base) })
-	c, err := startCluster(base, settings...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.stop)
-	return c
 }
 
 // ruled makes a column rule; one of a domain if there is one.

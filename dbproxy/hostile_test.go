@@ -178,6 +178,33 @@ func TestHostileCopy(t *testing.T) {
 // hostile is a server that passes everything on, and changes what it likes.
 func hostile(t *testing.T, c *cluster, change func(m pgproto3.BackendMessage) []pgproto3.BackendMessage) string {
 	t.Helper()
+	return accepting(t, func(conn net.Conn) {
+		up, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", c.port))
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		go io.Copy(up, conn)
+		front := pgproto3.NewFrontend(up, up)
+		for {
+			m, err := front.Receive()
+			if err != nil {
+				return
+			}
+			for _, out := range change(m) {
+				b, _ := out.Encode(nil)
+				if _, err := conn.Write(b); err != nil {
+					return
+				}
+			}
+		}
+	})
+}
+
+// accepting serves every connection to an address of its own by itself, until the test
+// ends.
+func accepting(t *testing.T, serve func(net.Conn)) (addr string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -191,25 +218,7 @@ func hostile(t *testing.T, c *cluster, change func(m pgproto3.BackendMessage) []
 			}
 			go func() {
 				defer conn.Close()
-				up, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", c.port))
-				if err != nil {
-					return
-				}
-				defer up.Close()
-				go io.Copy(up, conn)
-				front := pgproto3.NewFrontend(up, up)
-				for {
-					m, err := front.Receive()
-					if err != nil {
-						return
-					}
-					for _, out := range change(m) {
-						b, _ := out.Encode(nil)
-						if _, err := conn.Write(b); err != nil {
-							return
-						}
-					}
-				}
+				serve(conn)
 			}()
 		}
 	}()

@@ -42,7 +42,7 @@ func (s *session) clientTooLarge(kind byte, length int) error {
 	if err := s.fromC.skip(length); err != nil {
 		return err
 	}
-	return s.refuse(tooLarge(length), &entry{kind: 'Q', query: &query{statement: &statement{}}}, &pgproto3.Query{String: refusedSQL})
+	return s.refuseQuery(tooLarge(length))
 }
 
 func (s *session) parseTooLarge(length int) error {
@@ -64,11 +64,7 @@ func (s *session) parseTooLarge(length int) error {
 		}
 	}
 	s.batchOpen = true
-	e := &entry{kind: 'P', name: name}
-	if s.exists(name) {
-		e.kind = 'p'
-	}
-	return s.refuse(tooLarge(length), e, &pgproto3.Parse{Name: name, Query: refusedSQL})
+	return s.refuse(tooLarge(length), s.parsing(name, nil), &pgproto3.Parse{Name: name, Query: refusedSQL})
 }
 
 // bindTooLarge lets the parameters of a statement pass that needs none of them.
@@ -81,7 +77,7 @@ func (s *session) bindTooLarge(length int) error {
 		return err
 	}
 	st, _ := s.statementNamed(name)
-	if !st.mentions() && (st == nil || st.base == nil) {
+	if st.bindsAsItIs() {
 		return s.clientBind(length)
 	}
 	if err := s.fromC.skip(length); err != nil {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -338,16 +337,7 @@ func TestMigrateAbandons(t *testing.T) {
 
 // After a rewrite no file of the table, its indexes or the statistics holds plaintext.
 func TestMigrateRewrites(t *testing.T) {
-	dir, err := os.MkdirTemp("", "dbproxy") // t.TempDir is closed to the server's user
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	c, err := startCluster(dir, "log_min_error_statement = panic")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.stop)
+	c := ownCluster(t, "log_min_error_statement = panic")
 	f := start(t, c, movingColumn(proxy.ModeEquality))
 	direct := f.direct(t)
 	exec1(t, direct, plainPeople+"; ANALYZE people; CHECKPOINT", pgx.QueryExecModeSimpleProtocol)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,39 +38,7 @@ func newestDir(t *testing.T) string {
 // newestCluster is a server of PostgreSQL 18.
 func newestCluster(t *testing.T) *cluster {
 	t.Helper()
-	uid, gid, err := postgresUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "dbproxy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	os.Chown(dir, uid, gid)
-	c := &cluster{dir: filepath.Join(dir, "data"), port: freePort()}
-	program := func(name string, args ...string) *exec.Cmd {
-		cmd, err := asPostgres(name, args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Path, cmd.Env = serverProgram(newestDir(t), name), serverEnv(newestDir(t))
-		cmd.Args[0] = cmd.Path // it looks for its share there
-		return cmd
-	}
-	if out, err := program("initdb", "-D", c.dir, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v: %s", err, out)
-	}
-	c.cmd = program("postgres", "-D", c.dir, "-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(c.port), "-c", "unix_socket_directories=", "-c", "fsync=off")
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.stop)
-	waitFor(t, func() bool {
-		conn, err := pgx.Connect(t.Context(), c.url("postgres", "postgres"))
-		return err == nil && conn.Close(t.Context()) == nil
-	})
-	return c
+	return ownClusterOf(t, newestDir(t))
 }
 
 // psql18 is Debian's psql with the libpq of PostgreSQL 18.

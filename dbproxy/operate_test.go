@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -31,16 +30,7 @@ func TestUnixSocketUpstream(t *testing.T) {
 }
 
 func TestServerAway(t *testing.T) {
-	base, err := os.MkdirTemp("", "dbproxyaway")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(base) })
-	c, err := startCluster(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.stop() })
+	c := ownCluster(t)
 	f := start(t, c, users())
 	conn := f.connect(t, pgx.QueryExecModeExec)
 	exec1(t, conn, usersDDL)
@@ -52,7 +42,8 @@ func TestServerAway(t *testing.T) {
 	if _, err := pgx.Connect(t.Context(), f.url()); state(err) != "57P03" {
 		t.Errorf("got %v, want 57P03", err)
 	}
-	if c.cmd, err = asPostgres("postgres", "-D", c.dir); err != nil {
+	var err error
+	if c.cmd, err = asPostgres(c.server, "postgres", "-D", c.dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.cmd.Start(); err != nil {

@@ -32,10 +32,32 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 	// Another session may have added columns; those of the plan are found by
 	// their origin then.
 	counted := one.Columns < 0 || one.Columns == len(m.Fields)
-	if !placeOutputs(cat.cat, one.Outputs, m.Fields, columns, counted) {
+	if !placeOutputs(cat.cat, one.Outputs, m.Fields, columns, counted) || s.masksDiffer(cat.cat, columns, m.Fields) {
 		return nil, s.unexpected()
 	}
 	return columns, nil
+}
+
+// masksDiffer says whether the origin of a column has a mask that the column expected
+// in its place has not: they may share a domain, and the name of a statement or cursor
+// may not mean any more what it meant.
+func (s *session) masksDiffer(cat *plan.Catalog, columns []*plan.Output, fields []pgproto3.FieldDescription) bool {
+	if s.masks == nil {
+		return false
+	}
+	for i, o := range columns {
+		if o == nil {
+			continue
+		}
+		origin := cat.Rule(originOf(&fields[i]))
+		if origin == nil || origin == o.Rule || s.maskOf(origin) == nil {
+			continue
+		}
+		if expected := s.maskOf(o.Rule); expected == nil || expected.show != s.maskOf(origin).show {
+			return true
+		}
+	}
+	return false
 }
 
 // unseenColumns are those of a result whose statement is not known: the

@@ -80,13 +80,7 @@ func between(t *testing.T, c *cluster, cert, key string, strip bool) (addr strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	pass := func(conn net.Conn) {
-		defer conn.Close()
+	return accepting(t, func(conn net.Conn) {
 		up, err := net.Dial("tcp", address(c))
 		if err != nil {
 			return
@@ -114,17 +108,7 @@ func between(t *testing.T, c *cluster, cert, key string, strip bool) (addr strin
 			client.Write(b)
 		}
 		io.Copy(client, server)
-	}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go pass(conn)
-		}
-	}()
-	return ln.Addr().String()
+	})
 }
 
 // TestUpstreamChannelBinding: with TLS on both sides the proxy binds its own

@@ -60,23 +60,12 @@ func (d *database) provideSearch(ctx context.Context) error {
 	})
 }
 
-// searchTokens are what a pattern stands for: a token for each data key of the
-// column. A value that matches has the one of its own.
+// searchTokens are what a pattern stands for: a token of each of its variants for
+// each data key of the column. A value that matches has the one of its own.
 func (s *session) searchTokens(ctx context.Context, m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, zone *time.Location) ([][]byte, error) {
-	switch oid {
-	case plan.Unspecified, plan.Unknown:
-		oid = plan.Text
-	case plan.Text, plan.Varchar:
-	default:
-		return nil, patternType(r, oid)
-	}
-	pattern, err := decodeValue(plan.Type{OID: plan.Text, Typmod: -1}, oid, format, data, zone)
+	patterns, oid, err := searchPatterns(m, r, oid, format, data)
 	if err != nil {
 		return nil, err
-	}
-	kind, part, refusal := m.Part(string(pattern), r)
-	if refusal != nil {
-		return nil, &pgError{Code: refusal.Code, Message: refusal.Message, Detail: refusal.Detail, Hint: refusal.Hint}
 	}
 	col, err := s.db.column(ctx, r, s.tenant.name)
 	if err != nil {
@@ -87,7 +76,82 @@ func (s *session) searchTokens(ctx context.Context, m *plan.Match, r *plan.Rule,
 		return nil, err
 	}
 	defer lease.Release()
-	return lease.Tokens(tokenKinds[kind], []byte(part))
+	var tokens [][]byte
+	for _, p := range patterns {
+		kind, parts, err := s.searchParts(ctx, m, r, oid, format, p, zone)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range parts {
+			of, err := lease.Tokens(tokenKinds[kind], []byte(part))
+			if err != nil {
+				return nil, err
+			}
+			tokens = append(tokens, of...)
+		}
+		if len(tokens) > maxTokens {
+			return nil, &pgError{Code: codeNotSupported, Message: "protected column " + r.Name() + " cannot be searched for so many patterns at once"}
+		}
+	}
+	return tokens, nil
+}
+
+// maxTokens bounds what one parameter or literal stands for.
+const maxTokens = 65536
+
+// searchPatterns are the patterns in a constant, and their type.
+func searchPatterns(m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte) ([][]byte, uint32, error) {
+	given, patterns := oid, [][]byte{data}
+	if m.Any {
+		var err error
+		if patterns, err = arrayElements(format, data); err != nil {
+			return nil, 0, err
+		}
+		if element := plan.ElementOf(oid); element != plan.Unspecified {
+			oid = element
+		}
+	}
+	for _, p := range patterns {
+		if p == nil {
+			return nil, 0, &pgError{Code: codeNotSupported, Message: "protected column " + r.Name() + " cannot be searched for an array with NULL", Hint: "Leave it out."}
+		}
+	}
+	switch oid {
+	case plan.Unspecified, plan.Unknown, plan.Text:
+		return patterns, plan.Text, nil
+	case plan.Varchar:
+		return patterns, oid, nil
+	}
+	return nil, 0, patternType(r, given)
+}
+
+// searchParts are the parts that a value which matches a pattern may have.
+func (s *session) searchParts(ctx context.Context, m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, zone *time.Location) (plan.Part, []string, error) {
+	pattern, err := decodeValue(plan.Type{OID: plan.Text, Typmod: -1}, oid, format, data, zone)
+	if err != nil {
+		return 0, nil, err
+	}
+	kind, part, refusal := m.Part(string(pattern), r)
+	if refusal != nil {
+		return 0, nil, &pgError{Code: refusal.Code, Message: refusal.Message, Detail: refusal.Detail, Hint: refusal.Hint}
+	}
+	if m.Fold == plan.NoFold {
+		return kind, []string{part}, nil
+	}
+	all, err := s.db.folds(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	f := all.of(m.Fold)
+	if m.FoldPattern {
+		part = f.fold(part)
+	}
+	parts, why := f.variants(kind, part)
+	if why != "" {
+		return 0, nil, &pgError{Code: codeNotSupported, Message: "protected column " + r.Name() + " cannot be searched for this pattern regardless of case",
+			Detail: why, Hint: "Search with LIKE, or for a shorter part."}
+	}
+	return kind, parts, nil
 }
 
 var tokenKinds = map[plan.Part]proxy.TokenKind{plan.Whole: proxy.WholeToken, plan.Prefix: proxy.PrefixToken, plan.Suffix: proxy.SuffixToken, plan.Substring: proxy.SubstringToken}

@@ -143,6 +143,10 @@ var searchForms = []string{
 	"INSERT INTO notes VALUES (1, 'n', 'n', 'n') ON CONFLICT (id) DO UPDATE SET plain = 'z' WHERE notes.tag LIKE '{C}%' RETURNING id, tag LIKE '{C}%'", "MERGE INTO notes n USING (SELECT 1 AS id) s ON n.id = s.id AND n.tag LIKE '{C}%' WHEN MATCHED AND n.tag LIKE '{C}' THEN UPDATE SET plain = 'merged' WHEN NOT MATCHED THEN DO NOTHING", "UPDATE notes n SET plain = CASE WHEN n.tag LIKE '{C}%' THEN 'yes' ELSE 'no' END FROM (SELECT 1 AS one) o WHERE n.body LIKE '%mark%' RETURNING id, plain",
 	"EXPLAIN (COSTS off) SELECT 1", "CREATE TABLE found AS SELECT id FROM notes WHERE tag LIKE '{C}%'", "SELECT * FROM found ORDER BY id", "BEGIN", "DECLARE c CURSOR FOR SELECT id, tag FROM notes WHERE tag LIKE '{C}%' ORDER BY id", "FETCH ALL c", "COMMIT",
 	"UPDATE notes SET tag = 'new{C}', plain = 'u' WHERE tag LIKE '{C}x%' RETURNING id", "SELECT id FROM notes WHERE tag LIKE 'new%'", "SELECT id FROM notes WHERE tag LIKE '{C}x%'", "DELETE FROM notes WHERE tag LIKE 'a\\%%' RETURNING id", "SELECT * FROM notes ORDER BY id",
+	"SELECT id FROM notes WHERE tag ILIKE '{C}%' ORDER BY id", "SELECT id FROM notes WHERE tag NOT ILIKE 'A!%c' ESCAPE '!' ORDER BY id", "SELECT id FROM notes WHERE lower(tag) LIKE lower('{C}%') ORDER BY id", "SELECT id FROM notes WHERE UPPER(tag::text) LIKE UPPER('a%') ORDER BY id", "SELECT id FROM notes WHERE upper(tag) = 'A%C' ORDER BY id", "SELECT id FROM notes WHERE lower(tag) = 'A%C' ORDER BY id", "SELECT id FROM notes WHERE lower((tag)) <> lower('A%C') ORDER BY id",
+	"SELECT id, starts_with(tag, '{C}') FROM notes ORDER BY id", "SELECT starts_with(tag, '{C}') s, starts_with(plain, 'x'), count(*) FROM notes GROUP BY 1, 2 ORDER BY 1, 2", "SELECT id FROM notes WHERE NOT starts_with(tag, ('{C}')) ORDER BY id", "SELECT id FROM notes WHERE strpos(body, 'mark') > 0 AND strpos(body, 'zz') = 0 ORDER BY id", "SELECT id FROM notes WHERE position('mark' IN body) <> 0 ORDER BY id", "SELECT id FROM notes WHERE NOT position('' IN body) >= 1 ORDER BY id", "SELECT id, strpos(body, 'ab') < 1 FROM notes ORDER BY id",
+	"SELECT id FROM notes WHERE tag LIKE ANY (ARRAY['{C}%', 'a%', NULL]) ORDER BY id", "SELECT id, tag LIKE ANY (ARRAY['{C}', NULL]), tag LIKE ALL (ARRAY['{C}%', NULL]), tag NOT LIKE ALL (ARRAY['{C}', 'a%']::text[]) FROM notes ORDER BY id", "SELECT id FROM notes WHERE NOT tag LIKE ANY ('{ {C}% , \"a\\\\%c\" }') ORDER BY id", "SELECT id FROM notes n WHERE n.tag NOT LIKE ALL ('{{C}%,a%}'::text[]) AND id > 0 ORDER BY id", "SELECT id FROM notes WHERE tag ILIKE SOME ('{A%}') ORDER BY id", "SELECT id FROM notes WHERE tag ~~ ANY (ARRAY['a%'])", "SELECT id FROM notes WHERE tag NOT LIKE ANY (ARRAY['a%', '{C}%']) ORDER BY id",
+	"PREPARE any_of AS SELECT id FROM notes WHERE tag LIKE ANY ($1) ORDER BY id", "EXECUTE any_of ('{a%,{C}}')", "EXECUTE any_of ('{}')", "EXECUTE any_of (NULL)", "PREPARE none_of (varchar[]) AS SELECT id FROM notes WHERE tag NOT LIKE ALL ($1) ORDER BY id", "EXECUTE none_of ('{a%,{C}}')", "EXECUTE none_of ('{}')",
 	"PREPARE p AS SELECT id FROM notes WHERE tag LIKE $1", "EXECUTE p ('new%')", "EXECUTE p ('')", "EXECUTE p (NULL)", "PREPARE q (text) AS SELECT id FROM notes WHERE tag LIKE $1 || '%'", "EXECUTE q ('{C}')",
 }
 
@@ -167,8 +171,9 @@ func TestSearchRefusals(t *testing.T) {
 	exec1(t, conn, "INSERT INTO notes VALUES (1, 'pxmarkerpxmarker', 'pxmarkerpx', 'x')")
 	for _, sql := range []string{
 		"SELECT id FROM notes WHERE tag LIKE 'pxmarkerpxmarker%'", "SELECT id FROM notes WHERE tag LIKE '%px'", "SELECT id FROM notes WHERE tag LIKE '%pxmarker%'", "SELECT id FROM notes WHERE tag LIKE 'p_marker'",
-		"SELECT id FROM notes WHERE tag LIKE 'px%er'", "SELECT id FROM notes WHERE tag ILIKE 'pxmarker%'", "SELECT id FROM notes WHERE tag SIMILAR TO 'pxmarker%'", "SELECT id FROM notes WHERE tag ~ '^pxmarker'", "SELECT id FROM notes WHERE tag LIKE plain", "SELECT id FROM notes WHERE plain LIKE tag",
-		"SELECT id FROM notes WHERE 'pxmarker' LIKE tag", "SELECT id FROM notes WHERE tag LIKE 'pxmarker%' || plain", "SELECT id FROM notes WHERE tag LIKE lower('pxmarker%')", "SELECT id FROM notes WHERE tag LIKE ANY ('{pxmarker%}')", "SELECT id FROM notes WHERE tag = 'pxmarker'",
+		"SELECT id FROM notes WHERE tag LIKE 'px%er'", "SELECT id FROM notes WHERE plain ILIKE tag", "SELECT id FROM notes WHERE tag SIMILAR TO 'pxmarker%'", "SELECT id FROM notes WHERE tag ~ '^pxmarker'", "SELECT id FROM notes WHERE tag LIKE plain", "SELECT id FROM notes WHERE plain LIKE tag",
+		"SELECT id FROM notes WHERE 'pxmarker' LIKE tag", "SELECT id FROM notes WHERE tag LIKE 'pxmarker%' || plain", "SELECT id FROM notes WHERE tag LIKE lower('pxmarker%')", "SELECT id FROM notes WHERE tag LIKE ALL ('{pxmarker%}')", "SELECT id FROM notes WHERE tag LIKE ANY ('{pxmarker%,NULL}')", "SELECT id FROM notes WHERE tag LIKE ANY ('{}')", "SELECT id FROM notes WHERE tag LIKE ANY ('{{pxmarker%},{b}}')", "SELECT id FROM notes WHERE strpos(tag, 'pxmarker') > 0", "SELECT id FROM notes WHERE strpos(body, 'pxma') > 1", "SELECT id FROM notes WHERE tag ~* 'pxmarker'", "SELECT id FROM notes WHERE tag ILIKE ALL ('{pxmarker%}')", "SELECT id FROM notes WHERE tag ILIKE 'pxmarkerpxma'",
+		"SELECT id FROM notes WHERE tag = 'pxmarker'",
 		"SELECT id FROM notes WHERE tag::varchar(3) LIKE 'pxmarker%'", "SELECT id FROM notes WHERE (SELECT tag) LIKE 'pxmarker%'", "SELECT id FROM notes WHERE tag OPERATOR(pg_catalog.~~) 'pxmarker%'", "SELECT id FROM notes WHERE body LIKE '%p%'", "SELECT id FROM notes WHERE body LIKE '%pxmar%'", "SELECT id FROM notes WHERE body LIKE '%rker'",
 		"CREATE VIEW v AS SELECT id FROM notes WHERE tag LIKE 'pxmarker%'", "CREATE MATERIALIZED VIEW v AS SELECT id FROM notes WHERE tag LIKE 'pxmarker%'", "ALTER TABLE notes ADD CHECK (tag LIKE 'pxmarker%')", "CREATE INDEX ON notes (id) WHERE tag LIKE 'pxmarker%'", "CREATE INDEX ON notes (tag)", "CREATE INDEX ON notes USING gist (tag)", "CREATE POLICY p ON notes USING (tag LIKE 'pxmarker%')",
 		"SELECT sidekey.search_tokens(tag) FROM notes",
@@ -193,6 +198,17 @@ func TestSearchRefusals(t *testing.T) {
 	}
 	if got, err := ids(t, conn, "SELECT id FROM notes WHERE tag LIKE $1 AND ($2::text IS NULL OR plain LIKE $2) AND tag NOT LIKE $3", "pxmarker%", "x", nil); err != nil || len(got) != 0 {
 		t.Errorf("NOT LIKE NULL: %v, %v", got, err)
+	}
+	for want, patterns := range map[int][]string{0: {}, 1: {"none%", "pxmarker%"}} {
+		if got, err := ids(t, conn, "SELECT id FROM notes WHERE tag LIKE ANY ($1) AND body ILIKE ANY ($2)", patterns, []string{"PX%"}); err != nil || len(got) != want {
+			t.Errorf("an array of %d patterns: %v, %v", len(patterns), got, err)
+		}
+	}
+	if got, err := ids(t, conn, "SELECT id FROM notes WHERE starts_with(tag, $1) AND strpos(body, $2) > 0 AND lower(body) = upper(lower($3))", "px", "mar", "x"); state(err) != "0A000" {
+		t.Errorf("another function around the parameter: %v, %v", got, err)
+	}
+	if got, err := ids(t, conn, "SELECT id FROM notes WHERE starts_with(tag, $1) AND strpos(body, $2) > 0 AND body ILIKE $3", "px", "mar", "%MARK%"); err != nil || len(got) != 1 {
+		t.Errorf("parameters of functions: %v, %v", got, err)
 	}
 	if got, err := ids(t, conn, "SELECT id FROM notes WHERE tag LIKE $1 OR plain LIKE $1", "x%"); err != nil || len(got) != 1 {
 		t.Errorf("one parameter for both: %v, %v", got, err)

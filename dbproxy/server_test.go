@@ -55,25 +55,12 @@ func serverVersion(t testing.TB) int {
 	return n / 10000
 }
 
-func serverProgram(dir, name string) string {
-	if dir == "" {
-		return filepath.Join(pgBin, name)
-	}
-	return filepath.Join(dir, "bin", name)
-}
-
-func serverEnv(dir string) []string {
-	if dir == "" {
-		return nil // that of the tests
-	}
-	return append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(dir, "lib"))
-}
-
 // cluster is a PostgreSQL server of the tests' own.
 type cluster struct {
-	dir  string
-	port int
-	cmd  *exec.Cmd
+	server string // directory of its programs; "" for Debian's
+	dir    string
+	port   int
+	cmd    *exec.Cmd
 }
 
 var shared *cluster
@@ -93,7 +80,7 @@ func (o onCluster) Run() int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	shared, err = startCluster(dir, "log_statement = 'all'", "log_parameter_max_length = -1", "max_connections = 500")
+	shared, err = startCluster(serverDir, dir, "log_statement = 'all'", "log_parameter_max_length = -1", "max_connections = 500")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -112,13 +99,17 @@ func postgresUser() (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
-func asPostgres(name string, args ...string) (*exec.Cmd, error) {
+// asPostgres is a program of a server, to be run as the server's user.
+func asPostgres(server, name string, args ...string) (*exec.Cmd, error) {
 	uid, gid, err := postgresUser()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(serverProgram(serverDir, name), args...)
-	cmd.Env = serverEnv(serverDir)
+	cmd := exec.Command(filepath.Join(pgBin, name), args...)
+	if server != "" {
+		cmd = exec.Command(filepath.Join(server, "bin", name), args...)
+		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(server, "lib"))
+	}
 	cmd.Dir = "/"
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGKILL}
@@ -134,18 +125,18 @@ func freePort() int {
 	return int(netip.MustParseAddrPort(address).Port())
 }
 
-func startCluster(dir string, settings ...string) (*cluster, error) {
+func startCluster(server, dir string, settings ...string) (*cluster, error) {
 	uid, gid, err := postgresUser()
 	if err != nil {
 		return nil, err
 	}
 	os.Chmod(dir, 0o711)
-	c := &cluster{dir: filepath.Join(dir, "data"), port: freePort()}
+	c := &cluster{server: server, dir: filepath.Join(dir, "data"), port: freePort()}
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return nil, err
 	}
 	os.Chown(c.dir, uid, gid)
-	init, err := asPostgres("initdb", "-D", c.dir, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N")
+	init, err := asPostgres(server, "initdb", "-D", c.dir, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N")
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +156,7 @@ func startCluster(dir string, settings ...string) (*cluster, error) {
 
 // restart starts a server that does not run.
 func (c *cluster) restart() (err error) {
-	if c.cmd, err = asPostgres("postgres", "-D", c.dir); err != nil {
+	if c.cmd, err = asPostgres(c.server, "postgres", "-D", c.dir); err != nil {
 		return err
 	}
 	if err := c.cmd.Start(); err != nil {

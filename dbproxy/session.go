@@ -145,6 +145,9 @@ func (st *statement) passed() *portal {
 // mentions says that the plan depends on the catalog.
 func (st *statement) mentions() bool { return st != nil && st.plan != nil && st.plan.Mentions }
 
+// bindsAsItIs says that Bind needs no change, whatever its parameters are.
+func (st *statement) bindsAsItIs() bool { return !st.mentions() && (st == nil || st.base == nil) }
+
 func (st *statement) touched() bool { return st != nil && st.plan != nil && st.plan.Touched() }
 
 // only is the plan's one statement.

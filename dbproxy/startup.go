@@ -48,20 +48,13 @@ type buffered struct {
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
-// clientReader reads what comes behind the startup message.
-func clientReader(conn net.Conn) *reader {
+// unbuffered is the connection that a buffered one is made of, and what has been read
+// ahead of it.
+func unbuffered(conn net.Conn) (net.Conn, *bufio.Reader) {
 	if b, ok := conn.(*buffered); ok {
-		return newReader(b.Conn, b.r)
+		return b.Conn, b.r
 	}
-	return newReader(conn, nil)
-}
-
-// socketOf is the connection that a buffered one is made of.
-func socketOf(conn net.Conn) net.Conn {
-	if b, ok := conn.(*buffered); ok {
-		return b.Conn
-	}
-	return conn
+	return conn, nil
 }
 
 func (b *buffered) CloseWrite() error {
@@ -299,9 +292,10 @@ func (p *Proxy) newSession(ctx context.Context, conn net.Conn, startup []byte) (
 		p.log.Warn("connecting to the server", "error", err)
 		return nil, "", failf(codeCannotConnect, "the database server cannot be reached by the encrypting proxy")
 	}
+	below, ahead := unbuffered(conn)
 	s = &session{proxy: p, user: id.user, client: conn, server: up.conn,
-		fromC: newFrames(clientReader(conn)), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
-		up: &outbox{w: newWriter(up.conn)}, down: &outbox{w: newWriter(socketOf(conn))}, settled: make(chan struct{}, 1),
+		fromC: newFrames(newReader(below, ahead)), fromS: up.frames, host: up.host, replication: id.replication, protocol: protocol,
+		up: &outbox{w: newWriter(up.conn)}, down: &outbox{w: newWriter(below)}, settled: make(chan struct{}, 1),
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}

@@ -391,7 +391,7 @@ func (h *host) begin(ctx context.Context, startup []byte) (*link, error) {
 		return nil, err
 	}
 	conn.SetDeadline(time.Now().Add(startupTimeout))
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(startup)+4)), startup...)); err != nil {
+	if _, err := conn.Write(packet(startup)); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -401,6 +401,11 @@ func (h *host) begin(ctx context.Context, startup []byte) (*link, error) {
 		return nil, fmt.Errorf("%s closed the connection: %w", h.address, err)
 	}
 	return l, nil
+}
+
+// packet is a message without a type: an int32 length that counts itself, then the body.
+func packet(body []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body)+4)), body...)
 }
 
 // turnedAway says that the server's answer is SQLSTATE 57P03: not now. It is left
@@ -503,7 +508,7 @@ func (h *host) cancel(ctx context.Context, request []byte) error {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(dialTimeout))
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(request)+4)), request...)); err != nil {
+	if _, err := conn.Write(packet(request)); err != nil {
 		return err
 	}
 	io.Copy(io.Discard, conn) // the server closes when it has read it

@@ -23,12 +23,18 @@ import (
 // ownCluster is a server that a test may stop.
 func ownCluster(t *testing.T, settings ...string) *cluster {
 	t.Helper()
-	base, err := os.MkdirTemp("", "dbproxy")
+	return ownClusterOf(t, serverDir, settings...)
+}
+
+// ownClusterOf is one of the programs in a directory, as serverDir is.
+func ownClusterOf(t *testing.T, server string, settings ...string) *cluster {
+	t.Helper()
+	base, err := os.MkdirTemp("", "dbproxy") // t.TempDir is closed to the server's user
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(base) })
-	c, err := startCluster(base, settings...)
+	c, err := startCluster(server, base, settings...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,8 +62,8 @@ func standbyOf(t *testing.T, url string) *cluster {
 		t.Fatal(err)
 	}
 	os.Chown(base, uid, gid)
-	s := &cluster{dir: filepath.Join(base, "data"), port: freePort()}
-	backup, err := asPostgres("pg_basebackup", "-D", s.dir, "-R", "-c", "fast", "-X", "stream", "-d", url)
+	s := &cluster{server: serverDir, dir: filepath.Join(base, "data"), port: freePort()}
+	backup, err := asPostgres(serverDir, "pg_basebackup", "-D", s.dir, "-R", "-c", "fast", "-X", "stream", "-d", url)
 	if err != nil {
 		t.Fatal(err)
 	}

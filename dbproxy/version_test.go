@@ -124,30 +124,24 @@ func message(kind byte, body string) string {
 // saying is a server that answers a startup message with the same bytes to all.
 func saying(t *testing.T, said string) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				head := make([]byte, 4)
-				if _, err := io.ReadFull(conn, head); err != nil {
-					return
-				}
-				io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(head))-4)
-				io.WriteString(conn, said)
-				io.Copy(io.Discard, conn)
-			}()
+	return accepting(t, func(conn net.Conn) {
+		if _, ok := skipPacket(conn); !ok {
+			return
 		}
-	}()
-	return ln.Addr().String()
+		io.WriteString(conn, said)
+		io.Copy(io.Discard, conn)
+	})
+}
+
+// skipPacket reads a message without a type and gives how much of its body came; ok
+// says that its length did.
+func skipPacket(conn net.Conn) (n int64, ok bool) {
+	var length uint32
+	if err := binary.Read(conn, binary.BigEndian, &length); err != nil {
+		return 0, false
+	}
+	n, _ = io.CopyN(io.Discard, conn, int64(length)-4)
+	return n, true
 }
 
 // TestHostileGreeting: what a server says before it is ready is not believed.
@@ -208,30 +202,13 @@ func TestHostileGreeting(t *testing.T) {
 // TestCancelOfAnyLength: a request that no server could have given the key for is
 // passed to none.
 func TestCancelOfAnyLength(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
 	passed := make(chan int, 100)
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				head := make([]byte, 4)
-				if _, err := io.ReadFull(conn, head); err != nil {
-					return
-				}
-				n, _ := io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(head))-4)
-				passed <- int(n) - 8
-			}()
+	addr := accepting(t, func(conn net.Conn) {
+		if n, ok := skipPacket(conn); ok {
+			passed <- int(n) - 8
 		}
-	}()
-	f := start(t, shared, nil, func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.Upstream.Address = ln.Addr().String() })
+	})
+	f := start(t, shared, nil, func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.Upstream.Address = addr })
 	var got []int
 	for _, n := range []int{0, 3, 4, 32, 256, 257, 9000} {
 		conn, err := net.Dial("tcp", f.addr)

@@ -106,18 +106,15 @@ type outbox struct {
 	mid    atomic.Bool // what was written ends within a message
 }
 
-// room gives buf a buffer if it has none, and makes sure that so many bytes more
-// fit it, if a buffer can hold them.
+// room makes sure that so many bytes more fit the buffer, if one can hold them.
 func (o *outbox) room(more int) error {
 	if len(o.buf) > 0 && len(o.buf)+more > bufferSize {
-		if err := o.flush(); err != nil {
-			return err
-		}
+		return o.flush()
 	}
-	o.lend()
 	return nil
 }
 
+// lend gives buf a buffer if it has none.
 func (o *outbox) lend() {
 	if o.buf == nil {
 		o.buf = buffers.Get().(*buffer)[:0]

@@ -33,7 +33,7 @@ type way struct {
 // postgresRows measures pgbench, inserts and COPY through the three ways.
 func postgresRows(t *testing.T, s *stack, b *bench) {
 	direct, sidecar := s.env["UPSTREAM_DATABASE_URL"], s.env["DATABASE_URL"]
-	bouncer, pooled := startBouncer(t, s, hostOf(direct), "session")
+	bouncer, pooled := startBouncer(t, s, hostOf(direct), "session", 20)
 	bounced := "postgres://app@" + pooled + "/app"
 	ways := []way{{"direct", direct, nil}, {"relay", bounced, []*process{bouncer}}, {"sidekey", sidecar, []*process{s.proxy, s.keysvc}}}
 	s.mustRun(t, pgbench(t), "-i", "-q", "-s", "10", direct)
@@ -122,7 +122,7 @@ func wideRows(t *testing.T, s *stack, ways []way) []row {
 		}
 		conns := make([]*pgx.Conn, inserts.clients)
 		for i := range conns {
-			conns[i] = s.pgx(t, w.url)
+			conns[i] = s.connect(t, w.url, pgx.QueryExecModeCacheStatement)
 		}
 		conn := conns[0]
 		statement := insertMany(table)
@@ -146,21 +146,6 @@ func wideRows(t *testing.T, s *stack, ways []way) []row {
 		}})
 	}
 	return []row{inserts, in, out}
-}
-
-func (s *stack) pgx(t *testing.T, url string) *pgx.Conn {
-	t.Helper()
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Password = s.secret(t, "app")
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
 }
 
 // insertMany inserts rows by parameters.

@@ -14,18 +14,18 @@ import (
 // has it ask the catalogs about the tables in statements.
 func TestPgpool(t *testing.T) {
 	people(t)
-	makePooled(t)
+	makeModes(t)
 	upstream := hostOf(shared.env["UPSTREAM_DATABASE_URL"])
-	_, sidecar := sidecarBefore(t, upstream, pooledRules)
+	_, sidecar := sidecarBefore(t, upstream, modesRules)
 	for name, reach := range map[string]func(t *testing.T) string{
 		"before the sidecar":                      func(t *testing.T) string { return startPgpool(t, sidecar, "off") },
 		"before the sidecar, with load balancing": func(t *testing.T) string { return startPgpool(t, sidecar, "on") },
 		"behind the sidecar": func(t *testing.T) string {
-			_, a := sidecarBefore(t, startPgpool(t, upstream, "off")+poolsSessions, pooledRules)
+			_, a := sidecarBefore(t, startPgpool(t, upstream, "off")+poolsSessions, modesRules)
 			return a
 		},
 		"behind the sidecar, with load balancing": func(t *testing.T) string {
-			_, a := sidecarBefore(t, startPgpool(t, upstream, "on")+poolsSessions, pooledRules)
+			_, a := sidecarBefore(t, startPgpool(t, upstream, "on")+poolsSessions, modesRules)
 			return a
 		},
 	} {

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,29 +11,28 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// pooledRules are those of a table with a column of every mode.
-const pooledRules = `    - {table: pooled, column: secret, type: text, mode: random, per_tenant: true, key_id: alias/dev}
-    - {table: pooled, column: mail, type: text, mode: equality, per_tenant: true, key_id: alias/dev}
-    - {table: pooled, column: age, type: int4, mode: range, key_id: alias/dev}
-    - {table: pooled, column: note, type: text, mode: random, search: {substring: {min: 3, max: 8}}, key_id: alias/dev}
-    - {table: pooled, column: card, type: text, mode: random, masks: [{roles: [support], show: last4}], key_id: alias/dev}
+// modesRules are those of a table with a column of every mode.
+const modesRules = `    - {table: pooled_modes, column: secret, type: text, mode: random, per_tenant: true, key_id: alias/dev}
+    - {table: pooled_modes, column: mail, type: text, mode: equality, per_tenant: true, key_id: alias/dev}
+    - {table: pooled_modes, column: age, type: int4, mode: range, key_id: alias/dev}
+    - {table: pooled_modes, column: note, type: text, mode: random, search: {substring: {min: 3, max: 8}}, key_id: alias/dev}
+    - {table: pooled_modes, column: card, type: text, mode: random, masks: [{roles: [support], show: last4}], key_id: alias/dev}
 `
 
-// makePooled makes the table, and the role support, which may read it.
-func makePooled(t *testing.T) {
+// makeModes makes the table, and the role support, which may read it.
+func makeModes(t *testing.T) {
 	t.Helper()
 	admin := strings.TrimSpace(readFile(t, shared.path("postgres-admin.url")))
 	mustPsql(t, admin, "create role support login password '"+shared.secret(t, "app")+"'")
-	t.Cleanup(func() { mustPsql(t, admin, "drop table if exists pooled; drop role support") })
-	_, address := sidecarBefore(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), pooledRules)
-	conn := pooledConn(t, address, pgx.QueryExecModeSimpleProtocol)
+	t.Cleanup(func() { mustPsql(t, admin, "drop table if exists pooled_modes; drop role support") })
+	_, address := sidecarBefore(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), modesRules)
+	conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeSimpleProtocol)
 	defer conn.Close(context.Background())
 	for _, sql := range []string{
-		"create table pooled (id bigint generated always as identity, tenant text, secret text, mail text, age int4, note text, card text)",
-		"grant select on pooled to support",
+		"create table pooled_modes (id bigint generated always as identity, tenant text, secret text, mail text, age int4, note text, card text)",
+		"grant select on pooled_modes to support",
 	} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -46,58 +44,50 @@ func makePooled(t *testing.T) {
 func mustBeSealed(t *testing.T) {
 	t.Helper()
 	got := mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"],
-		"select count(*) > 0, count(*) filter (where position('plain'::bytea in secret || mail || note || card) > 0 or length(age) < 16) from pooled")
+		"select count(*) > 0, count(*) filter (where position('plain'::bytea in secret || mail || note || card) > 0 or length(age) < 16) from pooled_modes")
 	if got != "t|0" {
 		t.Errorf("there are rows, and as many hold plaintext: %s", got)
 	}
-	mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"], "delete from pooled")
-}
-
-func sqlState(err error) string {
-	var failed *pgconn.PgError
-	if errors.As(err, &failed) {
-		return failed.Code
-	}
-	return fmt.Sprint(err)
+	mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"], "delete from pooled_modes")
 }
 
 // The tenant of one pooled client is never that of the next.
 func TestPgBouncerAndTenants(t *testing.T) {
-	makePooled(t)
+	makeModes(t)
 	upstream := hostOf(shared.env["UPSTREAM_DATABASE_URL"])
-	_, sidecar := sidecarBefore(t, upstream, pooledRules)
+	_, sidecar := sidecarBefore(t, upstream, modesRules)
 	t.Run("before the sidecar, session", func(t *testing.T) {
-		_, address := startBouncer(t, shared, sidecar, "session\ndefault_pool_size = 1")
+		_, address := startBouncer(t, shared, sidecar, "session", 1)
 		sessionsOfTenants(t, address, 1)
 	})
 	t.Run("behind the sidecar, session", func(t *testing.T) {
-		_, pooled := startBouncer(t, shared, upstream, "session\ndefault_pool_size = 1")
-		_, address := sidecarBefore(t, pooled+poolsSessions, pooledRules)
+		_, pooled := startBouncer(t, shared, upstream, "session", 1)
+		_, address := sidecarBefore(t, pooled+poolsSessions, modesRules)
 		sessionsOfTenants(t, address, 1)
 	})
 	t.Run("before the sidecar, transaction", func(t *testing.T) {
-		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 3")
+		_, address := startBouncer(t, shared, sidecar, "transaction", 3)
 		transactionsOfTenants(t, address)
 	})
 	t.Run("before the sidecar, transaction, with named statements", func(t *testing.T) {
-		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 2")
+		_, address := startBouncer(t, shared, sidecar, "transaction", 2)
 		namedStatements(t, address)
 	})
 	t.Run("before the sidecar, transaction with a reset after each", func(t *testing.T) {
-		_, address := startBouncer(t, shared, sidecar, "transaction\ndefault_pool_size = 1\nserver_reset_query_always = 1")
-		conn := pooledConn(t, address, pgx.QueryExecModeExec)
+		_, address := startBouncer(t, shared, sidecar, "transaction\nserver_reset_query_always = 1", 1)
+		conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeExec)
 		defer conn.Close(context.Background())
 		if _, err := conn.Exec(t.Context(), "set sidekey.tenant to 'acme'"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := conn.Exec(t.Context(), "insert into pooled (mail) values ($1)", "plain"); sqlState(err) != "22023" {
+		if _, err := conn.Exec(t.Context(), "insert into pooled_modes (mail) values ($1)", "plain"); sqlState(err) != "22023" {
 			t.Errorf("in the transaction after: got %v, want SQLSTATE 22023", err)
 		}
 	})
 	t.Run("behind the sidecar, transaction", func(t *testing.T) {
-		_, pooled := startBouncer(t, shared, upstream, "transaction")
+		_, pooled := startBouncer(t, shared, upstream, "transaction", 20)
 		for _, vouched := range []string{"", poolsSessions} {
-			_, address := sidecarBefore(t, pooled+vouched, pooledRules)
+			_, address := sidecarBefore(t, pooled+vouched, modesRules)
 			var last error
 			for range 2 { // the first could be alone
 				config, err := pgx.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
@@ -126,8 +116,8 @@ func sessionsOfTenants(t *testing.T, address string, processes int) {
 	for round := range 4 * processes {
 		for i, mode := range modes {
 			who := fmt.Sprintf("tenant%d", (round+i)%2)
-			conn := pooledConn(t, address, mode)
-			if _, err := conn.Exec(t.Context(), "insert into pooled (mail) values ($1)", "plain"); sqlState(err) != "22023" {
+			conn := shared.connect(t, pooledURL(address), mode)
+			if _, err := conn.Exec(t.Context(), "insert into pooled_modes (mail) values ($1)", "plain"); sqlState(err) != "22023" {
 				t.Errorf("in a new session, without a tenant: got %v, want SQLSTATE 22023", err)
 			}
 			if _, err := conn.Exec(t.Context(), "set sidekey.tenant to '"+who+"'"); err != nil {
@@ -155,7 +145,7 @@ func transactionsOfTenants(t *testing.T, address string) {
 	var clients sync.WaitGroup
 	for client := range 8 {
 		clients.Go(func() {
-			conn := pooledConn(t, address, []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec}[client%2])
+			conn := shared.connect(t, pooledURL(address), []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec}[client%2])
 			defer conn.Close(context.Background())
 			for round := range 6 {
 				err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
@@ -169,7 +159,7 @@ func transactionsOfTenants(t *testing.T, address string) {
 				if err != nil {
 					t.Error(err)
 				}
-				if _, err := conn.Exec(t.Context(), "insert into pooled (mail) values ($1)", "plain"); sqlState(err) != "22023" {
+				if _, err := conn.Exec(t.Context(), "insert into pooled_modes (mail) values ($1)", "plain"); sqlState(err) != "22023" {
 					t.Errorf("outside of the transaction: got %v, want SQLSTATE 22023", err)
 				}
 			}
@@ -188,14 +178,14 @@ func namedStatements(t *testing.T, address string) {
 	var right atomic.Int32
 	for client := range 4 {
 		clients.Go(func() {
-			conn := pooledConn(t, address, pgx.QueryExecModeCacheStatement)
+			conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeCacheStatement)
 			defer conn.Close(context.Background())
 			for n := range 10 {
 				who := fmt.Sprintf("client%d-%d", client, n)
 				var got string
-				_, err := conn.Exec(t.Context(), "insert into pooled (tenant, card) values ($1, $2)", who, "plain card of "+who)
+				_, err := conn.Exec(t.Context(), "insert into pooled_modes (tenant, card) values ($1, $2)", who, "plain card of "+who)
 				if err == nil {
-					err = conn.QueryRow(t.Context(), "select card from pooled where tenant = $1", who).Scan(&got)
+					err = conn.QueryRow(t.Context(), "select card from pooled_modes where tenant = $1", who).Scan(&got)
 				}
 				switch state := sqlState(err); {
 				case err == nil && got == "plain card of "+who:
@@ -210,14 +200,14 @@ func namedStatements(t *testing.T, address string) {
 	if right.Load() == 0 {
 		t.Error("nothing was answered")
 	}
-	mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"], "delete from pooled")
+	mustPsql(t, shared.env["UPSTREAM_DATABASE_URL"], "delete from pooled_modes")
 }
 
 // everyMode writes a row and finds it by columns of every mode.
 func everyMode(t *testing.T, conn *pgx.Conn, who string, n int) {
 	t.Helper()
 	ctx := t.Context()
-	if _, err := conn.Exec(ctx, "insert into pooled (tenant, secret, mail, age, note, card) values ($1, $2, $3, $4, $5, $6)",
+	if _, err := conn.Exec(ctx, "insert into pooled_modes (tenant, secret, mail, age, note, card) values ($1, $2, $3, $4, $5, $6)",
 		who, "plain secret of "+who, "plain@mail", 1000+n, "a plain note of "+who, "plain 1234"); err != nil {
 		t.Errorf("INSERT: %v", err)
 		return
@@ -227,7 +217,7 @@ func everyMode(t *testing.T, conn *pgx.Conn, who string, n int) {
 		"tenant = $1 and age between $2 and $3": {who, 1000, 1999},
 		"tenant = $1 and note like '%plain%'":   {who},
 	} {
-		rows, err := conn.Query(ctx, "select distinct mail, min(age), max(tenant) from pooled where "+where+" group by mail", args...)
+		rows, err := conn.Query(ctx, "select distinct mail, min(age), max(tenant) from pooled_modes where "+where+" group by mail", args...)
 		if err != nil {
 			t.Errorf("%s: %v", where, err)
 			continue
@@ -243,7 +233,7 @@ func everyMode(t *testing.T, conn *pgx.Conn, who string, n int) {
 		}
 	}
 	var secret, card string
-	if err := conn.QueryRow(ctx, "select secret, card from pooled where mail = $1 order by age desc limit 1", "plain@mail").Scan(&secret, &card); err != nil || secret != "plain secret of "+who || card != "plain 1234" {
+	if err := conn.QueryRow(ctx, "select secret, card from pooled_modes where mail = $1 order by age desc limit 1", "plain@mail").Scan(&secret, &card); err != nil || secret != "plain secret of "+who || card != "plain 1234" {
 		t.Errorf("got %q, %q, %v", secret, card, err)
 	}
 }
@@ -263,7 +253,7 @@ func masked(t *testing.T, address string) {
 			return
 		}
 		var card string
-		if err := conn.QueryRow(t.Context(), "select card from pooled limit 1").Scan(&card); err != nil || card != "****1234" {
+		if err := conn.QueryRow(t.Context(), "select card from pooled_modes limit 1").Scan(&card); err != nil || card != "****1234" {
 			t.Errorf("support sees %q, %v; want the last four characters", card, err)
 		}
 		conn.Close(context.Background())

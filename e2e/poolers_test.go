@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // poolsSessions follows the address of an upstream that is a pooler.
@@ -28,10 +26,10 @@ func TestPgBouncer(t *testing.T) {
 	upstream := hostOf(shared.env["UPSTREAM_DATABASE_URL"])
 	sidecar := hostOf(shared.env["DATABASE_URL"])
 	for name, reach := range map[string]func(t *testing.T) string{
-		"before the sidecar, session":     func(t *testing.T) string { _, a := startBouncer(t, shared, sidecar, "session"); return a },
-		"before the sidecar, transaction": func(t *testing.T) string { _, a := startBouncer(t, shared, sidecar, "transaction"); return a },
+		"before the sidecar, session":     func(t *testing.T) string { _, a := startBouncer(t, shared, sidecar, "session", 20); return a },
+		"before the sidecar, transaction": func(t *testing.T) string { _, a := startBouncer(t, shared, sidecar, "transaction", 20); return a },
 		"behind the sidecar, session": func(t *testing.T) string {
-			_, pooled := startBouncer(t, shared, upstream, "session")
+			_, pooled := startBouncer(t, shared, upstream, "session", 20)
 			_, a := sidecarBefore(t, pooled+poolsSessions, "")
 			return a
 		},
@@ -61,26 +59,14 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-func pooledConn(t *testing.T, address string, mode pgx.QueryExecMode) *pgx.Conn {
-	t.Helper()
-	config, err := pgx.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Password, config.DefaultQueryExecMode = shared.secret(t, "app"), mode
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
+func pooledURL(address string) string { return "postgres://app@" + address + "/app?sslmode=disable" }
 
 // pooledClient writes, reads, fails and rolls back, on two connections one after the
 // other.
 func pooledClient(t *testing.T, address string, mode pgx.QueryExecMode, client int) {
 	ctx := t.Context()
 	for round := range 2 {
-		conn := pooledConn(t, address, mode)
+		conn := shared.connect(t, pooledURL(address), mode)
 		id := 600000 + int(mode)*1000 + client*10 + round
 		text := fmt.Sprintf("pooled %d", id)
 		if _, err := conn.Exec(ctx, "insert into people (id, c_text, c_secret) values ($1, $2, $3)", id, text, "secret of "+text); err != nil {
@@ -97,8 +83,7 @@ func pooledClient(t *testing.T, address string, mode pgx.QueryExecMode, client i
 		if _, err := tx.Exec(ctx, "update people set c_secret = $2 where c_text = $1", text, "pooled, and lost"); err != nil {
 			t.Errorf("UPDATE: %v", err)
 		}
-		var failed *pgconn.PgError
-		if _, err := tx.Exec(ctx, "insert into people (id, c_text) values ($1, $2)", id, text); !errors.As(err, &failed) || failed.Code != "23505" {
+		if _, err := tx.Exec(ctx, "insert into people (id, c_text) values ($1, $2)", id, text); sqlState(err) != "23505" {
 			t.Errorf("INSERT of the same key: got %v, want SQLSTATE 23505", err)
 		}
 		if err := tx.Rollback(ctx); err != nil {
@@ -118,7 +103,7 @@ func pooledClient(t *testing.T, address string, mode pgx.QueryExecMode, client i
 // cancelPooled cancels a statement through everything that is between.
 func cancelPooled(t *testing.T, address string) {
 	t.Helper()
-	conn := pooledConn(t, address, pgx.QueryExecModeSimpleProtocol)
+	conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeSimpleProtocol)
 	defer conn.Close(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -131,8 +116,7 @@ func cancelPooled(t *testing.T, address string) {
 		}
 		select {
 		case err := <-ended:
-			var failed *pgconn.PgError
-			if !errors.As(err, &failed) || failed.Code != "57014" {
+			if sqlState(err) != "57014" {
 				t.Errorf("canceled: got %v, want SQLSTATE 57014", err)
 			}
 			return
@@ -141,9 +125,9 @@ func cancelPooled(t *testing.T, address string) {
 	}
 }
 
-// startBouncer runs PgBouncer before what listens on target, and gives its own address.
-// Behind the mode of pooling may be lines with other settings.
-func startBouncer(t *testing.T, s *stack, target, pooling string) (*process, string) {
+// startBouncer runs PgBouncer before what listens on target, to which it makes no more
+// than size connections, and gives its own address.
+func startBouncer(t *testing.T, s *stack, target, pooling string, size int) (*process, string) {
 	t.Helper()
 	address := freeAddress(t)
 	_, listen, _ := net.SplitHostPort(address)
@@ -154,8 +138,8 @@ func startBouncer(t *testing.T, s *stack, target, pooling string) (*process, str
 	dir := stackDir(t)
 	writeFileAt(t, filepath.Join(dir, "users"), fmt.Sprintf("\"app\" \"%s\"\n\"support\" \"%[1]s\"\n", s.secret(t, "app")))
 	writeFileAt(t, filepath.Join(dir, "ini"), fmt.Sprintf("[databases]\napp = host=%s port=%s dbname=app\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
-		"auth_type = scram-sha-256\nauth_file = %s/users\nmax_client_conn = 200\ndefault_pool_size = 20\nunix_socket_dir =\npool_mode = %s\n",
-		host, port, listen, dir, pooling))
+		"auth_type = scram-sha-256\nauth_file = %s/users\npool_mode = %s\nmax_client_conn = 6000\ndefault_pool_size = %d\nunix_socket_dir =\n",
+		host, port, listen, dir, pooling, size))
 	if out, err := exec.Command("chown", "-R", "postgres", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

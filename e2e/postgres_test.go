@@ -106,17 +106,7 @@ func TestPgxInEveryMode(t *testing.T) {
 func testPgx(t *testing.T, mode pgx.QueryExecMode, id int64) {
 	ctx := context.Background()
 	text := canary(t, shared)
-	config, err := pgx.ParseConfig(shared.env["DATABASE_URL"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Password = shared.secret(t, "app")
-	config.DefaultQueryExecMode = mode
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
+	conn := shared.connect(t, shared.env["DATABASE_URL"], mode)
 	day := time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
 	instant := time.Date(2024, 2, 29, 12, 30, 1, 5000, time.UTC)
 	unique := uuid.New()
@@ -131,7 +121,7 @@ func testPgx(t *testing.T, mode pgx.QueryExecMode, id int64) {
 	var gotBytes []byte
 	var gotBool bool
 	var gotDay, gotInstant time.Time
-	err = conn.QueryRow(ctx, `select c_text, c_secret, c_int4, c_int8, c_bytea, c_bool, c_date, c_time, c_uuid from people where c_uuid = $1`, unique.String()).
+	err := conn.QueryRow(ctx, `select c_text, c_secret, c_int4, c_int8, c_bytea, c_bool, c_date, c_time, c_uuid from people where c_uuid = $1`, unique.String()).
 		Scan(&gotText, &gotSecret, &got4, &got8, &gotBytes, &gotBool, &gotDay, &gotInstant, &gotUUID)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // A stack is sidekey as it is deployed: the key service and the sidecar in
@@ -119,6 +121,22 @@ func (s *stack) runEnv(env []string, name string, args ...string) (string, error
 		return stdout.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, stderr.String())
 	}
 	return stdout.String(), nil
+}
+
+// connect is a client of PostgreSQL at a URL, until the test ends.
+func (s *stack) connect(t *testing.T, url string, mode pgx.QueryExecMode) *pgx.Conn {
+	t.Helper()
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Password, config.DefaultQueryExecMode = s.secret(t, "app"), mode
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
 }
 
 func (s *stack) stop() {

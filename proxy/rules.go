@@ -295,7 +295,7 @@ func (r *Rules) Warnings() []string {
 	for i := range r.Columns {
 		if other := r.maskedOtherwise(i); other >= 0 {
 			warnings = append(warnings, fmt.Sprintf(
-				"columns[%d].masks: differ from those of columns[%d] of the same domain: a role that gets the values of only one can find out about the other's by comparing both", i, other))
+				"columns[%d].masks: differ from those of columns[%d] of the same domain: a role that gets the values of only one can find out the other's, by comparing both or by having a function copy them", i, other))
 		}
 		if r.Columns[i].Moving == MovingPlaintext {
 			warnings = append(warnings, fmt.Sprintf("columns[%d].moving: while the column has its plaintext type in the database, its values are not encrypted", i))

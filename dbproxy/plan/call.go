@@ -14,6 +14,13 @@ type target struct{ node *pg.ResTarget }
 func (a *analyzer) call(f *pg.FuncCall, sc *scope) value {
 	naming := a.naming
 	a.naming = target{}
+	if f.AggWithinGroup {
+		return a.withinGroup(f, sc)
+	}
+	if s, ok := a.searchCall(f); ok {
+		a.searchFor(&s, naming, sc)
+		return value{}
+	}
 	var out value
 	switch name := functionName(f); {
 	case name == "count" && len(f.Args) == 1:
@@ -23,9 +30,6 @@ func (a *analyzer) call(f *pg.FuncCall, sc *scope) value {
 		}
 	case f.FuncVariadic:
 		a.openAll(f.Args, sc)
-	case f.AggWithinGroup && name == "percentile_disc" && len(f.Args) == 1 && len(f.AggOrder) == 1,
-		f.AggWithinGroup && name == "mode" && len(f.Args) == 0 && len(f.AggOrder) == 1:
-		return a.withinGroup(f, sc)
 	case len(f.Args) == 1 && (name == "min" || name == "max"):
 		out = a.extreme(f, naming, sc)
 	case len(f.Args) == 1 && name == "array_agg":
@@ -78,7 +82,7 @@ func bareCall(f *pg.FuncCall) bool {
 // aggregateOrder analyzes what stands behind the arguments of a call.
 func (a *analyzer) aggregateOrder(f *pg.FuncCall, sc *scope) {
 	for _, o := range f.AggOrder {
-		a.sortBy(o.GetSortBy(), func(n *pg.Node) value { return a.expr(n, sc) })
+		a.ordered(o, sc)
 	}
 	a.open(f.AggFilter, sc)
 	if f.Over != nil {
@@ -97,17 +101,6 @@ func (a *analyzer) aggregate(f *pg.FuncCall, sc *scope) value {
 		a.require(v, Order, "cannot be aggregated distinctly: the array would be sorted otherwise")
 	}
 	v.array = true
-	return v
-}
-
-// withinGroup analyzes an aggregate that gives one of the values it orders.
-func (a *analyzer) withinGroup(f *pg.FuncCall, sc *scope) value {
-	a.openAll(f.Args, sc)
-	v := withoutTypmod(a.sortBy(f.AggOrder[0].GetSortBy(), func(n *pg.Node) value { return a.expr(n, sc) }))
-	a.open(f.AggFilter, sc)
-	if f.Over != nil {
-		a.window(f.Over, sc)
-	}
 	return v
 }
 
@@ -181,12 +174,18 @@ func (a *analyzer) closing(i int) int {
 	return -1
 }
 
+// frameRange is FRAMEOPTION_RANGE (parsenodes.h).
+const frameRange = 0x2
+
 func (a *analyzer) window(w *pg.WindowDef, sc *scope) {
 	for _, p := range w.PartitionClause {
 		a.require(a.expr(p, sc), Compare, "cannot partition a window")
 	}
+	computes := w.FrameOptions&frameRange != 0 && (w.StartOffset != nil || w.EndOffset != nil)
 	for _, o := range w.OrderClause {
-		a.sortBy(o.GetSortBy(), func(n *pg.Node) value { return a.expr(n, sc) })
+		if v := a.ordered(o, sc); computes {
+			a.plainly(v, "cannot be the order of a RANGE with an offset, which the server would have to add to its values")
+		}
 	}
 	a.open(w.StartOffset, sc)
 	a.open(w.EndOffset, sc)

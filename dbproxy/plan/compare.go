@@ -3,6 +3,8 @@
 package plan
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -25,8 +27,8 @@ func comparison(name string) (need Use, what string, ok bool) {
 
 // operator analyzes a comparison or other operator.
 func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
-	if not, begins, words, ok := a.searches(e); ok {
-		a.searchFor(e, not, begins, words, sc)
+	if s, ok := a.searchOperator(e); ok {
+		a.searchFor(&s, target{}, sc)
 		return value{}
 	}
 	need, what, compares := comparison(operatorName(e.Name))
@@ -128,14 +130,38 @@ func (a *analyzer) compareList(l *pg.Node, items []*pg.Node, need Use, what stri
 // parse_expr.c).
 func (a *analyzer) list(e *pg.A_Expr, consts []*constant) {
 	items := 0
+	var types []uint32
 	for _, item := range e.Rexpr.GetList().GetItems() {
-		if _, ok := a.constant(item); ok {
+		c, ok := a.constant(item)
+		if ok {
 			items++
+		}
+		if c.oid != Unspecified && !slices.Contains(types, c.oid) {
+			types = append(types, c.oid)
 		}
 	}
 	for _, c := range consts {
-		c.listed = items > 1 && e.Lexpr.GetRowExpr() == nil
+		if c.listed = items > 1 && e.Lexpr.GetRowExpr() == nil; c.listed {
+			c.beside = types
+		}
 	}
+}
+
+// listedType is the type that a constant of several of IN (..) is read as, beside a
+// column: that which all of them have in common with it.
+func (c *constant) listedType(column Type) (oid uint32, why string) {
+	dates := []uint32{Date, Timestamp, Timestamptz}
+	switch {
+	case c.oid == Unspecified && slices.Contains(dates, column.OID) && slices.ContainsFunc(c.beside, func(t uint32) bool { return t != column.OID }):
+		return 0, "beside constants of another type this one is not read as the type of the protected column"
+	case c.oid == Unspecified:
+		return column.OID, ""
+	case column.OID == Float4 && !slices.Contains(c.beside, Float8) && slices.Contains([]uint32{Int2, Int4, Int8, Numeric}, c.oid):
+		return column.OID, "" // all are converted to real
+	case column.OID == BPChar && (c.oid == Text || c.oid == Varchar):
+		return column.OID, "" // blanks at the end do not count
+	}
+	return c.oid, ""
 }
 
 func (a *analyzer) rowValues(args []*pg.Node, sc *scope) []value {

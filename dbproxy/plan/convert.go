@@ -154,6 +154,6 @@ func (a *analyzer) collate(k *pg.CollateClause, sc *scope) value {
 		c.edit = Edit{int(k.Location), int(a.tokens[last].End), ""}
 	}
 	a.convertLater(c, v)
-	v.plain, v.cast = false, true
+	v.plain, v.cast, v.collated = false, true, true
 	return v
 }

@@ -18,14 +18,41 @@ type Search struct {
 }
 
 // Match says how a constant is a pattern that values of a column are searched
-// for: its stored form is the tokens of a part, of which a value that matches has
-// one. Before and After are what the text puts around it.
+// for: its stored form is the tokens of the parts of which a value that matches
+// has one. Before and After are what the text puts around it.
 type Match struct {
-	Escape        string // "" for none
+	Form          Form
+	Escape        string // of a pattern of LIKE; "" for none
 	Before, After string
-	// Begins says that it is not a pattern of LIKE but what values begin with.
-	Begins bool
+	// Fold says that values are compared as this function gives them.
+	Fold Fold
+	// FoldPattern says that so is the pattern, as in ILIKE; otherwise it is
+	// compared as it is, as in lower(col) LIKE 'abc'.
+	FoldPattern bool
+	// Any says that it is an array of patterns, of which one has to match.
+	Any bool
 }
+
+// Form is what a pattern is.
+type Form int
+
+// Forms of patterns.
+const (
+	Like     Form = iota // a pattern of LIKE
+	Equals               // the value
+	Begins               // what the value begins with
+	Contains             // what is in it
+)
+
+// Fold is a function that maps letters to one case.
+type Fold int
+
+// Folds.
+const (
+	NoFold Fold = iota
+	Lower
+	Upper
+)
 
 // Part is the kind of a part of a value.
 type Part int
@@ -44,12 +71,9 @@ const searchFunction = "sidekey.search_tokens"
 // Part gives the part of a value that a pattern asks for. It refuses those which
 // no token answers exactly.
 func (m *Match) Part(pattern string, r *Rule) (kind Part, part string, refusal *Refusal) {
-	pattern = m.Before + pattern + m.After
-	kind, part, why := Prefix, pattern, ""
-	if !m.Begins {
-		if kind, part, why = readPattern(pattern, m.Escape); why == endsWithEscape {
-			return 0, "", &Refusal{Code: codeEscape, Message: why}
-		}
+	kind, part, why := m.read(m.Before + pattern + m.After)
+	if why == endsWithEscape {
+		return 0, "", &Refusal{Code: codeEscape, Message: why}
 	}
 	n := utf8.RuneCountInString(part)
 	s := r.Search
@@ -67,6 +91,19 @@ func (m *Match) Part(pattern string, r *Rule) (kind Part, part string, refusal *
 		return 0, "", &Refusal{Code: codeNotSupported, Message: "protected column " + r.Name() + " cannot be searched for this pattern", Detail: why, Hint: searchHint(r)}
 	}
 	return kind, part, nil
+}
+
+// read tells what part of a value is asked for.
+func (m *Match) read(pattern string) (kind Part, part, why string) {
+	switch {
+	case m.Form == Equals:
+		return Whole, pattern, ""
+	case m.Form == Begins, m.Form == Contains && pattern == "":
+		return Prefix, pattern, ""
+	case m.Form == Contains:
+		return Substring, pattern, ""
+	}
+	return readPattern(pattern, m.Escape)
 }
 
 const (
@@ -131,73 +168,6 @@ func searchHint(r *Rule) string {
 	return "It can be searched by " + strings.Join(forms, ", ") + "."
 }
 
-// searches says whether an operator searches for a pattern, and how many words it
-// has: col LIKE p, col NOT LIKE p, col ~~ p, col !~~ p, col ^@ p.
-func (a *analyzer) searches(e *pg.A_Expr) (not, begins bool, words int, ok bool) {
-	i := a.tokenAt(int(e.Location))
-	name := operatorName(e.Name)
-	not, begins = name == "!~~", name == "^@"
-	if e.Lexpr == nil || e.Rexpr == nil || name != "~~" && !not && !begins {
-		return false, false, 0, false
-	}
-	switch e.Kind {
-	case pg.A_Expr_Kind_AEXPR_LIKE:
-		if not {
-			return not, false, 2, a.word(i) == "not" && a.word(i+1) == "like"
-		}
-		return not, false, 1, a.word(i) == "like"
-	case pg.A_Expr_Kind_AEXPR_OP:
-		return not, begins, 1, a.word(i) == name
-	}
-	return false, false, 0, false
-}
-
-// searchFor analyzes such an operator.
-func (a *analyzer) searchFor(e *pg.A_Expr, not, begins bool, words int, sc *scope) {
-	v := a.expr(e.Lexpr, sc)
-	rule := v.sealed()
-	if rule == nil || rule.Search == nil || v.array || a.view || a.kept || !executedAtOnce(a.stmt.Command) {
-		a.plainly(v, "cannot be used in this expression")
-		a.open(e.Rexpr, sc)
-		return
-	}
-	at := a.tokenAt(int(e.Location))
-	p, ok := a.pattern(e.Rexpr)
-	start := a.operandStart(e.Lexpr, at)
-	end := a.balanced(at+words, p.last)
-	if !ok || end < 0 {
-		a.refuseCode(codeNotSupported, int(v.loc), "protected column "+rule.Name()+" cannot be searched for this pattern",
-			"The pattern is neither a literal nor a parameter, nor some of these put together by ||.", searchHint(rule))
-		return
-	}
-	if start < 0 {
-		a.refuseCode(codeNotSupported, int(v.loc), "protected column "+rule.Name()+" cannot be searched in this form", "", "Write the column alone on the left.")
-		return
-	}
-	a.search(v, p, begins)
-	opening := "(" + searchFunction + "("
-	if not {
-		opening = "(NOT " + searchFunction + "("
-	}
-	from, to := int(a.tokens[at+words].Start), int(a.tokens[end].End)
-	a.edits = append(a.edits, Edit{start, start, opening}, Edit{int(a.tokens[at-1].End), from, ") OPERATOR(pg_catalog.&&) "}, Edit{to, to, ")"})
-	p.constant.start, p.constant.end = from, to
-}
-
-// search has the pattern's constant stand for tokens of the rule of v.
-func (a *analyzer) search(v value, p *pattern, begins bool) {
-	p.match.Begins = begins
-	if begins {
-		p.match.Escape = ""
-	}
-	a.searching = true
-	k := a.constantValue(*p.constant)
-	class := k.of()
-	class.rule, class.loc, class.use = v.sealed(), v.loc, Compare
-	p.constant = class.consts[0]
-	p.constant.match = &p.match
-}
-
 // executedAtOnce says whether a statement's constants are not kept by the server
 // beyond the session, as those of a constraint are, which would have to be found
 // under data keys to come.
@@ -210,6 +180,18 @@ type pattern struct {
 	*constant
 	match Match
 	last  int // token
+}
+
+// search has the pattern's constant, which stands between two offsets, stand for
+// tokens of the rule of v.
+func (a *analyzer) search(v value, p *pattern, from, to int) {
+	a.searching = true
+	p.constant.start, p.constant.end = from, to
+	k := a.constantValue(*p.constant)
+	class := k.of()
+	class.rule, class.loc, class.use = v.sealed(), v.loc, Compare
+	p.constant = class.consts[0]
+	p.constant.match = &p.match
 }
 
 // pattern reads a constant, perhaps with others around it, and ESCAPE.
@@ -350,6 +332,10 @@ func (a *analyzer) leftmost(n *pg.Node) int {
 		return int(x.ColumnRef.Location)
 	case *pg.Node_CoalesceExpr:
 		return int(x.CoalesceExpr.Location)
+	case *pg.Node_FuncCall:
+		if foldOf(n) != NoFold {
+			return int(x.FuncCall.Location)
+		}
 	case *pg.Node_CollateClause:
 		return a.leftmost(x.CollateClause.Arg)
 	case *pg.Node_TypeCast:

@@ -119,7 +119,7 @@ func (a *analyzer) parameter(n, i int, places []use) {
 		}
 		switch {
 		case u.match != nil:
-			a.edits = append(a.edits, Edit{u.start, u.end, fmt.Sprintf("$%d", number)})
+			a.edits = append(a.edits, Edit{u.start, u.end, u.match.parameter(number)})
 		case i > 0:
 			a.renumber(u.constant, number)
 		}
@@ -136,6 +136,15 @@ func (a *analyzer) parameter(n, i int, places []use) {
 		a.params = make(map[int]Param)
 	}
 	a.params[number] = p
+}
+
+// parameter is what stands in the place of a pattern. No pattern at all matches
+// nothing, not even NULL.
+func (m *Match) parameter(n int) string {
+	if m.Any {
+		return fmt.Sprintf("$%d AND pg_catalog.cardinality($%d) OPERATOR(pg_catalog.>) 0", n, n)
+	}
+	return fmt.Sprintf("$%d", n)
 }
 
 // declared is the type that the text gives a parameter.

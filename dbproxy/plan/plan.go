@@ -267,6 +267,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
 			literals := len(a.literals)
 			a.statement(raw.Stmt)
+			a.rowTypes(raw.Stmt)
 			a.resolveConstants()
 			a.finishOutputs()
 			a.keeps(a.literals[literals:])

@@ -240,7 +240,7 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 		if n <= len(declared) {
 			oid = declared[n-1]
 		}
-		if !arg.known || arg.list && !p.Array {
+		if !arg.known || arg.list && (!p.Array || p.Match != nil) {
 			return nil, nil, arg.refusal(n, p.Rule, "it must be a literal")
 		}
 		constants := arg.elements

@@ -19,6 +19,8 @@ type value struct {
 	// cast says that a cast or COLLATE of it is taken off, for which the server
 	// would report no origin.
 	cast bool
+	// collated says that a COLLATE of it is taken off.
+	collated bool
 	// loc is where it stands.
 	loc int32
 }

@@ -46,6 +46,8 @@ func (c *class) fixed(k *constant) string {
 	switch {
 	case !c.merged || c.use&Store != 0 || k.null:
 		return ""
+	case c.rule.Type.OID == Float4 && k.oid != Unspecified && k.oid != Float4:
+		return "a number of another type has not exactly a value of the protected column"
 	case c.rule.Type.OID == BPChar:
 		return "a constant is not padded as the values of the protected column are"
 	case !ok:
@@ -74,8 +76,12 @@ func (a *analyzer) seal(c *constant, to *class) {
 		return
 	}
 	oid := c.oid
-	if c.listed && oid == Unspecified {
-		oid = to.rule.Type.OID
+	if c.listed {
+		var why string
+		if oid, why = c.listedType(to.rule.Type); why != "" {
+			a.refuse(c.loc, why+" ("+to.rule.Name()+")", "Write all constants of the list with the type "+to.rule.Type.String()+".")
+			return
+		}
 	}
 	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: oid, As: c.as, Rule: to.rule, Cast: c.retype == nil, Array: c.array, Use: to.purpose()})
 }

@@ -34,12 +34,15 @@ func (a *analyzer) classify(n *pg.Node) {
 		a.stmt.Hidden, a.stmt.Settings = x != nil && n.GetDoStmt() != nil, true
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.stmt.Path, a.stmt.Settings = a.calls()
-	case *pg.Node_ExplainStmt:
+	case *pg.Node_ExplainStmt: // with ANALYZE it executes
 		a.stmt.Path = true
+		_, a.stmt.Settings = a.calls()
 	case *pg.Node_CreateTableAsStmt:
 		a.stmt.DDL = true
+		_, a.stmt.Settings = a.calls()
 	case *pg.Node_CopyStmt:
 		a.stmt.CopyFrom = x.CopyStmt.IsFrom
+		a.stmt.Path, a.stmt.Settings = a.calls() // of its query
 	case *pg.Node_GrantStmt, *pg.Node_GrantRoleStmt:
 		a.stmt.Path = true // USAGE decides which schemas are in the path
 	case *pg.Node_RenameStmt:
@@ -79,6 +82,9 @@ var valueSettings = map[string]bool{"timezone": true, "datestyle": true, "interv
 func (a *analyzer) setsConfig() bool {
 	sets := false
 	for i, t := range a.tokens {
+		if t.Token == pg.Token_UIDENT && a.word(i+1) == "(" {
+			return true // its name is written in another way
+		}
 		if t.Token != pg.Token_IDENT || identifier(a.text(t)) != "set_config" {
 			continue
 		}
@@ -104,11 +110,37 @@ func (a *analyzer) calls() (unknown, setsConfig bool) {
 // search_path: set_config, or any function that is not among the common ones.
 func (a *analyzer) callsUnknown() bool {
 	for i, t := range a.tokens {
-		if t.Token == pg.Token_IDENT && a.word(i+1) == "(" && !harmless[a.word(i)] {
+		if t.Token == pg.Token_ASCII_40 && i > 0 && a.unknownFunction(i-1) { // (
 			return true
 		}
 	}
 	return false
+}
+
+// unknownFunction says whether the token before a parenthesis may name such a function.
+// Behind a dot any word may, and a common name is one of PostgreSQL's own only behind
+// pg_catalog.
+func (a *analyzer) unknownFunction(i int) bool {
+	t, word := a.tokens[i], a.word(i)
+	qualified := i > 0 && a.word(i-1) == "."
+	if qualified && (i < 2 || a.word(i-2) != "pg_catalog") {
+		return true
+	}
+	switch {
+	case t.Token == pg.Token_UIDENT:
+		return true
+	case t.Token == pg.Token_IDENT:
+		return !harmless[word]
+	}
+	return t.KeywordKind == pg.KeywordKind_UNRESERVED_KEYWORD && !beforeList[word]
+}
+
+// beforeList are keywords that could name a function, but are followed by a list for
+// other reasons.
+var beforeList = map[string]bool{
+	"over": true, "filter": true, "key": true, "include": true, "by": true, "set": true, "sets": true, "cube": true, "rollup": true,
+	"materialized": true, "explain": true, "options": true, "columns": true, "inherits": true, "exclude": true, "range": true,
+	"rows": true, "groups": true, "conflict": true, "escape": true, "insert": true, "matched": true, "depends": true,
 }
 
 var harmless = map[string]bool{

@@ -113,7 +113,7 @@ type Log struct {
 	mu       sync.Mutex
 	pending  []byte    // guarded by mu: encoded bodies, one per line
 	spare    []byte    // guarded by mu: the other buffer
-	retained int       // guarded by mu: bytes of out that a write refused
+	retained int       // guarded by mu: bytes that are not pending any more and not on disk yet
 	enqueued uint64    // guarded by mu: records ever enqueued
 	durable  uint64    // guarded by mu: of these, records on disk
 	filling  *commit   // guarded by mu: the commit that takes new records

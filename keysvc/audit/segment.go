@@ -216,12 +216,11 @@ func (s *segments) cutTail() (torn int64, err error) {
 	if err != nil || info.Size() == s.size {
 		return 0, err
 	}
-	if torn, err = withoutZeros(io.NewSectionReader(s.f, s.size, info.Size()-s.size)); err != nil {
+	torn, zeros, err := scanTail(s.f, s.size)
+	if err != nil {
 		return 0, err
 	}
-	if hidden, err := behindZeros(s.f, s.size); err != nil {
-		return 0, err
-	} else if hidden >= 0 {
+	if zeros {
 		if err := s.keepTail(torn); err != nil {
 			return 0, fmt.Errorf("keeping what is behind zeros: %w", err)
 		}
@@ -247,20 +246,25 @@ func (s *segments) keepTail(n int64) error {
 	return syncDir(s.dir)
 }
 
-// withoutZeros is how long data is without the zeros that end it.
-func withoutZeros(r io.Reader) (n int64, err error) {
+// scanTail gives how long a file is from an offset on, without the zeros that end it,
+// and whether there are zeros before that.
+func scanTail(f *os.File, from int64) (n int64, zeros bool, err error) {
+	r := io.NewSectionReader(f, from, 1<<62)
 	buf := make([]byte, 64<<10)
-	for at := int64(0); ; {
+	for at, after := int64(0), false; ; { // after says that zeros end what was read so far
 		read, err := r.Read(buf)
-		if data := bytes.TrimRight(buf[:read], "\x00"); len(data) > 0 {
-			n = at + int64(len(data))
+		data := bytes.TrimRight(buf[:read], "\x00")
+		if len(data) > 0 {
+			zeros = zeros || after || bytes.IndexByte(data, 0) >= 0
+			n, after = at+int64(len(data)), false
 		}
+		after = after || len(data) < read
 		at += int64(read)
 		if errors.Is(err, io.EOF) {
-			return n, nil
+			return n, zeros, nil
 		}
 		if err != nil {
-			return 0, err
+			return 0, false, fmt.Errorf("reading audit log: %w", err)
 		}
 	}
 }
@@ -346,9 +350,9 @@ func (s *segments) append(lines []byte, first uint64) error {
 			return err
 		}
 	}
-	s.allocate(int64(len(lines)))
 	_, err := s.f.WriteAt(lines, s.size)
 	if err == nil {
+		s.allocate(s.size + int64(len(lines)))
 		err = fdatasync(s.f)
 	}
 	if err != nil {
@@ -362,16 +366,15 @@ func (s *segments) append(lines []byte, first uint64) error {
 	return nil
 }
 
-// allocate writes zeros ahead, if n more bytes do not fit those that are there. On a
-// disk that has no room for them the records may still fit.
-func (s *segments) allocate(n int64) {
-	from := max(s.size, s.allocated)
-	if s.size+n <= from {
+// allocate writes zeros behind records that end at an offset, if they have used up those
+// that were there. On a disk that has no room for them the records may still fit.
+func (s *segments) allocate(end int64) {
+	if end <= s.allocated {
 		return
 	}
-	to := min(s.size+n+allocation, max(s.limit, s.size+n))
-	written, _ := s.f.WriteAt(make([]byte, to-from), from)
-	s.allocated = from + int64(written)
+	to := min(end+allocation, max(s.limit, end))
+	written, _ := s.f.WriteAt(make([]byte, to-end), end)
+	s.allocated = end + int64(written)
 }
 
 func fdatasync(f *os.File) error {
@@ -486,8 +489,8 @@ func verifyFile(path string, ch *chain, last bool) error {
 // has changed by the time of a second look is its work.
 func verifyTail(f *os.File, path string, end int64) error {
 	for range 3 {
-		hidden, err := behindZeros(f, end)
-		if err != nil || hidden < 0 {
+		_, zeros, err := scanTail(f, end)
+		if err != nil || !zeros {
 			return err
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -497,23 +500,4 @@ func verifyTail(f *os.File, path string, end int64) error {
 		}
 	}
 	return fmt.Errorf("%s: holds data behind zeros at offset %d", path, end)
-}
-
-// behindZeros is the offset of the first byte behind the zeros that follow the bytes at
-// end; -1 if there is none.
-func behindZeros(f *os.File, end int64) (int64, error) {
-	r := bufio.NewReader(io.NewSectionReader(f, end, 1<<62))
-	for at, zeros := end, false; ; at++ {
-		b, err := r.ReadByte()
-		switch {
-		case errors.Is(err, io.EOF):
-			return -1, nil
-		case err != nil:
-			return 0, fmt.Errorf("reading audit log: %w", err)
-		case b == 0:
-			zeros = true
-		case zeros:
-			return at, nil
-		}
-	}
 }

@@ -211,6 +211,7 @@ func (l *Log) flush() error {
 		return nil
 	}
 	l.pending, l.spare = l.spare[:0], nil
+	l.retained += len(bodies)
 	l.filling = newCommit()
 	l.writing = c
 	c.upto = l.enqueued
