@@ -101,6 +101,8 @@ type Statement struct {
 	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
+	// Finishes says that it ends a transaction as a whole, should it succeed.
+	Finishes bool
 	// Hidden says that it may do anything, in a text that is not seen, or make a
 	// relation that later statements must know.
 	Hidden bool
