@@ -68,6 +68,9 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, &shifted
 	}
 	st.snap, st.path = s.catalog.Load(), s.path
+	if err := s.permitPlain(st); err != nil {
+		return nil, err
+	}
 	if err := s.resolveNames(st); err != nil {
 		return nil, st.shifted(err)
 	}

@@ -88,6 +88,8 @@ type Statement struct {
 	// Moved are protected columns between which values go, as in UNION and
 	// INSERT .. SELECT, so that they may be read as those of another.
 	Moved []*Rule
+	// Plain are rules of columns in plaintext, of tables that it names.
+	Plain []*Rule
 	// Writes says that it stores something.
 	Writes bool
 	// DDL says that the catalog may differ afterwards.
