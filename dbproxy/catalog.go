@@ -200,7 +200,7 @@ func (p *Proxy) addColumn(rel *plan.Relation, row catalogRow) {
 		}
 	}
 	if col.Rule != nil && p.passes(col.Rule, row) {
-		col.Rule = nil
+		rel.Plain, col.Rule = append(rel.Plain, col.Rule), nil
 	} else if col.Rule == nil {
 		p.refuseRenamed(rel, schema, table, row)
 	} else {

@@ -96,7 +96,7 @@ func (s *session) clientQuery(length int) error {
 	if err != nil {
 		return s.refuseQuery(err)
 	}
-	q := &query{statement: st}
+	q, finishes := &query{statement: st}, s.finishes
 	s.after(st.plan.Statements)
 	if st.touched() {
 		for i := range st.plan.Statements {
@@ -108,7 +108,7 @@ func (s *session) clientQuery(length int) error {
 		}
 	}
 	if st.plan.Raw() {
-		s.push(&entry{kind: 'Q', query: q})
+		s.push(&entry{kind: 'Q', query: q, finishes: finishes})
 		return s.up.message('Q', body)
 	}
 	sql, err := s.rewrite(st, q.ops)
@@ -116,7 +116,7 @@ func (s *session) clientQuery(length int) error {
 		s.abandon(q.ops, err)
 		return s.refuseQuery(err)
 	}
-	s.push(&entry{kind: 'Q', query: q})
+	s.push(&entry{kind: 'Q', query: q, finishes: finishes})
 	return s.up.encode(&pgproto3.Query{String: sql})
 }
 
@@ -365,7 +365,7 @@ func (s *session) clientExecute(length int) error {
 	if p != nil && p.statement != nil && p.statement.plan != nil {
 		s.after(p.statement.plan.Statements)
 	}
-	s.push(s.owe(entry{kind: 'E', portal: p}))
+	s.push(s.owe(entry{kind: 'E', portal: p, finishes: s.finishes}))
 	return s.up.message('E', body)
 }
 
@@ -398,7 +398,7 @@ func (s *session) after(statements []plan.Statement) {
 		// What the transaction made may be taken back.
 		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
-		s.own = s.own || statements[i].DDL || statements[i].Hidden
+		s.sent(&statements[i])
 		s.made = append(s.made, statements[i].Makes...)
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil

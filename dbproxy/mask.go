@@ -107,6 +107,31 @@ func (s *session) permitValues(st *statement) error {
 	return nil
 }
 
+// permitPlain refuses a masked role all use of a table whose column is in plaintext
+// for the time of its move: there the server computes, and nothing can be masked.
+// So are texts that are not seen.
+func (s *session) permitPlain(st *statement) error {
+	if s.masks == nil {
+		return nil
+	}
+	masked := func(r *plan.Rule) bool { return s.maskOf(r) != nil }
+	for i := range st.plan.Statements {
+		one := &st.plan.Statements[i]
+		if k := slices.IndexFunc(one.Plain, masked); k >= 0 {
+			return s.deniedPlain("table "+one.Plain[k].Table, one.Plain[k].Name()+" is")
+		}
+		if (one.Hidden || one.Command == "CALL") && st.snap.cat.Plain(masked) {
+			return s.deniedPlain(one.Command, "Protected columns are")
+		}
+	}
+	return nil
+}
+
+func (s *session) deniedPlain(what, which string) *pgError {
+	return &pgError{Code: codePrivilege, Message: "permission denied for " + what,
+		Detail: which + " in plaintext until moved, and a mask of the encrypting proxy keeps the values from role " + s.user + ".", Hint: "Try again when the move is at its end."}
+}
+
 func (s *session) denied(r *plan.Rule) *pgError {
 	return &pgError{Code: codePrivilege, Message: "permission denied for column " + r.Column + " of table " + r.Table,
 		Detail: fmt.Sprintf("A mask of the encrypting proxy keeps the values of %s from role %s.", r.Name(), s.user),

@@ -68,6 +68,9 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, &shifted
 	}
 	st.snap, st.path = s.catalog.Load(), s.path
+	if err := s.permitPlain(st); err != nil {
+		return nil, err
+	}
 	if err := s.resolveNames(st); err != nil {
 		return nil, st.shifted(err)
 	}
@@ -327,7 +330,7 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 func (s *session) snapshot() (*snapshot, error) {
 	s.own = s.own && !s.idle()
 	if s.private != nil {
-		if s.transaction() != 'I' {
+		if !s.outlived() {
 			return s.private, nil
 		}
 		s.private, s.dirty = nil, true
@@ -345,7 +348,7 @@ func (s *session) reload() (*snapshot, error) {
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
-	if s.own = s.own && s.transaction() != 'I'; !s.own {
+	if !s.owns() {
 		snap, err := s.db.reload(s.ctx)
 		if err != nil {
 			return nil, err
@@ -359,6 +362,7 @@ func (s *session) reload() (*snapshot, error) {
 		return nil, err
 	}
 	s.private, s.dirty, s.hidden, s.made = s.db.newSnapshot(rows), false, false, nil
+	s.privateSince = s.finishes
 	s.catalog.Store(s.private)
 	return s.private, nil
 }

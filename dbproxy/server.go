@@ -303,6 +303,7 @@ func (s *session) serverComplete(e *entry, kind byte, body []byte) error {
 	if op != nil {
 		s.end(op, "", audit.Rows.Int64(rowCount(body)))
 	}
+	s.finished(e)
 	err := s.pass(e, kind, body)
 	defer s.wake()
 	s.tablesChanged = s.tablesChanged || changesTables(e)

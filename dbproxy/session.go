@@ -42,13 +42,17 @@ type session struct {
 	settled chan struct{} // wakes fromClient when the queue may be empty
 
 	// Of fromClient only.
-	private   *snapshot // the catalog as this session's open transaction sees it
-	dirty     bool      // the catalog may have changed in this session
-	hidden    bool      // likewise, by a text that was not seen
-	own       bool      // it may have, in the transaction that is open
-	made      []string  // names of what it has made that the catalog does not know
-	unsettled bool      // settings may have changed that were not reported yet
-	changed   bool      // settings have been changed in this session
+	private *snapshot // the catalog as this session's open transaction sees it
+	dirty   bool      // the catalog may have changed in this session
+	hidden  bool      // likewise, by a text that was not seen
+	own     bool      // it may have, in the transaction that is open
+	// finishes counts statements that finish a transaction; how many were sent when
+	// own and private were set.
+	finishes, ownSince, privateSince int64
+
+	made      []string // names of what it has made that the catalog does not know
+	unsettled bool     // settings may have changed that were not reported yet
+	changed   bool     // settings have been changed in this session
 	path      *plan.Path
 	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync
@@ -72,6 +76,7 @@ type session struct {
 
 	catalog atomic.Pointer[snapshot] // against which results are checked
 	owed    atomic.Int64             // answers to a client without rules
+	done    atomic.Int64             // the last statement that has finished a transaction
 
 	mu            sync.Mutex
 	queue         []*entry              // guarded by mu; replies that are owed, oldest first
@@ -204,6 +209,9 @@ type entry struct {
 	copyMissing string // column for which the server may fail before CopyFail; likewise
 	query       *query
 	batch       int // how many Sync messages were sent before it
+	// finishes is how many statements that finish a transaction were sent before a
+	// Query, or up to an Execute.
+	finishes int64
 }
 
 // query is a simple query that is being answered.

@@ -84,6 +84,12 @@ func (a *analyzer) path() []string {
 // resolve finds what a name means and notes it.
 func (a *analyzer) resolve(rv *pg.RangeVar) (*Relation, resolution) {
 	rel, res := a.cat.resolve(rv.Schemaname, rv.Relname, a.path(), a.opt.Fresh)
+	if rel != nil {
+		if a.reading != nil {
+			a.reading(rel)
+		}
+		a.stmt.Plain = append(a.stmt.Plain, rel.Plain...)
+	}
 	if rv.Schemaname != "" || !a.cat.concerns(rv.Relname) {
 		return rel, res
 	}
@@ -112,9 +118,6 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 		return nil
 	case unprotected:
 		return nil
-	}
-	if a.reading != nil {
-		a.reading(rel)
 	}
 	if rel.Refuse != "" {
 		a.refuse(int(rv.Location), rel.Refuse, rel.Hint)

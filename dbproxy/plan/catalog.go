@@ -138,6 +138,9 @@ type Relation struct {
 	Refuse, Hint string
 	// Protected says that at least one column has a rule.
 	Protected bool
+	// Plain are the rules whose columns, of it or of what it reads, are in plaintext
+	// for the time of their move.
+	Plain []*Rule
 	// PrimaryKey are the names of its columns.
 	PrimaryKey []string
 	// Definition is the query of a view, with names as they are found along
@@ -221,6 +224,19 @@ func (c *Catalog) with(rel *Relation) *Catalog {
 	}
 	n.byName[rel.Name] = kept
 	return n
+}
+
+// Plain says whether a column whose rule f accepts is in plaintext for the time of
+// its move.
+func (c *Catalog) Plain(f func(*Rule) bool) bool {
+	for _, rels := range c.byName {
+		for _, rel := range rels {
+			if slices.ContainsFunc(rel.Plain, f) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Rule gives the rule of a result column by its origin, nil if it has none.

@@ -88,6 +88,8 @@ type Statement struct {
 	// Moved are protected columns between which values go, as in UNION and
 	// INSERT .. SELECT, so that they may be read as those of another.
 	Moved []*Rule
+	// Plain are rules of columns in plaintext, of tables that it names.
+	Plain []*Rule
 	// Writes says that it stores something.
 	Writes bool
 	// DDL says that the catalog may differ afterwards.
@@ -101,6 +103,8 @@ type Statement struct {
 	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
 	Ends bool
+	// Finishes says that it ends a transaction as a whole, should it succeed.
+	Finishes bool
 	// Hidden says that it may do anything, in a text that is not seen, or make a
 	// relation that later statements must know.
 	Hidden bool

@@ -24,7 +24,7 @@ func (a *analyzer) classify(n *pg.Node) {
 		a.setting(x.VariableSetStmt)
 	case *pg.Node_TransactionStmt:
 		a.stmt.Ends = ends(x.TransactionStmt.Kind)
-		a.stmt.Path = a.stmt.Ends
+		a.stmt.Path, a.stmt.Finishes = a.stmt.Ends, finishes(x.TransactionStmt.Kind)
 	case *pg.Node_DiscardStmt:
 		a.stmt.Path, a.stmt.Deallocates, a.stmt.Settings = true, true, true
 	case *pg.Node_DeallocateStmt:
@@ -67,6 +67,15 @@ func ends(kind pg.TransactionStmtKind) bool {
 		return false
 	}
 	return true
+}
+
+// finishes says whether a statement on transactions leaves none of it open.
+func finishes(kind pg.TransactionStmtKind) bool {
+	switch kind {
+	case pg.TransactionStmtKind_TRANS_STMT_COMMIT, pg.TransactionStmtKind_TRANS_STMT_ROLLBACK, pg.TransactionStmtKind_TRANS_STMT_PREPARE:
+		return true
+	}
+	return false
 }
 
 // changesValues says whether SET or RESET changes how values are read.

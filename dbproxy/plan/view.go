@@ -44,6 +44,7 @@ func (a *analyzer) readDefinition(rel *Relation) string {
 	a.outputs(a.query(tree.Stmts[0].Stmt.GetSelectStmt(), nil))
 	a.resolveConstants()
 	a.finishOutputs()
+	rel.Plain = a.stmt.Plain
 	switch {
 	case a.err != nil:
 		return a.err.Message

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/dbproxy"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+// TestMasksWhileMoving: a role that a mask keeps from a column does not get its
+// values while they are in plaintext, and gets the mask as soon as they are sealed.
+func TestMasksWhileMoving(t *testing.T) {
+	columns := movingColumn(proxy.ModeEquality)
+	columns[0].Masks = []proxy.Mask{{Roles: []string{"moving_analyst"}, Show: proxy.ShowFixed, Text: "hidden"}}
+	f := start(t, shared, columns)
+	direct := f.direct(t)
+	for _, sql := range []string{
+		"CREATE TABLE people (id int PRIMARY KEY, email text)", "INSERT INTO people VALUES (1, 'first@example.com')", "CREATE TABLE other (id int)", "INSERT INTO other VALUES (7)",
+		"CREATE ROLE moving_analyst LOGIN", "GRANT ALL ON people, other TO moving_analyst", "CREATE SCHEMA apart CREATE TABLE people (id int, email text)", "GRANT ALL ON SCHEMA apart TO moving_analyst",
+		"INSERT INTO apart.people VALUES (5, 'apart')", "GRANT ALL ON apart.people TO moving_analyst",
+	} {
+		exec1(t, direct, sql)
+	}
+	t.Cleanup(func() {
+		if _, err := direct.Exec(context.Background(), "DROP OWNED BY moving_analyst; DROP ROLE moving_analyst", pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, mode := range execModes {
+		conn := dial(t, fmt.Sprintf("postgres://moving_analyst@%s/%s?sslmode=disable", f.addr, f.database), mode)
+		owner := f.connect(t, mode)
+		inPlaintext := func(when string) {
+			t.Helper()
+			for _, sql := range []string{
+				"SELECT email FROM people", "SELECT id FROM people", "SELECT lower(p.email) FROM other, public.people p", "TABLE people", "SELECT to_jsonb(p) FROM people p", "WITH x AS (SELECT * FROM people) SELECT * FROM x",
+				"SELECT (SELECT email FROM people)", "UPDATE people SET id = 2 WHERE email = 'first@example.com'", "DELETE FROM people USING other", "INSERT INTO other SELECT length(email) FROM people", "EXPLAIN ANALYZE SELECT * FROM people",
+				"PREPARE q AS SELECT email FROM people", "DECLARE c CURSOR WITH HOLD FOR SELECT email FROM people", "COPY people TO STDOUT", "COPY (SELECT email FROM people) TO STDOUT", "CREATE TEMP TABLE t AS SELECT email FROM people",
+				"DO $$BEGIN PERFORM email FROM people; END$$", "SELECT email FROM seen", "SELECT s.email FROM seen_again s", "SELECT 1; SELECT email FROM people",
+			} {
+				if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); state(err) != "42501" {
+					t.Errorf("%s, %s: %s: got %v, want 42501", name, when, sql, err)
+				}
+			}
+			if _, err := conn.Exec(t.Context(), "SELECT email FROM people WHERE id = $1", 1); state(err) != "42501" {
+				t.Errorf("%s, %s: with a parameter: got %v, want 42501", name, when, err)
+			}
+			for sql, want := range map[string]string{"SELECT email FROM apart.people": "apart", "SELECT id::text FROM other": "7"} {
+				if got, err := names(t, conn, sql); err != nil || got != want {
+					t.Errorf("%s, %s: %s: %q, %v, want %q", name, when, sql, got, err, want)
+				}
+			}
+			if got, err := names(t, owner, "SELECT email FROM people"); err != nil || got != "first@example.com" {
+				t.Errorf("%s, %s: a role without a mask: %q, %v", name, when, got, err)
+			}
+		}
+		exec1(t, owner, "CREATE VIEW seen AS SELECT email FROM people")
+		exec1(t, owner, "CREATE VIEW seen_again AS SELECT * FROM seen")
+		exec1(t, owner, "GRANT ALL ON seen, seen_again TO moving_analyst")
+		inPlaintext("before")
+		exec1(t, owner, "DROP VIEW seen, seen_again")
+		f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"})
+		fresh := dial(t, fmt.Sprintf("postgres://moving_analyst@%s/%s?sslmode=disable", f.addr, f.database), mode)
+		for _, c := range []*pgx.Conn{conn, fresh} {
+			if got, err := names(t, c, "SELECT email FROM people"); err != nil || got != "hidden" {
+				t.Errorf("%s, sealed: %q, %v, want the mask", name, got, err)
+			}
+			if _, err := c.Exec(t.Context(), "SELECT id FROM people WHERE email = 'first@example.com'"); state(err) != "42501" {
+				t.Errorf("%s, sealed: a comparison: got %v, want 42501", name, err)
+			}
+		}
+		f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
+		owner = f.connect(t, mode)
+		exec1(t, owner, "CREATE VIEW seen AS SELECT email FROM people")
+		exec1(t, owner, "CREATE VIEW seen_again AS SELECT * FROM seen")
+		exec1(t, owner, "GRANT ALL ON seen, seen_again TO moving_analyst")
+		inPlaintext("after")
+		exec1(t, owner, "DROP VIEW seen, seen_again")
+	}
+}
