@@ -26,14 +26,20 @@ const (
 // processes between sessions makes it that of another session: values would be
 // sealed for another tenant, or bound to another statement. So each session asks
 // which process it is on. One that BackendKeyData does not name is behind a pooler,
-// which the configuration has to vouch for; one that another session is on as well is
-// proof to the contrary. Numbers of processes are unique on one server only, which the
-// instant of its start tells from others behind the same address.
-const processQuery = "SELECT pg_catalog.pg_backend_pid(), " +
-	"pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.pg_postmaster_start_time()), 'YYYYMMDDHH24MISSUS')"
+// which the configuration has to vouch for. Of such a pooler, a process that another
+// session is on as well is proof to the contrary; numbers of processes are unique on
+// one server only, which the instant of its start tells from others behind the same
+// address. Where no pooler is meant to be, that is not asked: to write an instant takes
+// a new process longer than all else here.
+const (
+	directQuery = "SELECT pg_catalog.pg_backend_pid(), ''"
+	pooledQuery = "SELECT pg_catalog.pg_backend_pid(), " +
+		"pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.pg_postmaster_start_time()), 'YYYYMMDDHH24MISSUS')"
+)
 
 // sharedPatience is how long a session that has a process another session was on
-// waits for that to be known as ended.
+// waits for that to be known as ended. The pooler may have ended it while its client
+// does not read: then the wait is in vain, and only the next session goes on.
 const sharedPatience = time.Second
 
 // errPooled refuses a pooler that nobody has vouched for.
@@ -60,22 +66,43 @@ type process struct {
 	started string
 }
 
-// ownProcess finds out on which process the session is, and refuses what is not its
-// own. It is called before the client may send anything.
-func (s *session) ownProcess() error {
+// askProcess asks on which process the session is, before anything else is asked. The
+// answer has until ownProcess to arrive.
+func (s *session) askProcess() error {
 	s.server.SetDeadline(time.Now().Add(startupTimeout))
-	defer s.server.SetDeadline(time.Time{})
-	named := s.process.pid
-	var err error
-	if s.process, err = s.askProcess(); err != nil {
+	query := directQuery
+	if s.proxy.cfg.Upstream.Pooler == PoolerSession {
+		query = pooledQuery
+	}
+	if err := s.up.encode(&pgproto3.Query{String: query}); err != nil {
 		return err
 	}
-	switch {
-	case s.process.pid == named:
-		return nil
-	case s.proxy.cfg.Upstream.Pooler != PoolerSession:
+	if err := s.up.flush(); err != nil {
+		return failf(codeConnection, "the database server closed the connection")
+	}
+	return nil
+}
+
+// ownProcess takes the answer, and refuses a process that is not the session's own. It
+// is called before the client may send anything.
+func (s *session) ownProcess() error {
+	named := s.process.pid
+	var err error
+	if s.process, err = s.readProcess(); err != nil {
+		return err
+	}
+	s.server.SetDeadline(time.Time{})
+	if s.proxy.cfg.Upstream.Pooler == PoolerSession {
+		return s.takeProcess()
+	}
+	if s.process.pid != named {
 		return errPooled
 	}
+	return nil
+}
+
+// takeProcess waits until no other session is on the process. One that stays ends too.
+func (s *session) takeProcess() error {
 	other := s.proxy.on.take(s)
 	for deadline := time.Now().Add(sharedPatience); other != nil && time.Now().Before(deadline); other = s.proxy.on.take(s) {
 		time.Sleep(20 * time.Millisecond)
@@ -119,14 +146,8 @@ func (s *session) giveBack() {
 	}
 }
 
-// askProcess asks the server, while nothing else is asked.
-func (s *session) askProcess() (on process, err error) {
-	if err := s.up.encode(&pgproto3.Query{String: processQuery}); err != nil {
-		return on, err
-	}
-	if err := s.up.flush(); err != nil {
-		return on, failf(codeConnection, "the database server closed the connection")
-	}
+// readProcess reads the answer, and ReadyForQuery behind it.
+func (s *session) readProcess() (on process, err error) {
 	for {
 		kind, body, err := s.greeting()
 		if err != nil {
@@ -136,6 +157,9 @@ func (s *session) askProcess() (on process, err error) {
 		case 'D':
 			on, err = processOf(body)
 		case 'Z':
+			if on.pid == 0 || string(body) != "I" {
+				return on, unasked()
+			}
 			return on, nil
 		case 'T', 'C', 'A':
 		case 'S':
@@ -183,7 +207,7 @@ func (c UpstreamConfig) permitPooled(ctx context.Context, conn *pgx.Conn) error 
 		return nil
 	}
 	var pid uint32
-	if err := conn.QueryRow(ctx, processQuery, pgx.QueryExecModeSimpleProtocol).Scan(&pid, nil); err != nil {
+	if err := conn.QueryRow(ctx, directQuery, pgx.QueryExecModeSimpleProtocol).Scan(&pid, nil); err != nil {
 		return fmt.Errorf("%w: %w", errAway, err)
 	}
 	if pid != conn.PgConn().PID() {

@@ -129,6 +129,26 @@ func TestPoolerOfTransactionsIsFoundOut(t *testing.T) {
 	}
 }
 
+// A session that is alone is found out when it asks for its tenant on another process.
+func TestPoolerOfTransactionsMovesASession(t *testing.T) {
+	pooled := bouncer(t, shared, "transaction")
+	f := start(t, shared, ofTenants(), behind(pooled, dbproxy.PoolerSession))
+	session := f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, session, tenantsDDL)
+	around, err := pgx.Connect(t.Context(), "postgres://postgres@"+pooled+"/"+f.database+"?sslmode=disable&default_query_exec_mode=exec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer around.Close(context.Background())
+	exec1(t, around, "BEGIN") // has the only process
+	if _, err := session.Exec(t.Context(), "INSERT INTO users (id, email) VALUES (1, 'moved')"); state(err) != "0A000" || !strings.Contains(err.Error(), "shares server connections") {
+		t.Errorf("on another process: %v, want SQLSTATE 0A000", err)
+	}
+	if !session.IsClosed() {
+		t.Error("the session goes on")
+	}
+}
+
 // The administrative role's connections hold locks, and are as bound to their process.
 func TestPoolerBeforeTheAdministrativeRole(t *testing.T) {
 	f := start(t, shared, users())

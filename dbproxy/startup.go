@@ -449,12 +449,18 @@ func (s *session) token() (length int, err error) {
 // within it: its frames are kept small, so that stacks can shrink.
 func (s *session) run(ctx context.Context) error {
 	p := s.proxy
+	passes := len(p.rules) == 0 || p.raw(s.user)
+	if !passes {
+		// The server answers while the record is written.
+		if err := s.askProcess(); err != nil {
+			return err
+		}
+	}
 	op, err := s.record(ctx)
 	if err != nil {
 		return err
 	}
 	defer op.End("")
-	passes := len(p.rules) == 0 || p.raw(s.user)
 	if err := s.welcome(passes); err != nil {
 		return err
 	}
