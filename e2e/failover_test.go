@@ -40,7 +40,7 @@ func TestFailover(t *testing.T) {
 	admin := writeFile(t, strings.Replace(primary.url("app"), primary.address, primary.address+","+standby.address, 1))
 	_, address := sidecarBefore(t, primary.address+","+standby.address+"\n    target_session_attrs: read-write", rules,
 		shared.path("postgres-admin.url"), admin)
-	url := "postgres://app@" + address + "/app?sslmode=disable"
+	url := pooledURL(address)
 	mustPsql(t, url, "create table written (client int, n int, body text, later text, primary key (client, n))")
 
 	text := fmt.Sprintf("written-%d", time.Now().UnixNano())
@@ -48,7 +48,7 @@ func TestFailover(t *testing.T) {
 	run, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for _, w := range writers {
-		running.Go(func() { w.write(run, t, address, text) })
+		running.Go(func() { w.write(run, t, url, text) })
 	}
 	python := startPsycopgWriter(t, url, text)
 	progress := func() {
@@ -69,12 +69,7 @@ func TestFailover(t *testing.T) {
 	}
 	progress()
 	primary.process.stop(syscall.SIGKILL)
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Password = shared.secret(t, "app")
-	if conn, err := pgx.ConnectConfig(t.Context(), config); sqlState(err) != "57P03" {
+	if conn, err := shared.tryConnect(t, url, pgx.QueryExecModeExec); sqlState(err) != "57P03" {
 		t.Errorf("without a primary: got %v, %v; want SQLSTATE 57P03", conn, err)
 	}
 	standby.mustExec(t, "select pg_promote()")
@@ -121,17 +116,12 @@ type writer struct {
 	acknowledged atomic.Int64 // rows, from 0 on
 }
 
-func (w *writer) write(ctx context.Context, t *testing.T, address, text string) {
-	config, err := pgx.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	config.Password = shared.secret(t, "app")
+func (w *writer) write(ctx context.Context, t *testing.T, url, text string) {
 	var conn *pgx.Conn
+	var err error
 	for ctx.Err() == nil {
 		if conn == nil || conn.IsClosed() {
-			if conn, err = pgx.ConnectConfig(t.Context(), config); err != nil {
+			if conn, err = shared.tryConnect(t, url, pgx.QueryExecModeCacheStatement); err != nil {
 				time.Sleep(50 * time.Millisecond)
 				continue
 			}

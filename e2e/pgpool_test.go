@@ -10,35 +10,16 @@ import (
 	"testing"
 )
 
-// pgpool-II before the sidecar and behind it, with and without load balancing, which
-// has it ask the catalogs about the tables in statements.
-func TestPgpool(t *testing.T) {
-	people(t)
-	makeModes(t)
-	upstream := hostOf(shared.env["UPSTREAM_DATABASE_URL"])
-	_, sidecar := sidecarBefore(t, upstream, modesRules)
-	for name, reach := range map[string]func(t *testing.T) string{
-		"before the sidecar":                      func(t *testing.T) string { return startPgpool(t, sidecar, "off") },
-		"before the sidecar, with load balancing": func(t *testing.T) string { return startPgpool(t, sidecar, "on") },
-		"behind the sidecar": func(t *testing.T) string {
-			_, a := sidecarBefore(t, startPgpool(t, upstream, "off")+poolsSessions, modesRules)
-			return a
-		},
-		"behind the sidecar, with load balancing": func(t *testing.T) string {
-			_, a := sidecarBefore(t, startPgpool(t, upstream, "on")+poolsSessions, modesRules)
-			return a
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			address := reach(t)
-			sessionsOfTenants(t, address, 4)
-			cancelPooled(t, address)
-		})
+// pgpoolOf gives what starts pgpool-II, with load balancing or without: with it, it asks
+// the catalogs about the tables in statements.
+func pgpoolOf(balancing string) func(t *testing.T, target string, size int) string {
+	return func(t *testing.T, target string, size int) string {
+		t.Helper()
+		return startPgpool(t, target, balancing, size)
 	}
 }
 
-// startPgpool runs pgpool-II before what listens on target, and gives its own address.
-func startPgpool(t *testing.T, target, balancing string) string {
+func startPgpool(t *testing.T, target, balancing string, size int) string {
 	t.Helper()
 	address, pcp := freeAddress(t), freeAddress(t)
 	_, listen, _ := net.SplitHostPort(address)
@@ -57,15 +38,15 @@ backend_hostname0 = '%s'
 backend_port0 = %s
 backend_flag0 = 'DISALLOW_TO_FAILOVER'
 load_balance_mode = %s
-num_init_children = 4
-max_pool = 4
+num_init_children = %d
+max_pool = 2
 enable_pool_hba = on
 pool_passwd = 'pool_passwd'
 sr_check_period = 0
 sr_check_user = 'app'
 sr_check_database = 'app'
 health_check_period = 0
-`, listen, control, host, port, balancing)
+`, listen, control, host, port, balancing, size)
 	for _, name := range []string{"socket_dir", "pcp_socket_dir", "wd_ipc_socket_dir", "logdir"} {
 		settings += fmt.Sprintf("%s = '%s'\n", name, dir)
 	}

@@ -29,7 +29,6 @@ func makeModes(t *testing.T) {
 	t.Cleanup(func() { mustPsql(t, admin, "drop table if exists pooled_modes; drop role support") })
 	_, address := sidecarBefore(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), modesRules)
 	conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeSimpleProtocol)
-	defer conn.Close(context.Background())
 	for _, sql := range []string{
 		"create table pooled_modes (id bigint generated always as identity, tenant text, secret text, mail text, age int4, note text, card text)",
 		"grant select on pooled_modes to support",
@@ -52,74 +51,49 @@ func mustBeSealed(t *testing.T) {
 }
 
 // The tenant of one pooled client is never that of the next.
-func TestPgBouncerAndTenants(t *testing.T) {
+func TestPoolersAndTenants(t *testing.T) {
 	makeModes(t)
-	upstream := hostOf(shared.env["UPSTREAM_DATABASE_URL"])
-	_, sidecar := sidecarBefore(t, upstream, modesRules)
-	t.Run("before the sidecar, session", func(t *testing.T) {
-		_, address := startBouncer(t, shared, sidecar, "session", 1)
-		sessionsOfTenants(t, address, 1)
-	})
-	t.Run("behind the sidecar, session", func(t *testing.T) {
-		_, pooled := startBouncer(t, shared, upstream, "session", 1)
-		_, address := sidecarBefore(t, pooled+poolsSessions, modesRules)
-		sessionsOfTenants(t, address, 1)
-	})
-	t.Run("before the sidecar, transaction", func(t *testing.T) {
-		_, address := startBouncer(t, shared, sidecar, "transaction", 3)
-		transactionsOfTenants(t, address)
-	})
-	t.Run("before the sidecar, transaction, with named statements", func(t *testing.T) {
+	for _, way := range poolers {
+		t.Run(way.name, func(t *testing.T) {
+			if way.sessions {
+				sessionsOfTenants(t, way, way.reach(t, 1, modesRules))
+			} else {
+				transactionsOfTenants(t, way, way.reach(t, 3, modesRules))
+			}
+		})
+	}
+	_, sidecar := sidecarBefore(t, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), modesRules)
+	t.Run("named statements where transactions are pooled", func(t *testing.T) {
 		_, address := startBouncer(t, shared, sidecar, "transaction", 2)
 		namedStatements(t, address)
 	})
-	t.Run("before the sidecar, transaction with a reset after each", func(t *testing.T) {
+	t.Run("a reset after each transaction", func(t *testing.T) {
 		_, address := startBouncer(t, shared, sidecar, "transaction\nserver_reset_query_always = 1", 1)
 		conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeExec)
-		defer conn.Close(context.Background())
 		if _, err := conn.Exec(t.Context(), "set sidekey.tenant to 'acme'"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := conn.Exec(t.Context(), "insert into pooled_modes (mail) values ($1)", "plain"); sqlState(err) != "22023" {
-			t.Errorf("in the transaction after: got %v, want SQLSTATE 22023", err)
-		}
-	})
-	t.Run("behind the sidecar, transaction", func(t *testing.T) {
-		_, pooled := startBouncer(t, shared, upstream, "transaction", 20)
-		for _, vouched := range []string{"", poolsSessions} {
-			_, address := sidecarBefore(t, pooled+vouched, modesRules)
-			var last error
-			for range 2 { // the first could be alone
-				config, err := pgx.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
-				if err != nil {
-					t.Fatal(err)
-				}
-				config.Password = shared.secret(t, "app")
-				conn, err := pgx.ConnectConfig(t.Context(), config)
-				if last = err; err == nil {
-					defer conn.Close(context.Background())
-				}
-			}
-			if sqlState(last) != "0A000" {
-				t.Errorf("pooler%q: got %v, want SQLSTATE 0A000", vouched, last)
-			}
-		}
+		mustNeedTenant(t, conn)
 	})
 }
 
-// sessionsOfTenants has sessions of changing tenants one after the other, on at most so
-// many server processes.
-func sessionsOfTenants(t *testing.T, address string, processes int) {
+func mustNeedTenant(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	if _, err := conn.Exec(t.Context(), "insert into pooled_modes (mail) values ($1)", "plain"); sqlState(err) != "22023" {
+		t.Errorf("without a tenant: got %v, want SQLSTATE 22023", err)
+	}
+}
+
+// sessionsOfTenants has sessions of changing tenants one after the other, on one server
+// process.
+func sessionsOfTenants(t *testing.T, way pooler, address string) {
 	t.Helper()
 	used := make(map[uint32]bool)
-	modes := []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec, pgx.QueryExecModeCacheStatement}
-	for round := range 4 * processes {
-		for i, mode := range modes {
+	for round := range 4 {
+		for i, mode := range way.modes() {
 			who := fmt.Sprintf("tenant%d", (round+i)%2)
 			conn := shared.connect(t, pooledURL(address), mode)
-			if _, err := conn.Exec(t.Context(), "insert into pooled_modes (mail) values ($1)", "plain"); sqlState(err) != "22023" {
-				t.Errorf("in a new session, without a tenant: got %v, want SQLSTATE 22023", err)
-			}
+			mustNeedTenant(t, conn)
 			if _, err := conn.Exec(t.Context(), "set sidekey.tenant to '"+who+"'"); err != nil {
 				t.Error(err)
 			}
@@ -132,36 +106,34 @@ func sessionsOfTenants(t *testing.T, address string, processes int) {
 			conn.Close(context.Background())
 		}
 	}
-	if len(used) > processes {
-		t.Errorf("%d sessions were on %d server processes, want at most %d", 4*processes*len(modes), len(used), processes)
+	if len(used) != 1 {
+		t.Errorf("the sessions were on %d server processes, want 1", len(used))
 	}
 	masked(t, address)
 	mustBeSealed(t)
 }
 
 // transactionsOfTenants has tenants use the same server processes at the same time.
-func transactionsOfTenants(t *testing.T, address string) {
+func transactionsOfTenants(t *testing.T, way pooler, address string) {
 	t.Helper()
 	var clients sync.WaitGroup
+	modes := way.modes()
 	for client := range 8 {
+		conn := shared.connect(t, pooledURL(address), modes[client%len(modes)])
 		clients.Go(func() {
-			conn := shared.connect(t, pooledURL(address), []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec}[client%2])
-			defer conn.Close(context.Background())
 			for round := range 6 {
+				who := fmt.Sprintf("tenant%d", client)
 				err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
-					who := fmt.Sprintf("tenant%d", client)
-					if _, err := tx.Exec(t.Context(), "set local sidekey.tenant to '"+who+"'"); err != nil {
-						return err
+					_, err := tx.Exec(t.Context(), "set local sidekey.tenant to '"+who+"'")
+					if err == nil {
+						everyMode(t, conn, who, round)
 					}
-					everyMode(t, conn, who, round)
-					return nil
+					return err
 				})
 				if err != nil {
 					t.Error(err)
 				}
-				if _, err := conn.Exec(t.Context(), "insert into pooled_modes (mail) values ($1)", "plain"); sqlState(err) != "22023" {
-					t.Errorf("outside of the transaction: got %v, want SQLSTATE 22023", err)
-				}
+				mustNeedTenant(t, conn)
 			}
 		})
 	}
@@ -177,9 +149,8 @@ func namedStatements(t *testing.T, address string) {
 	var clients sync.WaitGroup
 	var right atomic.Int32
 	for client := range 4 {
+		conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeCacheStatement)
 		clients.Go(func() {
-			conn := shared.connect(t, pooledURL(address), pgx.QueryExecModeCacheStatement)
-			defer conn.Close(context.Background())
 			for n := range 10 {
 				who := fmt.Sprintf("client%d-%d", client, n)
 				var got string
@@ -242,16 +213,7 @@ func everyMode(t *testing.T, conn *pgx.Conn, who string, n int) {
 func masked(t *testing.T, address string) {
 	t.Helper()
 	for range 2 {
-		config, err := pgx.ParseConfig("postgres://support@" + address + "/app?sslmode=disable")
-		if err != nil {
-			t.Fatal(err)
-		}
-		config.Password, config.DefaultQueryExecMode = shared.secret(t, "app"), pgx.QueryExecModeExec
-		conn, err := pgx.ConnectConfig(t.Context(), config)
-		if err != nil {
-			t.Error(err)
-			return
-		}
+		conn := shared.connect(t, strings.Replace(pooledURL(address), "app@", "support@", 1), pgx.QueryExecModeExec)
 		var card string
 		if err := conn.QueryRow(t.Context(), "select card from pooled_modes limit 1").Scan(&card); err != nil || card != "****1234" {
 			t.Errorf("support sees %q, %v; want the last four characters", card, err)
