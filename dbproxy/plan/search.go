@@ -162,13 +162,18 @@ func (a *analyzer) searchFor(s *search, naming target, sc *scope) {
 	}
 }
 
-const found = ") OPERATOR(pg_catalog.&&) "
+// A search becomes (tokens of the column && tokens of the pattern).
+const (
+	tokensOf = searchFunction + "("
+	overlaps = " OPERATOR(pg_catalog.&&) "
+	found    = ")" + overlaps
+)
 
 func (s *search) opening() string {
 	if s.not {
-		return "(NOT " + searchFunction + "("
+		return "(NOT "
 	}
-	return "(" + searchFunction + "("
+	return "("
 }
 
 func (a *analyzer) patternRefused(v value) {
@@ -185,13 +190,12 @@ func (a *analyzer) searchForm(v value) {
 // readSearched reads a pattern of a search.
 func (a *analyzer) readSearched(s *search, n *pg.Node) (*pattern, bool) {
 	p, ok := a.pattern(n)
-	escape := p.match.Escape
-	before, after := p.match.Before, p.match.After
-	p.match = s.match
-	p.match.Before, p.match.After = before, after
-	if s.match.Form == Like {
-		p.match.Escape = escape
+	match := s.match
+	match.Before, match.After = p.match.Before, p.match.After
+	if match.Form == Like {
+		match.Escape = p.match.Escape
 	}
+	p.match = match
 	return p, ok
 }
 
@@ -210,7 +214,7 @@ func (a *analyzer) searchByOperator(s *search, v value) {
 	}
 	from, to := int(a.tokens[at+s.words].Start), int(a.tokens[end].End)
 	a.search(v, p, from, to)
-	a.edits = append(a.edits, Edit{start, start, s.opening()})
+	a.edits = append(a.edits, Edit{start, start, s.opening() + tokensOf})
 	if f := s.column.GetFuncCall(); f != nil && !a.unfold(f) {
 		a.searchForm(v)
 	}
@@ -276,12 +280,11 @@ func (a *analyzer) searchByCall(s *search, v value, naming target) {
 	if a.word(separator) == "in" {
 		// The pattern is first.
 		a.search(v, p, first, left)
-		a.edits = append(a.edits, Edit{start, first, s.opening()[:len(s.opening())-len(searchFunction)-1]},
-			Edit{left, right, " OPERATOR(pg_catalog.&&) " + searchFunction + "("}, Edit{behind, to, "))"})
+		a.edits = append(a.edits, Edit{start, first, s.opening()}, Edit{left, right, overlaps + tokensOf}, Edit{behind, to, "))"})
 		return
 	}
 	a.search(v, p, right, behind)
-	a.edits = append(a.edits, Edit{start, first, s.opening()}, Edit{left, right, found}, Edit{behind, to, ")" + nameOf(s, naming)})
+	a.edits = append(a.edits, Edit{start, first, s.opening() + tokensOf}, Edit{left, right, found}, Edit{behind, to, ")" + nameOf(s, naming)})
 }
 
 // nameOf keeps the name that a column has of a call.
@@ -325,9 +328,9 @@ func (a *analyzer) searchList(s *search, v value) {
 	}
 	from, to := int(a.tokens[open].End), int(a.tokens[end].Start)
 	a.search(v, p, from, to)
-	opening, closing := s.opening(), ")"
+	opening, closing := s.opening()+tokensOf, ")"
 	if s.not {
-		opening, closing = "(NOT ("+searchFunction+"(", "))"
+		opening, closing = s.opening()+"("+tokensOf, "))"
 	}
 	a.edits = append(a.edits, Edit{start, start, opening}, Edit{int(a.tokens[at-1].End), from, found}, Edit{to, int(a.tokens[end].End), closing})
 }
@@ -340,7 +343,7 @@ func (a *analyzer) searchEach(s *search, v value, e *pg.A_ArrayExpr, start, end 
 		return
 	}
 	column := a.sql[start:int(a.tokens[s.operator-1].End)]
-	test := searchFunction + "(" + column + found
+	test := tokensOf + column + found
 	if s.not {
 		test = "NOT " + test
 	}
