@@ -499,11 +499,7 @@ func (s *session) serverReady(body []byte) error {
 	}
 	s.status, s.failing = body[0], false
 	if body[0] == 'I' {
-		if s.tablesChanged {
-			// Other sessions are to see it, too.
-			s.db.stale()
-			s.tablesChanged = false
-		}
+		s.publish()
 		for _, p := range s.portals {
 			if p.op != nil {
 				over = append(over, p.op)

@@ -39,11 +39,16 @@ func (s *session) finished(e *entry) {
 	if !ok {
 		return
 	}
+	s.publish()
+	s.done.Store(number)
+}
+
+// publish has other sessions see what a transaction that has ended has changed.
+func (s *session) publish() {
 	if s.tablesChanged {
 		s.db.stale()
 		s.tablesChanged = false
 	}
-	s.done.Store(number)
 }
 
 // sent notes that a statement is being sent.
