@@ -22,12 +22,7 @@ import (
 // bouncer runs PgBouncer before the cluster and gives its address.
 func bouncer(t *testing.T, c *cluster, pooling string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dbproxy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	os.Chmod(dir, 0o755)
+	dir := sharedDir(t)
 	port := freePort()
 	ini := fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%d\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\n"+
 		"auth_type = trust\nauth_file = %s/users\npool_mode = %s\nignore_startup_parameters = extra_float_digits\n", c.port, port, dir, pooling)

@@ -29,17 +29,27 @@ func ownCluster(t *testing.T, settings ...string) *cluster {
 // ownClusterOf is one of the programs in a directory, as serverDir is.
 func ownClusterOf(t *testing.T, server string, settings ...string) *cluster {
 	t.Helper()
-	base, err := os.MkdirTemp("", "dbproxy") // t.TempDir is closed to the server's user
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(base) })
-	c, err := startCluster(server, base, settings...)
+	c, err := startCluster(server, sharedDir(t), settings...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.stop)
 	return c
+}
+
+// sharedDir is a directory for servers that run as another user, to whom t.TempDir is
+// closed.
+func sharedDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "dbproxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // standby makes a streaming standby of the cluster.
@@ -51,12 +61,7 @@ func (c *cluster) standby(t *testing.T) *cluster {
 // standbyOf makes one of the server that a URL leads to, and by that URL.
 func standbyOf(t *testing.T, url string) *cluster {
 	t.Helper()
-	base, err := os.MkdirTemp("", "dbproxy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(base) })
-	os.Chmod(base, 0o711)
+	base := sharedDir(t)
 	uid, gid, err := postgresUser()
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func TestFailover(t *testing.T) {
 	standby := primary.standby(t)
 	primary.mustExec(t, "alter system set synchronous_standby_names to '*'")
 	primary.mustExec(t, "select pg_reload_conf()")
-	mustSoon(t, "the standby is not synchronous", func() bool {
+	eventually(t, time.Minute, "synchronous standby", func() bool {
 		return mustPsql(t, primary.url("postgres"), "select sync_state from pg_stat_replication") == "sync"
 	})
 	admin := writeFile(t, strings.Replace(primary.url("app"), primary.address, primary.address+","+standby.address, 1))
@@ -58,7 +58,7 @@ func TestFailover(t *testing.T) {
 			reached[i] = w.acknowledged.Load() + 20
 		}
 		before := python.acknowledged(t)
-		mustSoon(t, "the clients do not get on", func() bool {
+		eventually(t, time.Minute, "progress of the clients", func() bool {
 			for i, w := range writers {
 				if w.acknowledged.Load() < reached[i] {
 					return false
@@ -97,16 +97,6 @@ func TestFailover(t *testing.T) {
 	var found *exec.ExitError
 	if !errors.As(err, &found) || found.ExitCode() != 1 { // 1: nothing found
 		t.Errorf("looking for plaintext: %v, %s", err, out)
-	}
-}
-
-// mustSoon waits until something is done.
-func mustSoon(t *testing.T, failure string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(failure)
-		}
 	}
 }
 
