@@ -5,6 +5,8 @@ package keysvc
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,15 +32,26 @@ func (u *uses) note(use store.Use) {
 	u.all[use.Key] = use
 }
 
-func (u *uses) take() []store.Use {
+// flush hands all uses to put, and forgets those that it has written: until
+// then they are found here. What put fails to write waits for the next time.
+func (u *uses) flush(put func([]store.Use) error) error {
+	u.mu.Lock()
+	list := slices.Collect(maps.Values(u.all))
+	u.mu.Unlock()
+	if len(list) == 0 {
+		return nil
+	}
+	if err := put(list); err != nil {
+		return err
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	list := make([]store.Use, 0, len(u.all))
-	for _, use := range u.all {
-		list = append(list, use)
+	for _, use := range list {
+		if u.all[use.Key] == use {
+			delete(u.all, use.Key)
+		}
 	}
-	clear(u.all)
-	return list
+	return nil
 }
 
 // get is the use of a key that waits to be written.
@@ -72,11 +85,8 @@ func (s *Service) keepUses(ctx context.Context) {
 }
 
 func (s *Service) flushUses(ctx context.Context) {
-	list := s.uses.take()
-	if len(list) == 0 {
-		return
-	}
-	if err := s.store.PutUses(ctx, list); err != nil && ctx.Err() == nil {
+	err := s.uses.flush(func(list []store.Use) error { return s.store.PutUses(ctx, list) })
+	if err != nil && ctx.Err() == nil {
 		s.log.Warn("last uses of keys are not recorded", slog.Any("error", err))
 	}
 }
