@@ -107,6 +107,11 @@ func (s *session) prepareInner(st *statement, i int) error {
 		shifted.Position = 0
 		return &shifted
 	}
+	if missing := inner.plan.Missing; missing != nil {
+		shifted := *missing
+		shifted.Position = 0
+		return &shifted
+	}
 	if err := s.knowTenant(inner.plan); err != nil {
 		return err
 	}

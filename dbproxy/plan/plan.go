@@ -48,6 +48,10 @@ type Plan struct {
 	Need Need
 	// Refusal, if not nil, is the answer in place of the server's.
 	Refusal *Refusal
+	// Missing, if not nil, is the error for a name that nothing in the text has, beside
+	// which constants may stand that are not to be logged: PostgreSQL's, or that of
+	// what is not supported, should it have another meaning.
+	Missing *Refusal
 	// Statements, one for each in the text. Empty for an empty text.
 	Statements []Statement
 	// Literals are to be replaced by sealed values, in order of position.
@@ -224,8 +228,8 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 const (
 	codeNotSupported   = "0A000"
 	codeSyntax         = "42601"
-	codeNoTable        = "42P01"
-	codeNoColumn       = "42703"
+	CodeNoTable        = "42P01"
+	CodeNoColumn       = "42703"
 	codeTypeMismatch   = "42804"
 	codeTooComplex     = "54001"
 	codeTooManyColumns = "54011"
@@ -274,6 +278,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 			a.rowTypes(raw.Stmt)
 			a.resolveConstants()
 			a.finishOutputs()
+			a.takeMissing(p)
 			a.keeps(a.literals[literals:])
 			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
 			if settings && len(a.touched) > 0 {
@@ -285,6 +290,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		}
 		tenant = tenant || a.stmt.Tenant
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
+		a.altered = a.altered || a.stmt.DDL
 		settings = settings || a.stmt.Settings
 	}
 	return a.finish(p)
@@ -309,7 +315,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 		p.Params = a.params
 	}
 	p.NumParams, p.Searches = a.lastParam, a.searching
-	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
+	p.Shared = p.Raw() && p.Missing == nil && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)
 	}
