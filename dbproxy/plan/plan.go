@@ -166,6 +166,8 @@ const (
 	Store Use = 1 << iota
 	Compare
 	Order // it is compared with <, <=, > or >=, so that only a value of the column's type has a place
+	Read  // it may be read as a value of the column, whose type it must not change
+	Typed // it must not change the type of what is read, as the second argument of NULLIF could
 )
 
 // Edit replaces a byte range of the text.
