@@ -92,6 +92,9 @@ func (a *analyzer) values(rows []*pg.Node, sc *scope) *source {
 			}
 		}
 	}
+	for i := range out.fields {
+		out.fields[i].value = a.oneType(out.fields[i].value)
+	}
 	return out
 }
 
