@@ -398,6 +398,9 @@ func (s *session) after(statements []plan.Statement) {
 		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
 		s.sent(&statements[i])
+		if !keepsCursors(&statements[i]) {
+			s.unseen++
+		}
 		s.made = append(s.made, statements[i].Makes...)
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil
