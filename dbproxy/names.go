@@ -30,10 +30,17 @@ func (s *session) resolveNames(st *statement) error {
 	p.Literals, p.Edits = slices.Clone(p.Literals), slices.Clone(p.Edits)
 	st.plan = &p
 	st.inner, st.named = make([]*statement, len(p.Statements)), make([]*statement, len(p.Statements))
+	calls := false
 	for i := range p.Statements {
 		if err := s.resolveName(st, i); err != nil {
 			return err
 		}
+		if calls {
+			if r := p.Dated(i); r != nil {
+				return plan.AfterCall(r)
+			}
+		}
+		calls = calls || p.Statements[i].Calls
 	}
 	if !p.Touched() {
 		return nil
@@ -158,7 +165,7 @@ func (s *session) resolveExecute(st *statement, i int) error {
 	if inner == nil {
 		return nil
 	}
-	one.Path, one.Settings = one.Path || inner.Path, one.Settings || inner.Settings
+	one.Path, one.Settings, one.Calls = one.Path || inner.Path, one.Settings || inner.Settings, one.Calls || inner.Calls
 	if !inner.Uses() {
 		return nil
 	}
@@ -215,7 +222,7 @@ func (s *session) resolveFetch(st *statement, i int) error {
 		return nil
 	}
 	inner := target.only()
-	one.Path, one.Settings = inner.Path, inner.Settings
+	one.Path, one.Settings, one.Calls = inner.Path, inner.Settings, inner.Calls
 	s.take(st, one, inner, target)
 	return nil
 }
@@ -270,6 +277,9 @@ func (s *session) describePrepared(name string, st *statement) error {
 func (s *session) executeCursor(name string, p *portal) (*portal, error) {
 	if p == nil || !p.cursor || !p.statement.touched() {
 		return p, nil
+	}
+	if err := s.datedRows(p); err != nil {
+		return nil, err
 	}
 	if err := s.permitSettings(p.statement, s.current()); err != nil {
 		return nil, err

@@ -88,6 +88,9 @@ func (s *session) prepare(sql string) (*statement, error) {
 		}
 		st.tenant = s.tenant.name
 	}
+	if err := s.datedLiterals(st); err != nil {
+		return nil, err
+	}
 	if err := s.permit(st, s.current()); err != nil {
 		return nil, err
 	}

@@ -53,6 +53,8 @@ type session struct {
 	made      []string // names of what it has made that the catalog does not know
 	unsettled bool     // settings may have changed that were not reported yet
 	changed   bool     // settings have been changed in this session
+	called    bool     // functions have been called that may have changed some, of which nothing was reported yet
+	everCalls bool     // likewise, ever: the end of a transaction may take that back
 	path      *plan.Path
 	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync

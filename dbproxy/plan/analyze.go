@@ -35,6 +35,7 @@ type analyzer struct {
 	// reading, if not nil, is called before what is known of a relation is used.
 	reading   func(*Relation)
 	pathDirty bool // an earlier statement of the text may change the path
+	reached   int  // the token up to which calls were looked for
 	altered   bool // likewise, what tables and columns there are
 	need      Need
 	err       *Refusal

@@ -83,6 +83,7 @@ type Plan struct {
 type Statement struct {
 	// Command is the statement's kind, such as SELECT.
 	Command string
+	start   int // of its text
 	// Touched are the protected columns that it uses, in order of name.
 	Touched []*Rule
 	// Outputs are the protected columns among its result columns, in order.
@@ -103,6 +104,9 @@ type Statement struct {
 	// Settings says that settings which values depend on may differ afterwards:
 	// TimeZone, DateStyle, IntervalStyle, client_encoding, standard_conforming_strings.
 	Settings bool
+	// Calls says that it may call functions that are not known, which may change
+	// TimeZone, DateStyle or IntervalStyle.
+	Calls bool
 	// Tenant says that the tenant may be another afterwards.
 	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
@@ -264,15 +268,17 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(syntaxError(sql, err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
-	settings, tenant := false, false
+	settings, tenant, calls := false, false, false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.start, a.end = int(raw.StmtLocation), len(sql)
+		a.stmt.start = a.start
 		if raw.StmtLen > 0 {
 			a.end = a.start + int(raw.StmtLen)
 		}
 		a.classify(raw.Stmt)
 		a.names(raw.Stmt)
+		a.stmt.Calls = a.callsOf() || a.stmt.Fetch != nil // of which it is not seen
 		if mentioned {
 			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
 			literals := len(a.literals)
@@ -283,6 +289,9 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 			a.takeMissing(p)
 			a.keeps(a.literals[literals:])
 			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
+			if calls {
+				a.refuseDated(a.literals[literals:])
+			}
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
 			}
@@ -294,6 +303,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
 		a.altered = a.altered || a.stmt.DDL
 		settings = settings || a.stmt.Settings
+		calls = calls || a.stmt.Calls
 	}
 	return a.finish(p)
 }
