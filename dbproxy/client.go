@@ -35,6 +35,7 @@ func (s *session) fromClient() error {
 			return err
 		}
 		if kind == 'X' {
+			s.giveBack()
 			s.up.relay(kind, length, s.fromC)
 			s.up.flush()
 			return io.EOF

@@ -76,6 +76,12 @@ type UpstreamConfig struct {
 	// administrative role has to be able to log in at each.
 	TargetSessionAttrs string `yaml:"target_session_attrs"`
 
+	// Pooler says what kind of connection pooler is between the proxy and the
+	// server, and before what admin_url_file leads to: none (default), or session,
+	// which vouches that it gives each session a server connection of its own and
+	// resets it afterwards. Others cannot be there.
+	Pooler string `yaml:"pooler"`
+
 	// TLS is disable (default), require (encrypts, trusts any certificate) or
 	// verify-full (checks the certificate and the host's name).
 	TLS string `yaml:"tls"`

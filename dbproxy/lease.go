@@ -190,6 +190,10 @@ func (d *database) dialAdmin(ctx context.Context, application string) (*pgx.Conn
 	if err != nil {
 		return nil, fmt.Errorf("connecting to database %q with admin_url_file: %w: %w", cfg.Database, errAway, err)
 	}
+	if err := d.proxy.cfg.Upstream.permitPooled(ctx, conn); err != nil {
+		conn.Close(ctx)
+		return nil, fmt.Errorf("connecting to database %q with admin_url_file: %w", cfg.Database, err)
+	}
 	return conn, nil
 }
 

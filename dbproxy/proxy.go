@@ -51,6 +51,7 @@ type Proxy struct {
 
 	planning sync.Mutex   // held while a large text is parsed
 	starting atomic.Int32 // clients that are not authenticated yet
+	on       processes
 
 	mu        sync.Mutex
 	databases map[string]*database  // guarded by mu

@@ -306,7 +306,7 @@ func (f *fixture) replica(t testing.TB, change ...func(*dbproxy.Config)) *fixtur
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.addr = ln.Addr().String()
+	r.proxy, r.addr = p, ln.Addr().String()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, ln) }()

@@ -29,7 +29,8 @@ type session struct {
 	standby, readOnly string
 	replication       string // the kind of replication connection; "" for none
 	protocol          protocol
-	cancelKey         string // BackendKeyData; "" if there is none or it is not kept
+	cancelKey         string  // BackendKeyData; "" if there is none or it is not kept
+	process           process // of the server, on which the session is
 	fromC             *frames
 	fromS             *frames
 	up                *outbox // to the server; of fromClient
@@ -529,6 +530,7 @@ func (s *session) fatal(e *pgError) {
 		if e != nil {
 			s.down.last(e.response("FATAL"))
 		}
+		s.giveBack()
 		s.client.Close()
 		s.server.Close()
 	})

@@ -255,6 +255,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 		return err
 	}
 	defer s.server.Close()
+	defer s.giveBack()
 	defer s.uncancelable()
 	ok, err := s.authenticate(secure && s.host.tls != nil)
 	if err != nil || !ok {
@@ -353,6 +354,7 @@ func (s *session) authenticate(terminate bool) (ok bool, err error) {
 				return false, failf(codeProtocolViolation, "the database server sent an invalid BackendKeyData message")
 			}
 			s.cancelable(body)
+			s.process.pid = keyProcess(body)
 		case 'N':
 		default:
 			return false, unasked()
@@ -447,12 +449,18 @@ func (s *session) token() (length int, err error) {
 // within it: its frames are kept small, so that stacks can shrink.
 func (s *session) run(ctx context.Context) error {
 	p := s.proxy
+	passes := len(p.rules) == 0 || p.raw(s.user)
+	if !passes {
+		// The server answers while the record is written.
+		if err := s.askProcess(); err != nil {
+			return err
+		}
+	}
 	op, err := s.record(ctx)
 	if err != nil {
 		return err
 	}
 	defer op.End("")
-	passes := len(p.rules) == 0 || p.raw(s.user)
 	if err := s.welcome(passes); err != nil {
 		return err
 	}
@@ -485,6 +493,9 @@ func (s *session) record(ctx context.Context) (*audit.Op, error) {
 // that it may begin.
 func (s *session) welcome(passes bool) error {
 	if !passes {
+		if err := s.ownProcess(); err != nil {
+			return err
+		}
 		snap, err := s.db.load(s.ctx)
 		if err != nil {
 			s.proxy.log.Error("reading the catalog", "database", s.db.name, "error", err)

@@ -5,6 +5,7 @@ package dbproxy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/sidekey/sidekey/dbproxy/plan"
 )
@@ -40,12 +41,16 @@ func (s *session) knowTenant(p *plan.Plan) error {
 		if err := s.settle(); err != nil {
 			return err
 		}
-		rows, err := s.ask("SELECT COALESCE(pg_catalog.current_setting(" + quoteLiteral(r.TenantSetting) + ", true), '')")
+		rows, err := s.ask("SELECT COALESCE(pg_catalog.current_setting(" + quoteLiteral(r.TenantSetting) + ", true), ''), pg_catalog.pg_backend_pid()")
 		if err != nil {
 			return err
 		}
-		if len(rows) != 1 || len(rows[0]) != 1 {
+		if len(rows) != 1 || len(rows[0]) != 2 {
 			return failf(codeInternal, "the tenant cannot be read")
+		}
+		if rows[0][1] != strconv.FormatUint(uint64(s.process.pid), 10) {
+			s.fatal(errShared) // nothing that is known of the session holds
+			return errSessionOver
 		}
 		s.tenant = tenant{name: rows[0][0], known: true, changed: s.tenant.changed && s.transaction() != 'I'}
 	}

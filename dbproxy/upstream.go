@@ -106,6 +106,9 @@ func (c UpstreamConfig) validate() error {
 	default:
 		return fmt.Errorf("postgres.upstream.target_session_attrs: %q is not any, read-write, read-only, primary, standby or prefer-standby", c.TargetSessionAttrs)
 	}
+	if err := validatePooler(c.Pooler); err != nil {
+		return err
+	}
 	for _, a := range c.hosts() {
 		if strings.HasPrefix(a, "/") {
 			if c.TLS != "" && c.TLS != TLSDisable {

@@ -11,13 +11,12 @@ import (
 )
 
 // Thousands of clients that have read a protected column and then stay idle cost the
-// sidecar little. PgBouncer behind it spares a server process for each.
+// sidecar little. A server behind it spares a process for each.
 func TestIdleClientsCostLittle(t *testing.T) {
 	const clients, limit = 5000, 200 << 20
 	people(t)
 	mustPsql(t, shared.env["DATABASE_URL"], "INSERT INTO people (id, c_text, c_secret) VALUES (5000000, 'idle', 'a secret of theirs')")
-	_, pooled := startBouncer(t, shared, hostOf(shared.env["UPSTREAM_DATABASE_URL"]), "transaction", 20)
-	sidecar, address := sidecarBefore(t, pooled, "")
+	sidecar, address := sidecarBefore(t, startSparing(t, 20), "")
 	config, err := pgconn.ParseConfig("postgres://app@" + address + "/app?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)

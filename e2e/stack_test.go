@@ -126,17 +126,24 @@ func (s *stack) runEnv(env []string, name string, args ...string) (string, error
 // connect is a client of PostgreSQL at a URL, until the test ends.
 func (s *stack) connect(t *testing.T, url string, mode pgx.QueryExecMode) *pgx.Conn {
 	t.Helper()
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Password, config.DefaultQueryExecMode = s.secret(t, "app"), mode
-	conn, err := pgx.ConnectConfig(t.Context(), config)
+	conn, err := s.tryConnect(t, url, mode)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(context.Background()) })
 	return conn
+}
+
+// tryConnect is for a server that may refuse.
+func (s *stack) tryConnect(t *testing.T, url string, mode pgx.QueryExecMode) (*pgx.Conn, error) {
+	t.Helper()
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Error(err)
+		return nil, err
+	}
+	config.Password, config.DefaultQueryExecMode = s.secret(t, "app"), mode
+	return pgx.ConnectConfig(t.Context(), config)
 }
 
 func (s *stack) stop() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -225,6 +226,46 @@ func TestChainContinuesOverReopen(t *testing.T) {
 	}
 	if got := verify(t, dir); got != 24 {
 		t.Errorf("records = %d, want 24", got)
+	}
+}
+
+// Whatever the lengths of records, and however often the log is opened again, each is
+// there as it was, behind the one before it.
+func TestRecordsOfAnyLength(t *testing.T) {
+	dir, seed := t.TempDir(), rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	ctx := audit.Extract(t.Context(), http.Header{"Traceparent": {"00-" + trace + "-00f067aa0ba902b7-01"}})
+	var want []map[string]any
+	for range 8 {
+		l := open(t, audit.Config{Dir: dir, SegmentBytes: 1 << 20})
+		for range 60 {
+			attrs := map[string]any{"number": fmt.Sprint(len(want))}
+			for i := range random.IntN(8) * random.IntN(8) {
+				attrs[fmt.Sprint("a", i)] = strings.Repeat("x", random.IntN(1000))
+			}
+			_, op := l.Begin(ctx, "x")
+			for key, value := range attrs {
+				op.Set(attribute.String(key, value.(string)))
+			}
+			if err := op.End(""); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, attrs)
+		}
+		verify(t, dir)
+		closeLog(t, l)
+	}
+	spans, err := audit.ReadTrace([]string{dir}, trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []map[string]any
+	for _, span := range spans {
+		got = append(got, span.Attrs)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("seed %d: attributes (-want +got):\n%s", seed, diff)
 	}
 }
 

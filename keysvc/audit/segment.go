@@ -98,7 +98,8 @@ type segments struct {
 	size  int64 // end of the last good line
 	// allocated is the end of the zeros behind it; no zeros if it is not above size.
 	allocated int64
-	kept      string // where records are kept that were found behind zeros
+	direct    *direct // writes over those zeros; nil if it cannot
+	kept      string  // where records are kept that were found behind zeros
 }
 
 func (s *segments) tail() position { return position{s.first, s.size} }
@@ -200,6 +201,7 @@ func (s *segments) recover() (ch chain, torn int64, err error) {
 	if s.f, err = os.OpenFile(segmentPath(s.dir, last), os.O_RDWR, 0); err != nil {
 		return ch, 0, err
 	}
+	s.direct = openDirect(s.f.Name())
 	s.first = last
 	s.size, err = verifySegment(s.f, segmentPath(s.dir, last), &ch)
 	if err != nil {
@@ -350,12 +352,7 @@ func (s *segments) append(lines []byte, first uint64) error {
 			return err
 		}
 	}
-	_, err := s.f.WriteAt(lines, s.size)
-	if err == nil {
-		s.allocate(s.size + int64(len(lines)))
-		err = fdatasync(s.f)
-	}
-	if err != nil {
+	if err := s.write(lines); err != nil {
 		s.allocated = s.size
 		if terr := s.f.Truncate(s.size); terr != nil {
 			err = errors.Join(err, terr)
@@ -364,6 +361,22 @@ func (s *segments) append(lines []byte, first uint64) error {
 	}
 	s.size += int64(len(lines))
 	return nil
+}
+
+func (s *segments) write(lines []byte) error {
+	written, err := s.direct.write(s.f, lines, s.size, s.allocated)
+	if written {
+		return err
+	}
+	if errors.Is(err, unix.EINVAL) {
+		_ = s.direct.close() // it has nothing that is not on disk
+		s.direct = nil
+	}
+	if _, err := s.f.WriteAt(lines, s.size); err != nil {
+		return err
+	}
+	s.allocate(s.size + int64(len(lines)))
+	return fdatasync(s.f)
 }
 
 // allocate writes zeros behind records that end at an offset, if they have used up those
@@ -408,12 +421,14 @@ func (s *segments) rotate(first uint64) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("beginning audit segment: %w", err), f.Close())
 	}
-	old := s.f
+	old, oldDirect := s.f, s.direct
 	s.f, s.first, s.size, s.allocated = f, first, 0, 0
-	if old != nil {
-		if err := old.Close(); err != nil {
-			return fmt.Errorf("ending audit segment: %w", err)
-		}
+	s.direct = openDirect(f.Name())
+	if old == nil {
+		return nil
+	}
+	if err := errors.Join(old.Close(), oldDirect.close()); err != nil {
+		return fmt.Errorf("ending audit segment: %w", err)
 	}
 	return nil
 }
@@ -432,7 +447,7 @@ func (s *segments) close() error {
 		if s.allocated > s.size {
 			err = s.trim()
 		}
-		err = errors.Join(err, s.f.Close())
+		err = errors.Join(err, s.f.Close(), s.direct.close())
 	}
 	return errors.Join(err, s.lock.Close())
 }
