@@ -33,6 +33,9 @@ func (s *session) sealForm(ctx context.Context, r *plan.Rule, form []byte) ([]by
 
 // bind seals the parameters of an execution.
 func (s *session) bind(p *portal, m *pgproto3.Bind) error {
+	if err := s.datedBind(p, m); err != nil {
+		return err
+	}
 	set := s.current()
 	if err := s.permitSettings(p.statement, set); err != nil {
 		return err

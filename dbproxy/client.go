@@ -56,6 +56,9 @@ func (s *session) clientMessage(kind byte, length int) error {
 		s.dropCopyIn()
 	}
 	s.copying = false
+	if (s.called || s.unsettled) && !s.batchOpen && s.answered() {
+		s.called, s.unsettled = false, false // what was changed is reported
+	}
 	if length > longest(kind) {
 		return s.clientTooLarge(kind, length)
 	}
@@ -94,6 +97,9 @@ func (s *session) clientQuery(length int) error {
 	}
 	st, err := s.prepare(string(text))
 	if err != nil {
+		return s.refuseQuery(err)
+	}
+	if err := s.datedResults(st); err != nil {
 		return s.refuseQuery(err)
 	}
 	q, finishes := &query{statement: st}, s.finishes
@@ -399,6 +405,9 @@ func (s *session) after(statements []plan.Statement) {
 		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
 		s.sent(&statements[i])
+		if !keepsCursors(&statements[i]) {
+			s.unseen++
+		}
 		s.made = append(s.made, statements[i].Makes...)
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil
@@ -406,6 +415,8 @@ func (s *session) after(statements []plan.Statement) {
 		s.tenant.after(&statements[i])
 		s.changed = s.changed || statements[i].Settings
 		s.unsettled = s.unsettled || statements[i].Settings || statements[i].Ends && s.changed
+		s.everCalls = s.everCalls || statements[i].Calls
+		s.called = s.called || statements[i].Calls || statements[i].Ends && s.everCalls
 		if statements[i].Deallocates {
 			s.deallocate(statements[i].Names)
 		}

@@ -46,6 +46,10 @@ func formFor(use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, 
 		if err != nil {
 			return nil, err
 		}
+		if use&plan.Read != 0 && !p.readable(r.Type, oid, format, data, loc) {
+			return nil, &pgError{Code: codeNotSupported, Message: "a value that is mixed with those of protected column " + r.Name() + " is not one of type " + r.Type.String(),
+				Hint: "The server cannot give the result another type."}
+		}
 		if compared, err = p.form(r); err != nil || use&plan.Store == 0 {
 			return compared, err
 		}
@@ -60,6 +64,15 @@ func formFor(use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, 
 			Hint: "Pass the value twice, as two parameters."}
 	}
 	return stored, err
+}
+
+// readable says whether what is sealed for the place is the constant when it is opened.
+func (p place) readable(t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) bool {
+	if t.OID == plan.Numeric {
+		exact, err := decodeValue(plan.Type{OID: plan.Numeric, Typmod: -1}, oid, format, data, loc)
+		return err == nil && bytes.Equal(exact, p.value)
+	}
+	return p.value != nil && !p.above
 }
 
 // form gives the plaintext of a constant's ciphertext. It is never nil.

@@ -24,9 +24,9 @@ import (
 const unopened = "(encrypted)"
 
 var (
-	keyDetail  = regexp.MustCompile(`(?s)^(Key \()(.*?)(\)(?: conflicts with existing key \(.*?\))?=\()(.*)(\) (?:already exists|is not present in table "|is still referenced from table ").*)$`)
+	keyDetail  = regexp.MustCompile(`(?s)^(Key \()(.*?)(\)(?: conflicts with existing key \(.*?\))?=\()(.*)(\) (?:already exists|is not present in table "|is (?:still )?referenced from table ").*)$`)
 	hexInText  = regexp.MustCompile(`\\x[0-9a-f]+(?:\.\.\.)?`)
-	violations = []string{"23502", "23503", "23505", "23514", "23P01"}
+	violations = []string{"23001", "23502", "23503", "23505", "23514", "23P01"}
 	// routines are the server's own that quote a key. RAISE can give an error any code,
 	// table and detail, but not that it comes from one of these: it would have any
 	// ciphertext opened for whoever has it.
@@ -79,13 +79,10 @@ func (s *session) openQuoted(e *entry, m *pgproto3.ErrorResponse, column, text s
 	if inner, quoted := strings.CutPrefix(column, `"`); quoted {
 		column = strings.ReplaceAll(strings.TrimSuffix(inner, `"`), `""`, `"`)
 	}
-	i := slices.IndexFunc(one.Touched, func(r *plan.Rule) bool {
-		return r.Schema == m.SchemaName && r.Table == m.TableName && r.Column == column
-	})
-	if i < 0 {
+	r := s.quotedRule(one.Touched, m, column)
+	if r == nil {
 		return "", false
 	}
-	r := one.Touched[i]
 	value, null, err := s.reveal(r, op, stored)
 	if err != nil || null {
 		return "", false
@@ -94,6 +91,38 @@ func (s *session) openQuoted(e *entry, m *pgproto3.ErrorResponse, column, text s
 	shown, err := encodeValue(nil, r.Type, formatText, value, s.current().zone)
 	clear(s.value)
 	return string(shown), err == nil
+}
+
+// quotedRule finds the rule of a column of the table whose key is quoted, nil if it is
+// not known for sure. The error names the table that has the constraint. If that is a
+// foreign key, and the key that of the table which it refers to, only the message says
+// which that is, without its schema. A table of the name that somebody else has made
+// has no constraint of a table with protected columns of the same domain.
+func (s *session) quotedRule(touched []*plan.Rule, m *pgproto3.ErrorResponse, column string) *plan.Rule {
+	var found *plan.Rule
+	for _, r := range touched {
+		if r.Column != column || !(r.Schema == m.SchemaName && r.Table == m.TableName && !referenced(m)) && !(referenced(m) && s.refersTo(r, m)) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = r
+	}
+	return found
+}
+
+// referenced says whether the key is one that another table refers to.
+func referenced(m *pgproto3.ErrorResponse) bool {
+	return strings.HasPrefix(m.Message, "update or delete on table ")
+}
+
+// refersTo says whether a foreign key that the error is about refers to the table of a
+// rule.
+func (s *session) refersTo(r *plan.Rule, m *pgproto3.ErrorResponse) bool {
+	return strings.HasPrefix(m.Message, `update or delete on table "`+r.Table+`" violates `) && slices.ContainsFunc(s.proxy.rules, func(o *plan.Rule) bool {
+		return o.Schema == m.SchemaName && o.Table == m.TableName && o.Binding == r.Binding
+	})
 }
 
 // running is the statement that an entry's answer is of, and its record.

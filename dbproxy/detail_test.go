@@ -77,3 +77,56 @@ func TestDetails(t *testing.T) {
 		})
 	}
 }
+
+// TestDetailsOfReferences has keys that another table still refers to: the error names
+// that one.
+func TestDetailsOfReferences(t *testing.T) {
+	columns := users()
+	columns[0].Masks = []proxy.Mask{{Roles: []string{"postgres"}, Show: proxy.ShowValue}, {Roles: []string{"teller"}, Show: proxy.ShowNull}}
+	columns[1].Masks = columns[0].Masks
+	f := start(t, shared, columns)
+	owner, direct := f.connect(t, pgx.QueryExecModeExec), f.direct(t)
+	exec1(t, owner, usersDDL)
+	exec1(t, owner, "CREATE TABLE leads (id int, email text CONSTRAINT lead REFERENCES users (email))")
+	exec1(t, owner, "INSERT INTO users (id, email) VALUES (1, 'a@b'), (2, 'c, d'), (3, 'e@f')")
+	exec1(t, owner, "INSERT INTO leads VALUES (1, 'a@b'), (2, 'c, d')")
+	// A table of the same name and a key of its own, in which somebody has put a value.
+	exec1(t, direct, "CREATE SCHEMA mine CREATE TABLE users (email bytea PRIMARY KEY) CREATE TABLE mails (email bytea REFERENCES users)")
+	exec1(t, direct, "INSERT INTO mine.users SELECT email FROM public.users WHERE id = 3")
+	exec1(t, direct, "INSERT INTO mine.mails SELECT email FROM mine.users")
+	exec1(t, direct, `CREATE FUNCTION quote_key() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		RAISE foreign_key_violation USING SCHEMA = 'public', TABLE = 'leads', MESSAGE = 'update or delete on table "users" violates foreign key constraint "lead" on table "leads"',
+		DETAIL = 'Key (email)=(' || (SELECT email::text FROM users WHERE id = 3) || ') is still referenced from table "leads".'; END $$`)
+	exec1(t, direct, "CREATE TABLE raising (id int)")
+	exec1(t, direct, "CREATE TRIGGER t BEFORE INSERT ON raising FOR EACH ROW EXECUTE FUNCTION quote_key()")
+	exec1(t, direct, "DROP ROLE IF EXISTS teller")
+	exec1(t, direct, "CREATE ROLE teller LOGIN")
+	t.Cleanup(func() {
+		if _, err := direct.Exec(context.Background(), "DROP OWNED BY teller; DROP ROLE teller", pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Error(err)
+		}
+	})
+	exec1(t, direct, "GRANT SELECT, UPDATE, DELETE ON users TO teller")
+	for name, mode := range execModes {
+		t.Run(name, func(t *testing.T) {
+			conn := f.connect(t, mode)
+			teller := dial(t, fmt.Sprintf("postgres://teller@%s/%s?sslmode=disable", f.addr, f.database), mode)
+			for _, c := range []struct {
+				conn      *pgx.Conn
+				sql, want string
+			}{
+				{conn, "DELETE FROM users WHERE email = 'a@b'", `23503 Key (email)=(a@b) is still referenced from table "leads".`},
+				{conn, "UPDATE users SET email = 'other' WHERE id = 2", `23503 Key (email)=(c, d) is still referenced from table "leads".`},
+				{conn, "UPDATE leads SET email = 'missing' WHERE id = 2", `23503 Key (email)=(missing) is not present in table "users".`},
+				{conn, "DELETE FROM users WHERE id = 1", `23503 Key (email)=((encrypted)) is still referenced from table "leads".`},
+				{teller, "DELETE FROM users WHERE id = 1 AND email IS NOT NULL", `23503 Key (email)=((encrypted)) is still referenced from table "leads".`},
+				{conn, "WITH d AS (DELETE FROM mine.users RETURNING 1) SELECT u.email FROM users u, d", `23503 Key (email)=((encrypted)) is still referenced from table "mails".`},
+				{conn, "WITH d AS (INSERT INTO raising VALUES (1) RETURNING 1) SELECT u.email FROM users u, d", `23503 Key (email)=((encrypted)) is still referenced from table "leads".`},
+			} {
+				if got := detail(t, c.conn, c.sql); got != c.want {
+					t.Errorf("%s: got %q, want %q", c.sql, got, c.want)
+				}
+			}
+		})
+	}
+}

@@ -33,6 +33,7 @@ const (
 	codeInTransaction      = "25P02"
 	codeAuthorization      = "28000"
 	codePrivilege          = "42501"
+	codeAmbiguous          = "42702"
 	codeTypeMismatch       = "42804"
 	codeTooManyConnections = "53300"
 	codeTooLarge           = "54000"

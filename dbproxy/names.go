@@ -30,10 +30,17 @@ func (s *session) resolveNames(st *statement) error {
 	p.Literals, p.Edits = slices.Clone(p.Literals), slices.Clone(p.Edits)
 	st.plan = &p
 	st.inner, st.named = make([]*statement, len(p.Statements)), make([]*statement, len(p.Statements))
+	calls := false
 	for i := range p.Statements {
 		if err := s.resolveName(st, i); err != nil {
 			return err
 		}
+		if calls {
+			if r := p.Dated(i); r != nil {
+				return plan.AfterCall(r)
+			}
+		}
+		calls = calls || p.Statements[i].Calls
 	}
 	if !p.Touched() {
 		return nil
@@ -89,7 +96,7 @@ func (s *session) resolveName(st *statement, i int) error {
 		if err := s.resolve(s.newPortals, one.Fetch.Name); err != nil {
 			return err
 		}
-		s.resolveFetch(st, i)
+		return s.resolveFetch(st, i)
 	}
 	return nil
 }
@@ -97,13 +104,18 @@ func (s *session) resolveName(st *statement, i int) error {
 // prepareInner plans the statement within PREPARE or DECLARE CURSOR.
 func (s *session) prepareInner(st *statement, i int) error {
 	in := st.plan.Statements[i].Inner
-	inner := &statement{sql: in.SQL, trace: st.trace, made: in}
+	inner := &statement{sql: in.SQL, trace: st.trace, made: in, seen: s.unseen}
 	var err error
 	if inner.plan, err = s.plan(in.SQL); err != nil {
 		return err
 	}
 	if refusal := inner.plan.Refusal; refusal != nil {
 		shifted := *refusal
+		shifted.Position = 0
+		return &shifted
+	}
+	if missing := inner.plan.Missing; missing != nil {
+		shifted := *missing
 		shifted.Position = 0
 		return &shifted
 	}
@@ -153,7 +165,7 @@ func (s *session) resolveExecute(st *statement, i int) error {
 	if inner == nil {
 		return nil
 	}
-	one.Path, one.Settings = one.Path || inner.Path, one.Settings || inner.Settings
+	one.Path, one.Settings, one.Calls = one.Path || inner.Path, one.Settings || inner.Settings, one.Calls || inner.Calls
 	if !inner.Uses() {
 		return nil
 	}
@@ -190,22 +202,29 @@ func (s *session) take(st *statement, one, inner *plan.Statement, target *statem
 
 // resolveFetch finds the cursor or portal that FETCH means. One that is not
 // known was made where it could not be seen, or is not there.
-func (s *session) resolveFetch(st *statement, i int) {
+func (s *session) resolveFetch(st *statement, i int) error {
 	one := &st.plan.Statements[i]
 	if one.Fetch.Move {
-		return
+		return nil
 	}
 	target := st.makes(one.Fetch.Name, true, i)
 	if p := s.portalNamed(one.Fetch.Name); target == nil && p != nil {
-		target = p.statement
+		same, err := s.sameCursor(one.Fetch.Name, p)
+		if err != nil {
+			return err
+		}
+		if same {
+			target = p.statement
+		}
 	}
 	if target.only() == nil {
 		one.Unseen = true
-		return
+		return nil
 	}
 	inner := target.only()
-	one.Path, one.Settings = inner.Path, inner.Settings
+	one.Path, one.Settings, one.Calls = inner.Path, inner.Settings, inner.Calls
 	s.take(st, one, inner, target)
+	return nil
 }
 
 // renamed is a statement with names as they are meant now: it is to be bound.
@@ -259,7 +278,13 @@ func (s *session) executeCursor(name string, p *portal) (*portal, error) {
 	if p == nil || !p.cursor || !p.statement.touched() {
 		return p, nil
 	}
+	if err := s.datedRows(p); err != nil {
+		return nil, err
+	}
 	if err := s.permitSettings(p.statement, s.current()); err != nil {
+		return nil, err
+	}
+	if same, err := s.sameCursor(name, p); err != nil || !same {
 		return nil, err
 	}
 	run := &portal{statement: p.statement, formats: p.formats, cursor: true, op: s.begin(p.statement, 0)}
@@ -279,7 +304,7 @@ func (s *session) register(st *statement, i int) []*operation {
 			s.statements[one.Inner.Name] = st.inner[i]
 			return nil
 		}
-		p := &portal{statement: st.inner[i], cursor: true, hold: one.Inner.Hold}
+		p := &portal{statement: st.inner[i], cursor: true, hold: one.Inner.Hold, declared: st.sent(), seen: st.inner[i].seen}
 		if one.Inner.Binary {
 			p.formats = []int16{formatBinary}
 		}

@@ -32,7 +32,8 @@ func (s *session) columnsOf(e *entry, m *pgproto3.RowDescription) ([]*plan.Outpu
 	// Another session may have added columns; those of the plan are found by
 	// their origin then.
 	counted := one.Columns < 0 || one.Columns == len(m.Fields)
-	if !placeOutputs(cat.cat, one.Outputs, m.Fields, columns, counted) || s.masksDiffer(cat.cat, columns, m.Fields) {
+	if !placeOutputs(cat.cat, one.Outputs, m.Fields, columns, counted) ||
+		!fetched(one, cat.cat, columns, func(i int) plan.Attr { return originOf(&m.Fields[i]) }) || s.masksDiffer(cat.cat, columns, m.Fields) {
 		return nil, s.unexpected()
 	}
 	return columns, nil

@@ -76,7 +76,22 @@ func declareParam(declared *uint32, p plan.Param) error {
 			Message: "protected column " + p.Rule.Name() + " is of type " + p.Rule.Type.String() + " but the parameter is of type " + plan.Type{OID: *declared, Typmod: -1}.String(),
 			Hint:    "Give the parameter the column's type."}
 	}
-	return nil
+	return keepsType(p, *declared, element)
+}
+
+// keepsType refuses a parameter of a type that would be that of a value which is read.
+// The plan was made for values of the column's type.
+func keepsType(p plan.Param, declared, element uint32) error {
+	t := p.Rule.Type
+	same := element == t.OID || own(t, declared)
+	wider := integer(element) && integer(t.OID) && plan.Type{OID: element}.Len() < plan.Type{OID: t.OID}.Len()
+	texts := textual(element) && textual(t.OID) && element != plan.BPChar && t.OID != plan.BPChar
+	if same || wider || texts || p.Use&plan.Read == 0 && (p.Use&plan.Typed == 0 || plan.SameFamily(element, t.OID)) {
+		return nil
+	}
+	return &pgError{Code: codeNotSupported,
+		Message: "protected column " + p.Rule.Name() + " is of type " + t.String() + " and cannot be mixed with a parameter of type " + plan.Type{OID: declared, Typmod: -1}.String(),
+		Hint:    "Give the parameter the column's type."}
 }
 
 // operandType is the type that the server finds for a parameter of which none is

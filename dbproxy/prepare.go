@@ -67,6 +67,11 @@ func (s *session) prepare(sql string) (*statement, error) {
 		shifted.Position = st.outer(shifted.Position)
 		return nil, &shifted
 	}
+	if st.plan.Missing != nil {
+		if err := s.missing(st); err != nil {
+			return nil, err
+		}
+	}
 	st.snap, st.path = s.catalog.Load(), s.path
 	if err := s.permitPlain(st); err != nil {
 		return nil, err
@@ -82,6 +87,9 @@ func (s *session) prepare(sql string) (*statement, error) {
 			return nil, err
 		}
 		st.tenant = s.tenant.name
+	}
+	if err := s.datedLiterals(st); err != nil {
+		return nil, err
 	}
 	if err := s.permit(st, s.current()); err != nil {
 		return nil, err
@@ -417,30 +425,40 @@ const ownName = "sidekey"
 // its own, so that the client's unnamed statement stays.
 func (s *session) ask(sql string) ([][]string, error) {
 	q := &question{done: make(chan struct{})}
-	for _, e := range []*entry{{kind: 'P', name: ownName, own: q}, {kind: 'B', name: ownName, own: q}, {kind: 'E', own: q},
-		{kind: 'C', target: 'P', name: ownName, own: q}, {kind: 'C', target: 'S', name: ownName, own: q}, {kind: 'S', own: q}} {
+	err := s.put(q, []*entry{{kind: 'P', name: ownName, own: q}, {kind: 'B', name: ownName, own: q}, {kind: 'E', own: q},
+		{kind: 'C', target: 'P', name: ownName, own: q}, {kind: 'C', target: 'S', name: ownName, own: q}, {kind: 'S', own: q}},
+		&pgproto3.Parse{Name: ownName, Query: sql}, &pgproto3.Bind{DestinationPortal: ownName, PreparedStatement: ownName},
+		&pgproto3.Execute{Portal: ownName}, &pgproto3.Close{ObjectType: 'P', Name: ownName},
+		&pgproto3.Close{ObjectType: 'S', Name: ownName}, &pgproto3.Sync{})
+	switch {
+	case err != nil:
+		return nil, err
+	case q.err != nil:
+		return nil, fmt.Errorf("asking for the catalog: %w", failf(q.err.Code, "%s", q.err.Message))
+	}
+	return q.rows, nil
+}
+
+// put sends the messages of a question and waits for the answer.
+func (s *session) put(q *question, owed []*entry, messages ...encoder) error {
+	for _, e := range owed {
 		s.push(e)
 	}
-	for _, m := range []encoder{&pgproto3.Parse{Name: ownName, Query: sql}, &pgproto3.Bind{DestinationPortal: ownName, PreparedStatement: ownName},
-		&pgproto3.Execute{Portal: ownName}, &pgproto3.Close{ObjectType: 'P', Name: ownName},
-		&pgproto3.Close{ObjectType: 'S', Name: ownName}, &pgproto3.Sync{}} {
+	for _, m := range messages {
 		if err := s.up.encode(m); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := s.up.flush(); err != nil {
-		return nil, err
+		return err
 	}
 	for {
 		select {
 		case <-q.done:
-			if q.err != nil {
-				return nil, fmt.Errorf("asking for the catalog: %w", q.err)
-			}
-			return q.rows, nil
+			return nil
 		case _, open := <-s.settled:
 			if !open {
-				return nil, errSessionOver
+				return errSessionOver
 			}
 		}
 	}

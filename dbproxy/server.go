@@ -432,7 +432,7 @@ func (s *session) serverError(body []byte) error {
 	opened := s.openDetail(e, &m)
 	s.endFailed(e, m.Code)
 	if e.own != nil {
-		e.own.err = &pgError{Code: m.Code, Message: m.Message}
+		e.own.err = &pgError{Code: m.Code, Message: m.Message, Detail: m.Detail, Hint: m.Hint, Position: int(m.Position)}
 		if e.own.done != nil {
 			return nil
 		}

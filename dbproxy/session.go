@@ -50,9 +50,12 @@ type session struct {
 	// own and private were set.
 	finishes, ownSince, privateSince int64
 
+	unseen    int64    // counts statements that may have declared or closed cursors, unseen
 	made      []string // names of what it has made that the catalog does not know
 	unsettled bool     // settings may have changed that were not reported yet
 	changed   bool     // settings have been changed in this session
+	called    bool     // functions have been called that may have changed some, of which nothing was reported yet
+	everCalls bool     // likewise, ever: the end of a transaction may take that back
 	path      *plan.Path
 	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync
@@ -124,6 +127,7 @@ type statement struct {
 	inner   []*statement // what PREPARE and DECLARE in it make, by statement
 	named   []*statement // what EXECUTE in it means, likewise
 	made    *plan.Inner  // how SQL made it, if it did
+	seen    int64        // unseen of the session then
 	// sealedWith are the data keys of its constants, if columns may move.
 	sealedWith map[*plan.Rule]uint32
 	// gone says that DEALLOCATE may have ended it; guarded by the session's mu.
@@ -177,6 +181,12 @@ type portal struct {
 	op        *operation // nil unless the statement touches protected columns
 	cursor    bool       // SQL declared it
 	hold      bool       // it outlives the transaction
+	// declared is the text by which SQL declared it. Of fromClient only: created says
+	// when, "" if that was not asked; other that it was another cursor at unseen seen.
+	declared string
+	created  string
+	other    bool
+	seen     int64
 	// described says that columns and bad are those of the portal, and not
 	// those of its statement; of fromServer only.
 	described bool

@@ -17,7 +17,7 @@ func (a *analyzer) changed(rv *pg.RangeVar, missingOk bool) (rel *Relation, ok b
 	case needCatalog:
 		a.needs(NeedCatalog)
 		if !missingOk {
-			a.refuseIfFresh(codeNoTable, `relation "`+rv.Relname+`" does not exist`)
+			a.refuseIfFresh(CodeNoTable, `relation "`+rv.Relname+`" does not exist`)
 		}
 		return nil, false
 	case unprotected:

@@ -35,6 +35,8 @@ type analyzer struct {
 	// reading, if not nil, is called before what is known of a relation is used.
 	reading   func(*Relation)
 	pathDirty bool // an earlier statement of the text may change the path
+	reached   int  // the token up to which calls were looked for
+	altered   bool // likewise, what tables and columns there are
 	need      Need
 	err       *Refusal
 	resolves  []string
@@ -42,7 +44,11 @@ type analyzer struct {
 	// positional says that a number names an output column.
 	positional bool
 	// kept says that the server keeps the statement's query, as in a view.
-	kept      bool
+	kept bool
+	// protects says that the statement names a table with protected columns, and
+	// missing is a name in it that nothing has.
+	protects  bool
+	missing   *Refusal
 	searching bool                                // search tokens are used
 	called    *struct{ unknown, setsConfig bool } // of the whole text, once asked for
 }
@@ -113,7 +119,7 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 	case needCatalog:
 		a.needs(NeedCatalog)
 		if a.opt.Fresh {
-			a.refuseCode(codeNoTable, int(rv.Location), `relation "`+rv.Relname+`" does not exist`, "", "")
+			a.refuseCode(CodeNoTable, int(rv.Location), `relation "`+rv.Relname+`" does not exist`, "", "")
 		}
 		return nil
 	case unprotected:
@@ -127,6 +133,7 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 		return nil
 	}
 	a.moves(rel.moved...)
+	a.protects = true
 	return rel
 }
 

@@ -20,7 +20,7 @@ func (a *analyzer) assign(c *Column, n *pg.Node, sc *scope) {
 
 func (a *analyzer) storeColumn(c *Column, v value, loc int) {
 	if c == nil {
-		a.refuseIfFresh(codeNoColumn, "a column of this statement does not exist in the protected table")
+		a.refuseIfFresh(CodeNoColumn, "a column of this statement does not exist in the protected table")
 		a.store(nil, v, loc)
 		return
 	}
@@ -64,7 +64,7 @@ func (a *analyzer) sets(list []*pg.Node, rel *Relation, sc *scope) {
 		}
 		c := rel.column(t.Name)
 		if c == nil {
-			a.needs(NeedCatalog)
+			a.lacksTarget(rel, t)
 		}
 		if c != nil && c.Rule != nil && len(t.Indirection) > 0 {
 			a.refuse(int(t.Location), "a part of protected column "+c.Rule.Name()+" cannot be stored", "")

@@ -44,7 +44,8 @@ func (a *analyzer) refer(f field, loc int32) value {
 }
 
 func (a *analyzer) bareColumn(name string, loc int32, sc *scope) value {
-	maybe, known, derived := false, false, false
+	maybe, known := false, false
+	row := sc.hasRow(name)
 	for ; sc != nil; sc = sc.parent {
 		found := false
 		for _, s := range sc.sources {
@@ -70,21 +71,24 @@ func (a *analyzer) bareColumn(name string, loc int32, sc *scope) value {
 				return a.rowRefused(s, loc)
 			}
 			known = known || s.protected()
-			derived = derived || s.protected() && s.derived
 		}
 	}
-	if known && !maybe && !systemColumn(name) {
+	if maybe || row || systemColumn(name) {
+		return value{}
+	}
+	if known {
 		a.needs(NeedCatalog)
-		if derived && a.opt.Fresh {
-			a.refuseCode(codeNoColumn, int(loc), `column "`+name+`" does not exist`, "", "")
-		}
 	}
+	a.lacksColumn(name, loc)
 	return value{}
 }
 
 func (a *analyzer) qualifiedColumn(schema, table, name string, loc int32, sc *scope) value {
 	s := findSource(schema, table, sc)
 	if s == nil {
+		if other := findSource("", table, sc); other == nil || other.schema != "" {
+			a.lacksTable(table, loc)
+		}
 		return value{}
 	}
 	f, ok := s.field(name)
@@ -97,7 +101,7 @@ func (a *analyzer) qualifiedColumn(schema, table, name string, loc int32, sc *sc
 	// t.name also calls a function name(t).
 	a.needs(NeedCatalog)
 	if a.opt.Fresh && !s.open() {
-		a.refuse(int(loc), "column "+table+"."+name+" is not known", "A function cannot be applied to the row of a table with protected columns.")
+		a.lacksField(table, name, int(loc))
 	}
 	return value{}
 }
@@ -117,7 +121,10 @@ func (a *analyzer) wholeRow(names []string, loc int32, sc *scope) value {
 	if len(names) > 1 {
 		schema = names[len(names)-2]
 	}
-	if s := findSource(schema, names[len(names)-1], sc); s != nil && s.protected() {
+	switch s := findSource(schema, names[len(names)-1], sc); {
+	case s == nil && schema == "":
+		a.lacksTable(names[len(names)-1], loc)
+	case s != nil && s.protected():
 		return a.rowRefused(s, loc)
 	}
 	return value{}

@@ -56,16 +56,38 @@ func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
 			return value{}
 		}
 	case pg.A_Expr_Kind_AEXPR_NULLIF:
-		l := a.expr(e.Lexpr, sc)
-		a.compareValues(l, a.expr(e.Rexpr, sc), Compare, cannotCompare)
-		if l.plain = false; l.typ.OID == Varchar {
-			l.typ = Type{OID: Text, Typmod: -1} // as = compares it
-		}
-		return l
+		return a.nullIf(e, sc)
 	}
 	a.open(e.Lexpr, sc)
 	a.open(e.Rexpr, sc)
 	return value{}
+}
+
+// nullIf analyzes NULLIF, whose value has the type as which = compares the first.
+func (a *analyzer) nullIf(e *pg.A_Expr, sc *scope) value {
+	l := a.expr(e.Lexpr, sc)
+	r := a.expr(e.Rexpr, sc)
+	a.compareValues(l, r, Compare, cannotCompare)
+	if c := r.of(); c != nil && l.of() != c {
+		c.use |= Typed
+	}
+	l.plain = false
+	switch {
+	case l.typ.OID == Varchar:
+		l.typ = Type{OID: Text, Typmod: -1}
+	case r.typ.OID != Unspecified && !SameFamily(l.typ.OID, r.typ.OID):
+		if common := commonType(l.typ, r.typ); common.OID != l.typ.OID {
+			l.typ = common
+		}
+	}
+	return l
+}
+
+// SameFamily says whether values of two types are compared without one of them being
+// converted to the type of the other.
+func SameFamily(l, r uint32) bool {
+	families := [][]uint32{{Int2, Int4, Int8}, {Float4, Float8}, {Date, Timestamp, Timestamptz}, {Text, Varchar, BPChar}, {Inet, CIDR}}
+	return l == r || slices.ContainsFunc(families, func(f []uint32) bool { return slices.Contains(f, l) && slices.Contains(f, r) })
 }
 
 // compare analyzes l = r and the like, also of rows.

@@ -25,7 +25,7 @@ type constant struct {
 	// listed says that it is one of several of IN (..): without a type it has
 	// that of the column, not that which the column's operators take.
 	listed bool
-	beside []uint32 // the types that constants of the list have
+	beside []uint32 // the types that constants of the list have, or values that it is mixed with
 	// array says that it is an array of values.
 	array bool
 	// retype is the edit that turns the cast into one to bytea.

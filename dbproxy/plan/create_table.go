@@ -150,7 +150,7 @@ func (a *analyzer) inherited(s *pg.CreateStmt, rel *Relation, rules []*Rule) (ch
 			a.needs(NeedPath)
 		case res == needCatalog:
 			a.needs(NeedCatalog)
-			a.refuseIfFresh(codeNoTable, `relation "`+rv.Relname+`" does not exist`)
+			a.refuseIfFresh(CodeNoTable, `relation "`+rv.Relname+`" does not exist`)
 		case res == unprotected || !parent.Protected && parent.Refuse == "":
 			a.plainParent(rv, rules)
 		case parent.Refuse != "" && len(rules) > 0:
@@ -205,7 +205,7 @@ func (a *analyzer) like(l *pg.TableLikeClause, rel *Relation, rules []*Rule) {
 		a.needs(NeedPath)
 	case res == needCatalog:
 		a.needs(NeedCatalog)
-		a.refuseIfFresh(codeNoTable, `relation "`+l.Relation.Relname+`" does not exist`)
+		a.refuseIfFresh(CodeNoTable, `relation "`+l.Relation.Relname+`" does not exist`)
 	case res == resolved && from.Refuse != "":
 		a.refuse(loc, from.Refuse, from.Hint)
 	case res == unprotected || !from.Protected:

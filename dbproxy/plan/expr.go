@@ -79,7 +79,7 @@ func (a *analyzer) mixAll(nodes []*pg.Node, sc *scope) value {
 			out = a.mix(out, v)
 		}
 	}
-	return out
+	return a.oneType(out)
 }
 
 func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {

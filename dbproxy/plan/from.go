@@ -26,6 +26,12 @@ func (a *analyzer) from(n *pg.Node, sc *scope) []*source {
 		return added
 	case *pg.Node_RangeFunction:
 		return add(sc, a.fromFunction(x.RangeFunction, sc))
+	case *pg.Node_RangeTableFunc:
+		a.children(inner(n), sc)
+		return add(sc, a.aliased(unlisted("xmltable"), x.RangeTableFunc.Alias))
+	case *pg.Node_JsonTable:
+		a.children(inner(n), sc)
+		return add(sc, a.aliased(unlisted("json_table"), x.JsonTable.Alias))
 	}
 	if m := inner(n); m != nil {
 		a.children(m, sc)
@@ -72,12 +78,14 @@ func (a *analyzer) fromFunction(r *pg.RangeFunction, sc *scope) *source {
 			continue
 		}
 		f := items[0].GetFuncCall()
+		if out.name == "" {
+			out.name, _ = figureName(items[0])
+		}
 		if f == nil || functionName(f) != "unnest" || !bareCall(f) {
 			a.openAll(items, sc)
 			out.fields = append(out.fields, field{rest: true})
 			continue
 		}
-		out.name = "unnest"
 		for _, arg := range f.Args {
 			v := a.element(a.arrayOperand(arg, sc))
 			out.fields = append(out.fields, field{name: "unnest", value: v})
@@ -171,8 +179,14 @@ func (a *analyzer) mergeColumns(j *pg.JoinExpr, left, right []field) []field {
 	}
 	merged := make([]field, 0, len(names))
 	for _, name := range names {
-		lf, _ := l.field(name)
-		rf, _ := r.field(name)
+		lf, ok := l.field(name)
+		if !ok && !l.open() {
+			a.lacks(CodeNoColumn, -1, name, `column "`+name+`" specified in USING clause does not exist in left table`)
+		}
+		rf, ok := r.field(name)
+		if !ok && !r.open() {
+			a.lacks(CodeNoColumn, -1, name, `column "`+name+`" specified in USING clause does not exist in right table`)
+		}
 		lv, rv := a.refer(lf, -1), a.refer(rf, -1)
 		a.compareValues(lv, rv, Compare, "cannot be joined by")
 		v := withoutOrigin(lv)

@@ -59,6 +59,7 @@ func (a *analyzer) outputOr(n *pg.Node, out *source, sc *scope, outputFirst bool
 		return a.expr(n, sc)
 	}
 	f, named := out.field(ref.Fields[0].GetString_().GetSval())
+	outputFirst = outputFirst || named && !sc.sees(ref.Fields[0].GetString_().GetSval())
 	if named && f.class != nil {
 		f.loc = ref.Location
 		if outputFirst {

@@ -57,7 +57,7 @@ func (a *analyzer) listedColumns(list []*pg.Node, rel *Relation) []*Column {
 		t := n.GetResTarget()
 		c := rel.column(t.Name)
 		if c == nil {
-			a.needs(NeedCatalog)
+			a.lacksTarget(rel, t)
 		}
 		if c != nil && c.Rule != nil {
 			a.touch(c.Rule)

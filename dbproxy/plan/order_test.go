@@ -85,14 +85,15 @@ func TestUses(t *testing.T) {
 	for sql, want := range map[string]plan.Use{
 		"SELECT 1 FROM people WHERE name = 'x'":                               plan.Compare,
 		"SELECT 1 FROM people WHERE name > 'x'":                               plan.Compare | plan.Order,
-		"SELECT greatest(name, 'x') FROM people":                              plan.Compare | plan.Order,
-		"SELECT coalesce(name, 'x') FROM people":                              plan.Compare,
+		"SELECT greatest(name, 'x') FROM people":                              plan.Compare | plan.Order | plan.Read,
+		"SELECT coalesce(name, 'x') FROM people":                              plan.Compare | plan.Read,
+		"SELECT nullif(name, 'x') FROM people":                                plan.Compare | plan.Typed,
 		"INSERT INTO people (name) VALUES ('x')":                              plan.Store,
 		"INSERT INTO people (name) SELECT 'x'":                                plan.Store,
 		"UPDATE people SET name = coalesce(name, 'x')":                        plan.Store,
 		"UPDATE people SET name = e FROM (VALUES ('x')) v (e)":                plan.Store,
 		"UPDATE people SET name = e FROM (VALUES ('x')) v (e) WHERE name = e": plan.Store | plan.Compare,
-		"UPDATE people SET name = e FROM (VALUES ('x')) v (e) RETURNING e":    plan.Store | plan.Compare,
+		"UPDATE people SET name = e FROM (VALUES ('x')) v (e) RETURNING e":    plan.Store | plan.Compare | plan.Read,
 	} {
 		p := plan.Make(sql, orderedCatalog(t), plan.Options{Fresh: true})
 		if p.Refusal != nil || len(p.Literals) != 1 {

@@ -22,7 +22,7 @@ type Output struct {
 func (a *analyzer) outputs(out *source) {
 	for _, f := range out.fields {
 		if c := f.of(); c != nil {
-			c.use |= Compare // a value that is read is not rounded or cut
+			c.use |= Compare | Read // a value that is read is not rounded or cut
 		}
 	}
 	a.result = out

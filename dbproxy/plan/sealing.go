@@ -95,6 +95,9 @@ func (a *analyzer) sealable(c *constant, to *class) bool {
 	if why == "" {
 		why = to.fixed(c)
 	}
+	if why == "" && c.besideOther(to.rule.Type) {
+		why = "beside values of another type a parameter without a type is not read as the type of the protected column"
+	}
 	if why != "" && (!c.null || c.retype != nil) {
 		a.refuse(c.loc, why+" ("+to.rule.Name()+")", "Write a plain literal or a parameter of type "+to.rule.Type.String()+".")
 		return false
