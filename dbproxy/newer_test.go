@@ -3,10 +3,12 @@
 package dbproxy_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // newerStatements are statements that a release of PostgreSQL has added, in
@@ -56,6 +58,12 @@ var newerStatements = []struct {
 	{18, "SELECT crc32(email::bytea) FROM users", "0A000"},
 	{18, "SELECT reverse(email) FROM users", "0A000"},
 	{18, "COPY users (email) FROM STDIN (ON_ERROR ignore, REJECT_LIMIT 3)", "0A000"},
+	{18, "INSERT INTO users (email) VALUES ('newmark-x') RETURNING WITH (OLD AS o, NEW AS n) o.email, n.email", "0A000"},
+	{18, "ALTER TABLE users ADD COLUMN low text GENERATED ALWAYS AS (lower(email)) VIRTUAL", "0A000"},
+	{18, "ALTER TABLE users ADD CONSTRAINT e CHECK (email <> 'newmark-x') NOT ENFORCED", "0A000"},
+	{18, "ALTER TABLE users ADD CONSTRAINT e NOT NULL email", "0A000"},
+	{18, "CREATE TABLE b (id int, during tsrange, PRIMARY KEY (id, during WITHOUT OVERLAPS))", "0A000"},
+	{18, "ALTER TABLE leads ADD FOREIGN KEY (id, PERIOD email) REFERENCES users (id, PERIOD email)", "0A000"},
 }
 
 func TestNewerStatements(t *testing.T) {
@@ -78,6 +86,42 @@ func TestNewerStatements(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s:\ngot %q, %v\nwant %q", c.sql, got, err, c.want)
+		}
+	}
+	noCanary(t, f, "newmark")
+}
+
+// TestNewerGrammar: what the proxy's grammar does not have is refused with the
+// reason, and only a server that is newer than it is one.
+func TestNewerGrammar(t *testing.T) {
+	f := start(t, shared, users())
+	conn := f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, conn, usersDDL)
+	version := serverVersion(t)
+	trace := "/*traceparent='" + traceparent + "'*/ "
+	for sql, known := range map[string]bool{
+		"UPDATE users SET email = 'newmark-y' RETURNING WITH (OLD AS o) o.email": true,
+		"ALTER TABLE users ADD CHECK (id > 0) NOT ENFORCED":                      true,
+		"ALTER TABLE other ADD CHECK (id > 0) NOT ENFORCED":                      true,
+		"INSERT INTO users (email) VALUES ('newmark-y'":                          false,
+		"SELECT FROM users WHERE":                                                false,
+	} {
+		want := "42601"
+		if known && version > 17 {
+			want = "0A000"
+		}
+		var positions []int32
+		for _, lead := range []string{"", trace} {
+			_, err := conn.Exec(t.Context(), lead+sql)
+			var got *pgconn.PgError
+			if !errors.As(err, &got) || got.Code != want || strings.Contains(got.Detail+got.Hint, "is newer") != (version > 17) {
+				t.Errorf("%s%s: got %+v, want %s", lead, sql, got, want)
+				continue
+			}
+			positions = append(positions, got.Position)
+		}
+		if len(positions) == 2 && (positions[0] < 1 || positions[1] != positions[0]+int32(len(trace))) {
+			t.Errorf("%s: got positions %d", sql, positions)
 		}
 	}
 	noCanary(t, f, "newmark")

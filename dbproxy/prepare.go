@@ -63,7 +63,7 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, err
 	}
 	if refusal := st.plan.Refusal; refusal != nil {
-		shifted := *refusal
+		shifted := *refusal.On(set.version)
 		shifted.Position = st.outer(shifted.Position)
 		return nil, &shifted
 	}
