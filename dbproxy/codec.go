@@ -178,6 +178,10 @@ func parseBinary(t plan.Type, data []byte, loc locale) ([]byte, error) {
 		}
 	case plan.Time, plan.Timestamp, plan.Timestamptz:
 		return roundSeconds(t, int64(binary.BigEndian.Uint64(data)))
+	case plan.Interval:
+		if loc.version >= 17 && intervalOf(data).infinite() {
+			return nil, errInfinite()
+		}
 	}
 	return append([]byte{}, data...), nil
 }
@@ -205,14 +209,10 @@ func parseText(t plan.Type, s string, loc locale) ([]byte, error) {
 		return parseBytea(s)
 	case plan.Bool:
 		return parseBool(s)
-	case plan.Date:
-		return parseDate(s)
-	case plan.Time:
-		return parseTime(t, s)
-	case plan.Timestamp, plan.Timestamptz:
-		return parseTimestamp(t, s, loc.zone)
+	case plan.Date, plan.Time, plan.Timestamp, plan.Timestamptz:
+		return parseMoment(t, s, loc)
 	case plan.Interval:
-		return parseInterval(s)
+		return parseInterval(s, loc.version)
 	case plan.UUID:
 		return parseUUID(s)
 	case plan.Inet, plan.CIDR:
