@@ -115,7 +115,7 @@ func product(dims []dimension) int {
 }
 
 // decodeArray is decodeValue for an array type.
-func decodeArray(t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) ([]byte, error) {
+func decodeArray(t plan.Type, oid uint32, format int16, data []byte, loc locale) ([]byte, error) {
 	elem, _ := t.Element()
 	from := elem.OID
 	if oid != plan.Unspecified && oid != plan.Unknown {
@@ -136,7 +136,7 @@ func decodeArray(t plan.Type, oid uint32, format int16, data []byte, loc *time.L
 		bad := badSyntax(t, string(data))
 		bad.Message = "malformed array literal: \"" + string(data) + "\""
 		var err error
-		if a, err = parseArray(string(data), bad); err != nil {
+		if a, err = parseArray(string(data), bad, loc.version); err != nil {
 			return nil, err
 		}
 	}
@@ -243,14 +243,15 @@ type arrayText struct {
 	text string
 	at   int
 	bad  *pgError
-	// nested says that there is more than one dimension: then none is empty.
-	nested bool
-	out    [][]byte
+	// full says that no dimension of several is empty.
+	full bool
+	out  [][]byte
 }
 
-// parseArray reads the text form of an array; bad is the error if it is none.
-func parseArray(text string, bad *pgError) (*array, error) {
-	p := arrayText{text: text, bad: bad}
+// parseArray reads the text form of an array as the server of a major version does;
+// bad is the error if it is none. Since PostgreSQL 17 {{}} is an empty array.
+func parseArray(text string, bad *pgError, version int) (*array, error) {
+	p := arrayText{text: text, bad: bad, full: version < 17}
 	a, err := p.parse()
 	if err == bad && p.at >= len(text) && strings.Contains(text, "{") {
 		bad.Detail = "Unexpected end of input."
@@ -276,7 +277,7 @@ func (p *arrayText) parse() (*array, error) {
 	if len(sizes) > maxDimensions {
 		return nil, failf(codeTooLarge, "number of array dimensions (%d) exceeds the maximum allowed (%d)", len(sizes), maxDimensions)
 	}
-	p.nested = len(sizes) > 1
+	p.full = p.full && len(sizes) > 1
 	if err := p.list(sizes); err != nil {
 		return nil, err
 	}
@@ -382,7 +383,7 @@ func (p *arrayText) list(sizes []int32) error {
 		p.at++
 	}
 	p.at++
-	if sizes[0] >= 0 && sizes[0] != n || n == 0 && p.nested {
+	if sizes[0] >= 0 && sizes[0] != n || n == 0 && p.full {
 		return p.bad
 	}
 	sizes[0] = n

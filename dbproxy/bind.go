@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -71,7 +70,7 @@ func (s *session) bind(p *portal, m *pgproto3.Bind) error {
 			continue
 		}
 		var err error
-		m.Parameters[n-1], err = s.sealParam(p.op.ctx, param, p.statement.declared[n-1], format, value, set.zone)
+		m.Parameters[n-1], err = s.sealParam(p.op.ctx, param, p.statement.declared[n-1], format, value, set.locale())
 		if err != nil {
 			return ofParameter(err, m.DestinationPortal, cmp.Or(param.Source, n), format, value)
 		}
@@ -109,12 +108,12 @@ func ofParameter(err error, portal string, n int, format int16, value []byte) er
 	return &told
 }
 
-func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, format int16, value []byte, zone *time.Location) ([]byte, error) {
+func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, format int16, value []byte, loc locale) ([]byte, error) {
 	if format != formatText && format != formatBinary {
 		return nil, failf(codeProtocolViolation, "unsupported format code: %d", format)
 	}
 	if p.Match != nil {
-		tokens, err := s.searchTokens(ctx, p.Match, p.Rule, oid, format, value, zone)
+		tokens, err := s.searchTokens(ctx, p.Match, p.Rule, oid, format, value, loc)
 		if err != nil {
 			return nil, err
 		}
@@ -125,15 +124,15 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 	}
 	if p.As != nil {
 		var err error
-		if value, err = castTo(*p.As, oid, format, value, zone); err != nil {
+		if value, err = castTo(*p.As, oid, format, value, loc); err != nil {
 			return nil, err
 		}
 		oid, format = p.As.OID, formatBinary
 	}
 	if !p.Array {
-		return s.sealValue(ctx, p.Use, p.Rule, oid, format, value, zone)
+		return s.sealValue(ctx, p.Use, p.Rule, oid, format, value, loc)
 	}
-	elements, err := arrayElements(format, value)
+	elements, err := arrayElements(format, value, loc)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +140,7 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 		if e == nil {
 			continue
 		}
-		if elements[i], err = s.sealValue(ctx, p.Use, p.Rule, plan.ElementOf(oid), format, e, zone); err != nil {
+		if elements[i], err = s.sealValue(ctx, p.Use, p.Rule, plan.ElementOf(oid), format, e, loc); err != nil {
 			return nil, err
 		}
 	}
@@ -149,18 +148,18 @@ func (s *session) sealParam(ctx context.Context, p plan.Param, oid uint32, forma
 }
 
 // castTo gives a value rounded to a type of a certain precision, in binary format.
-func castTo(t plan.Type, oid uint32, format int16, value []byte, zone *time.Location) ([]byte, error) {
-	canonical, err := decodeValue(t, oid, format, value, zone)
+func castTo(t plan.Type, oid uint32, format int16, value []byte, loc locale) ([]byte, error) {
+	canonical, err := decodeValue(t, oid, format, value, loc)
 	if err != nil {
 		return nil, err
 	}
-	return encodeValue(nil, t, formatBinary, canonical, zone)
+	return encodeValue(nil, t, formatBinary, canonical, loc.zone)
 }
 
 // arrayElements splits an array of one dimension; nil is NULL.
-func arrayElements(format int16, value []byte) ([][]byte, error) {
+func arrayElements(format int16, value []byte, loc locale) ([][]byte, error) {
 	if format == formatText {
-		return textArray(string(value))
+		return textArray(string(value), loc)
 	}
 	bad := failf(codeBadBinary, "incorrect binary data format for an array")
 	if len(value) < 12 {
@@ -198,8 +197,8 @@ func arrayElements(format int16, value []byte) ([][]byte, error) {
 }
 
 // textArray is arrayElements of the text form.
-func textArray(s string) ([][]byte, error) {
-	a, err := parseArray(s, failf(codeBadText, "malformed array literal: \"%s\"", s))
+func textArray(s string, loc locale) ([][]byte, error) {
+	a, err := parseArray(s, failf(codeBadText, "malformed array literal: \"%s\"", s), loc.version)
 	if err != nil {
 		return nil, err
 	}

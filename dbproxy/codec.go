@@ -51,7 +51,7 @@ const (
 // decodeValue turns a value that is to be stored in a protected column into its
 // canonical form, rounded or cut as PostgreSQL's assignment does. oid is the type
 // that the client declares or the text says; Unspecified means the column's.
-func decodeValue(t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) ([]byte, error) {
+func decodeValue(t plan.Type, oid uint32, format int16, data []byte, loc locale) ([]byte, error) {
 	if plan.ElementOf(t.OID) != 0 {
 		return decodeArray(t, oid, format, data, loc)
 	}
@@ -143,7 +143,7 @@ func errForm() *pgError {
 }
 
 // parseBinary reads a value in the column type's binary format.
-func parseBinary(t plan.Type, data []byte, loc *time.Location) ([]byte, error) {
+func parseBinary(t plan.Type, data []byte, loc locale) ([]byte, error) {
 	if n := t.Len(); n >= 0 && len(data) != int(n) {
 		return nil, badBinary(t.OID)
 	}
@@ -178,12 +178,16 @@ func parseBinary(t plan.Type, data []byte, loc *time.Location) ([]byte, error) {
 		}
 	case plan.Time, plan.Timestamp, plan.Timestamptz:
 		return roundSeconds(t, int64(binary.BigEndian.Uint64(data)))
+	case plan.Interval:
+		if loc.version >= 17 && intervalOf(data).infinite() {
+			return nil, errInfinite()
+		}
 	}
 	return append([]byte{}, data...), nil
 }
 
 // parseText reads a value in the column type's text form.
-func parseText(t plan.Type, s string, loc *time.Location) ([]byte, error) {
+func parseText(t plan.Type, s string, loc locale) ([]byte, error) {
 	switch t.OID {
 	case plan.Text, plan.Varchar, plan.BPChar, plan.Citext:
 		return checkText(t, s)
@@ -205,14 +209,10 @@ func parseText(t plan.Type, s string, loc *time.Location) ([]byte, error) {
 		return parseBytea(s)
 	case plan.Bool:
 		return parseBool(s)
-	case plan.Date:
-		return parseDate(s)
-	case plan.Time:
-		return parseTime(t, s)
-	case plan.Timestamp, plan.Timestamptz:
-		return parseTimestamp(t, s, loc)
+	case plan.Date, plan.Time, plan.Timestamp, plan.Timestamptz:
+		return parseMoment(t, s, loc)
 	case plan.Interval:
-		return parseInterval(s)
+		return parseInterval(s, loc.version)
 	case plan.UUID:
 		return parseUUID(s)
 	case plan.Inet, plan.CIDR:

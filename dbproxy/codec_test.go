@@ -36,7 +36,7 @@ func FuzzCodec(f *testing.F) {
 		if binary {
 			format = 1
 		}
-		canonical, err := dbproxy.DecodeValue(typ, plan.Unspecified, format, data, paris)
+		canonical, err := dbproxy.DecodeValue(typ, plan.Unspecified, format, data, paris, plan.Grammar)
 		if err != nil {
 			return
 		}
@@ -45,7 +45,7 @@ func FuzzCodec(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%v %q: encoding %x in format %d: %v", typ, data, canonical, format, err)
 			}
-			again, err := dbproxy.DecodeValue(typ, plan.Unspecified, format, out, paris)
+			again, err := dbproxy.DecodeValue(typ, plan.Unspecified, format, out, paris, plan.Grammar)
 			if err != nil {
 				t.Fatalf("%v %q: decoding %q in format %d: %v", typ, data, out, format, err)
 			}

@@ -30,7 +30,7 @@ type place struct {
 // sealValue seals a value that arrives for a protected column, for its use. oid is
 // the type that the client declares or the text says; Unspecified means the
 // column's.
-func (s *session) sealValue(ctx context.Context, use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, loc *time.Location) ([]byte, error) {
+func (s *session) sealValue(ctx context.Context, use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, loc locale) ([]byte, error) {
 	form, err := formFor(use, r, oid, format, data, loc)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (s *session) sealValue(ctx context.Context, use plan.Use, r *plan.Rule, oid
 }
 
 // formFor gives the plaintext of the ciphertext that stands for a value.
-func formFor(use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, loc *time.Location) ([]byte, error) {
+func formFor(use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, loc locale) ([]byte, error) {
 	var compared []byte
 	if use&(plan.Compare|plan.Order) != 0 {
 		p, err := placeOf(r.Type, oid, format, data, loc)
@@ -115,7 +115,7 @@ func orderedPlace(t plan.Type, value []byte) ([]byte, error) {
 }
 
 // placeOf reads a constant as PostgreSQL does when it compares a column with it.
-func placeOf(t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) (place, error) {
+func placeOf(t plan.Type, oid uint32, format int16, data []byte, loc locale) (place, error) {
 	untyped := oid == plan.Unspecified || oid == plan.Unknown
 	if untyped || own(t, oid) {
 		oid = t.OID
@@ -155,7 +155,7 @@ func placeOf(t plan.Type, oid uint32, format int16, data []byte, loc *time.Locat
 	case t.OID == plan.CIDR:
 		return place{value: asNetwork(value)}, nil
 	case oid != t.OID:
-		return placeOfTime(t, oid, value, loc)
+		return placeOfTime(t, oid, value, loc.zone)
 	}
 	return place{value: nonNil(value)}, nil
 }

@@ -14,16 +14,16 @@ import (
 
 // convert makes a canonical value of one type into one of a column's type, as
 // PostgreSQL's assignment casts do. The pair is one that assignable knows.
-func convert(t, from plan.Type, value []byte, loc *time.Location) ([]byte, error) {
+func convert(t, from plan.Type, value []byte, loc locale) ([]byte, error) {
 	switch {
 	case textual(t.OID):
-		return convertToText(t, from, value, loc)
+		return convertToText(t, from, value, loc.zone)
 	case number(t.OID):
 		return convertNumber(t, from.OID, value)
 	}
 	switch t.OID {
 	case plan.Date, plan.Time, plan.Timestamp, plan.Timestamptz, plan.Interval:
-		return convertTime(t, from.OID, value, loc)
+		return convertTime(t, from.OID, value, loc.zone)
 	case plan.CIDR:
 		return toNetwork(value)
 	case plan.Inet:

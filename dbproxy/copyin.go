@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -25,7 +24,7 @@ type copyIn struct {
 	// codec has no options if the COPY is not of protected columns.
 	codec  copyCodec
 	entry  *entry
-	zone   *time.Location
+	loc    locale
 	leases *columnLeases // nil if there is nothing to be sealed
 	stored []byte
 	failed bool // the server does not read it, or was told to end it
@@ -219,7 +218,7 @@ func (s *session) syncs() bool {
 
 // newCopyIn is called with mu held.
 func (s *session) newCopyIn(e *entry) *copyIn {
-	c := &copyIn{entry: e, zone: s.settings.zone}
+	c := &copyIn{entry: e, loc: s.settings.locale()}
 	one := e.copied()
 	if one == nil || !one.CopyFrom {
 		c.failed = true
@@ -328,7 +327,7 @@ func (s *session) sealField(c *copyIn, dst []byte, r *plan.Rule, value []byte) (
 	if c.codec.opt.Format == plan.CopyBinary {
 		format = formatBinary
 	}
-	plain, err := copiedValue(r.Type, format, value, c.zone)
+	plain, err := copiedValue(r.Type, format, value, c.loc)
 	if err != nil {
 		return dst, err
 	}
@@ -343,11 +342,11 @@ func (s *session) sealField(c *copyIn, dst []byte, r *plan.Rule, value []byte) (
 
 // copiedValue is decodeValue, without a copy where the value is its own
 // canonical form.
-func copiedValue(t plan.Type, format int16, value []byte, zone *time.Location) ([]byte, error) {
+func copiedValue(t plan.Type, format int16, value []byte, loc locale) ([]byte, error) {
 	if _, limited := t.MaxChars(); !limited && (t.OID == plan.Text || t.OID == plan.Varchar) && plainText(value) {
 		return value, nil
 	}
-	return decodeValue(t, plan.Unspecified, format, value, zone)
+	return decodeValue(t, plan.Unspecified, format, value, loc)
 }
 
 // contextOf is the context of an execution.

@@ -40,6 +40,10 @@ var datetimePattern = regexp.MustCompile(`^(\d{4,7})-(\d{1,2})-(\d{1,2})` +
 	`(?: *(Z|z|UTC|utc|GMT|gmt|[+-]\d{1,2}(?::?\d{2}(?::?\d{2})?)?|[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+))?` +
 	`( +(?:BC|bc|AD|ad))?$`)
 
+// openSeconds are those with a point and no digits behind it, of which PostgreSQL
+// before 15 makes nothing.
+var openSeconds = regexp.MustCompile(`:\d+\.(?:\D|$)`)
+
 type datetime struct {
 	year, month, day, hour, min, sec, usec int
 	zone                                   string
@@ -103,6 +107,20 @@ func notISO(t plan.Type, s, hint string) *pgError {
 func fraction(digits string) float64 {
 	f, _ := strconv.ParseFloat("0."+digits+"0", 64)
 	return f
+}
+
+// parseMoment reads a date, time or timestamp as the server does.
+func parseMoment(t plan.Type, s string, loc locale) ([]byte, error) {
+	if loc.version < 15 && openSeconds.MatchString(s) {
+		return nil, badSyntax(t, s)
+	}
+	switch t.OID {
+	case plan.Date:
+		return parseDate(s)
+	case plan.Time:
+		return parseTime(t, s)
+	}
+	return parseTimestamp(t, s, loc.zone)
 }
 
 func parseDate(s string) ([]byte, error) {

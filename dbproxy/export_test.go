@@ -11,12 +11,20 @@ import (
 
 // Codecs for tests.
 var (
-	DecodeValue = decodeValue
 	EncodeValue = encodeValue
-	FormFor     = formFor
 	PlainForm   = plainForm
 	PlanType    = planType
 )
+
+// DecodeValue reads a value as in a session with a server of a major version.
+func DecodeValue(t plan.Type, oid uint32, format int16, data []byte, zone *time.Location, version int) ([]byte, error) {
+	return decodeValue(t, oid, format, data, locale{zone, version})
+}
+
+// FormFor likewise makes the plaintext of a ciphertext.
+func FormFor(use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, zone *time.Location, version int) ([]byte, error) {
+	return formFor(use, r, oid, format, data, locale{zone, version})
+}
 
 // CopyThrough gives what COPY's data becomes that arrives in pieces, with every
 // protected value replaced by what change appends.

@@ -99,7 +99,7 @@ func TestRandomInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := grammar{rand.New(rand.NewPCG(1, 2))}
+	g, version := grammar{rand.New(rand.NewPCG(1, 2))}, serverVersion(t)
 	more := map[string]bool{"interval": true, "time": true, "time(1)": true, "date": true, "timestamp": true, "timestamp(2)": true, "timestamptz": true}
 	for _, typ := range []string{"interval", "time", "time(1)", "date", "timestamp", "timestamp(2)", "timestamptz", "inet", "cidr", "int4[]", "text[]", "float4", "float8",
 		"numeric(10,2)", "numeric", "char(3)", "varchar(3)", "json", "jsonb", "bytea", "uuid", "bool"} {
@@ -113,7 +113,7 @@ func TestRandomInput(t *testing.T) {
 		}
 		read := 0
 		for i, want := range stored(t, conn, typ, texts) {
-			value, err := dbproxy.DecodeValue(parsed, 0, 0, []byte(texts[i]), paris)
+			value, err := dbproxy.DecodeValue(parsed, 0, 0, []byte(texts[i]), paris, version)
 			if err != nil {
 				if want != nil && !more[typ] {
 					t.Errorf("%s %q: got %v, want %q", typ, texts[i], err, *want)

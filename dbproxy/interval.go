@@ -38,6 +38,16 @@ func intervalOf(canonical []byte) interval {
 	return interval{int64(be.Uint64(canonical)), int32(be.Uint32(canonical[8:])), int32(be.Uint32(canonical[12:]))}
 }
 
+// infinite says that the value is one of those that since PostgreSQL 17 stand for
+// infinity, and were intervals like others before.
+func (v interval) infinite() bool {
+	return v == interval{math.MaxInt64, math.MaxInt32, math.MaxInt32} || v == interval{math.MinInt64, math.MinInt32, math.MinInt32}
+}
+
+func errInfinite() *pgError {
+	return &pgError{Code: codeNotSupported, Message: "an infinite interval is not supported for a protected column"}
+}
+
 // intervalUnit is a unit in µs, days or months, one of which is not zero.
 type intervalUnit struct {
 	name         string
@@ -75,7 +85,27 @@ func unitOf(word string) (intervalUnit, bool) {
 // intervalSum adds up the parts of an interval and remembers overflow.
 type intervalSum struct {
 	us, days, months int64
+	mons             int64 // those of the months that are not of whole years
 	overflow         bool
+	// version is the server's. PostgreSQL before 15 rounds halves of µs otherwise, and
+	// has sums of 32 bits: differs says that the interval may be another one to it.
+	version int
+	differs bool
+	counted int64 // bounds those sums, of which µs are one
+}
+
+func (n *intervalSum) old() bool { return n.version < 15 }
+
+// count takes note of a number that is added.
+func (n *intervalSum) count(whole int64, part float64, u intervalUnit) {
+	if !n.old() {
+		return
+	}
+	n.overflow = n.overflow || whole > math.MaxInt32 || whole < -math.MaxInt32
+	if n.counted += max(whole, -whole); part != 0 || u.name == "ms" {
+		n.counted += usPerSecond // which a fraction or milliseconds add at most
+	}
+	n.differs = n.differs || n.counted > math.MaxInt32
 }
 
 func (n *intervalSum) add(to *int64, value, scale int64) {
@@ -95,7 +125,9 @@ func (n *intervalSum) add(to *int64, value, scale int64) {
 func (n *intervalSum) fraction(part float64, scale int64) {
 	part *= float64(scale)
 	us := int64(part)
-	switch rest := part - float64(us); {
+	rest := part - float64(us)
+	n.differs = n.differs || n.old() && math.Abs(math.Abs(rest)-0.5) < 0.001
+	switch {
 	case rest > 0.5:
 		us++
 	case rest < -0.5:
@@ -107,6 +139,7 @@ func (n *intervalSum) fraction(part float64, scale int64) {
 // unit adds a number of units; what is left of a month goes to days and what is
 // left of a day to µs (datetime.c, DecodeInterval).
 func (n *intervalSum) unit(whole int64, part float64, u intervalUnit) {
+	n.count(whole, part, u)
 	dayPart := func(days float64) {
 		d := int64(days)
 		n.add(&n.days, d, 1)
@@ -123,39 +156,65 @@ func (n *intervalSum) unit(whole int64, part float64, u intervalUnit) {
 		n.add(&n.days, whole, u.days)
 		dayPart(part * float64(u.days))
 	case u.name == "mon":
-		n.overflow = n.overflow || whole > math.MaxInt32 || whole < math.MinInt32
+		n.add(&n.mons, whole, 1)
+		n.overflow = n.overflow || !fits32(whole) || !fits32(n.mons)
 		n.add(&n.months, whole, 1)
 		dayPart(part * 30)
 	default:
 		n.add(&n.months, whole, u.months)
-		n.add(&n.months, int64(math.RoundToEven(part*float64(u.months))), 1)
+		n.yearPart(part, u)
 	}
 }
 
+// yearPart adds what is left of a year or more, rounded to months. PostgreSQL before
+// 15 cuts the sum off instead.
+func (n *intervalSum) yearPart(part float64, u intervalUnit) {
+	months := int64(math.RoundToEven(part * float64(u.months)))
+	if n.old() {
+		months = int64(float64(n.mons)+part*12*float64(u.months/12)) - n.mons
+	}
+	n.mons += months
+	n.add(&n.months, months, 1)
+}
+
+func fits32(v int64) bool { return v >= math.MinInt32 && v <= math.MaxInt32 }
+
 func (n *intervalSum) value(s string) ([]byte, error) {
-	fits := func(v int64) bool { return v >= math.MinInt32 && v <= math.MaxInt32 }
-	if !n.overflow && fits(n.days) && !fits(n.months) {
+	if !n.overflow && fits32(n.days) && !fits32(n.months) {
 		return nil, failf(codeDatetimeOverflow, "interval out of range")
 	}
-	if n.overflow || !fits(n.days) {
+	if n.overflow || !fits32(n.days) {
 		return nil, failf("22015", "interval field value out of range: %q", s)
 	}
-	return interval{n.us, int32(n.days), int32(n.months)}.bytes(), nil
+	if n.differs {
+		return nil, &pgError{Code: codeNotSupported, Message: "the interval for a protected column is one that PostgreSQL before 15 may read in a way of its own",
+			Hint: "Give not more than six digits of a fraction of seconds, and smaller numbers."}
+	}
+	v := interval{n.us, int32(n.days), int32(n.months)}
+	if n.version >= 17 && v.infinite() {
+		return nil, failf(codeDatetimeOverflow, "interval out of range")
+	}
+	return v.bytes(), nil
 }
 
 var (
 	intervalField = regexp.MustCompile(`^\s*(?:([+-]?\d+)-(\d+)(?:$|\s)|([+-]?)(\d+):(\d+)(?::(\d+))?(\.\d*)?|([+-]?)(\d*)(\.\d*)?\s*([a-z]*))`)
+	infinity      = regexp.MustCompile(`^(?i:[+-]?infinity)$`)
 	isoInterval   = regexp.MustCompile(`^(-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)([YMWDHS])`)
 )
 
 // parseInterval reads quantities with units, hh:mm:ss, years-months and ISO 8601
-// with designators.
-func parseInterval(s string) ([]byte, error) {
+// with designators, as a server of a major version does.
+func parseInterval(s string, version int) ([]byte, error) {
 	bad := badSyntax(plan.Type{OID: plan.Interval, Typmod: -1}, s)
 	bad.Code = codeBadDatetime
 	text := trimSpace(s)
+	n := &intervalSum{version: version}
 	if strings.HasPrefix(text, "P") {
-		return parseISOInterval(s, text[1:], bad)
+		return n.iso(s, text[1:], bad)
+	}
+	if version >= 17 && infinity.MatchString(text) {
+		return nil, errInfinite()
 	}
 	text = trimSpace(strings.ReplaceAll(strings.ToLower(text), "@", " "))
 	rest, ago := strings.CutSuffix(text, "ago")
@@ -171,7 +230,6 @@ func parseInterval(s string) ([]byte, error) {
 		fields = append(fields, m)
 		rest = trimSpace(rest[len(m[0]):])
 	}
-	n := &intervalSum{}
 	unit := "s"
 	if ago {
 		unit = "ago" // PostgreSQL, too, wants a unit before it
@@ -183,6 +241,7 @@ func parseInterval(s string) ([]byte, error) {
 		return nil, err
 	}
 	if ago {
+		n.overflow = n.overflow || !fits32(n.days)
 		n.us, n.days, n.months = -n.us, -n.days, -n.months
 	}
 	return n.value(s)
@@ -219,6 +278,9 @@ func (n *intervalSum) field(m []string, unit string) (names []string, before str
 		v, err := strconv.ParseInt(s, 10, 64)
 		n.overflow = n.overflow || err != nil
 		return v
+	}
+	if n.old() && (m[7] == "." || m[10] == ".") {
+		return nil, "", nil // a point without digits behind it
 	}
 	sign := int64(1)
 	if m[3] == "-" || m[8] == "-" {
@@ -261,6 +323,10 @@ func (n *intervalSum) yearsMonths(m []string, whole func(string) int64) ([]strin
 	if strings.HasPrefix(m[1], "-") {
 		months = -months
 	}
+	n.count(years, 0, intervalUnit{})
+	n.count(months, 0, intervalUnit{})
+	n.add(&n.mons, years, 12)
+	n.add(&n.mons, months, 1)
 	n.add(&n.months, years, 12)
 	n.add(&n.months, months, 1)
 	return []string{"mon"}, nil // as PostgreSQL counts it
@@ -283,6 +349,7 @@ func (n *intervalSum) clock(m []string, sign int64, whole func(string) int64) ([
 		return nil, failf("22015", "interval field value out of range")
 	}
 	n.us = 0
+	n.count(h, 0, intervalUnit{})
 	n.add(&n.us, sign*h, usPerHour)
 	n.add(&n.us, sign*(min*60+sec), usPerSecond)
 	n.add(&n.us, sign*int64(math.RoundToEven(fraction(strings.TrimPrefix(m[7], "."))*usPerSecond)), 1)
@@ -292,8 +359,8 @@ func (n *intervalSum) clock(m []string, sign int64, whole func(string) int64) ([
 // secondUnits are those that a fraction of a second stands for.
 func secondUnits() []string { return []string{"s", "ms", "us"} }
 
-func parseISOInterval(s, text string, bad *pgError) ([]byte, error) {
-	n := &intervalSum{}
+// iso reads ISO 8601 behind its P.
+func (n *intervalSum) iso(s, text string, bad *pgError) ([]byte, error) {
 	date, clock, hasClock := strings.Cut(text, "T")
 	units := map[string]string{"Y": "y", "M": "mon", "W": "w", "D": "d"}
 	fields := 0

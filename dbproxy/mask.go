@@ -34,7 +34,7 @@ func (p *Proxy) masksFor(role string) ([]*mask, error) {
 			continue
 		}
 		var err error
-		if masks[i].fixed, err = parseText(p.rules[i].Type, m.Text, time.UTC); err != nil {
+		if masks[i].fixed, err = parseText(p.rules[i].Type, m.Text, locale{zone: time.UTC, version: plan.Grammar}); err != nil {
 			return nil, fmt.Errorf("columns[%d].masks: text %q is not of type %s", i, m.Text, p.rules[i].Type)
 		}
 	}

@@ -326,7 +326,7 @@ func (l leasedSide) canonical(r *plan.Rule, stored []byte) ([]byte, error) {
 		}
 		return plainForm(l.rule, form)
 	}
-	plain, err := decodeValue(r.Type, r.Type.OID, formatBinary, stored, time.UTC)
+	plain, err := decodeValue(r.Type, r.Type.OID, formatBinary, stored, locale{zone: time.UTC, version: plan.Grammar})
 	if err != nil {
 		return nil, err
 	}

@@ -356,7 +356,10 @@ func (c *columnMove) exchangeStatements(t *migrateTable) []string {
 	if c.to != nil {
 		out = append(out, alter+"RENAME CONSTRAINT "+quoteIdent(c.shadowRule().CheckName())+" TO "+quoteIdent(c.rule.CheckName()))
 	}
-	if t.notNull {
+	switch {
+	case t.notNullAs != "":
+		out = append(out, alter+"ADD CONSTRAINT "+t.notNullAs)
+	case t.notNull:
 		out = append(out, alter+"ALTER COLUMN "+column+" SET NOT NULL")
 	}
 	for _, x := range c.keptIndexes(t) {

@@ -23,11 +23,14 @@ type migrateTable struct {
 	shadow  string // the name of the second column
 	typ     plan.Type
 	notNull bool
-	comment *string
-	grants  []string // statements with %s for the column
-	checks  []string // definitions of the valid CHECK constraints on it
-	indexes []migrateIndex
-	refusal []string // what stands against moving it
+	// notNullAs is the NOT NULL constraint, name and definition, where it has one:
+	// since PostgreSQL 18.
+	notNullAs string
+	comment   *string
+	grants    []string // statements with %s for the column
+	checks    []string // definitions of the valid CHECK constraints on it
+	indexes   []migrateIndex
+	refusal   []string // what stands against moving it
 	// triggers are those whose functions name the column.
 	triggers  []string
 	hasShadow bool
@@ -156,22 +159,24 @@ func (t *migrateTable) readIndexes(ctx context.Context, conn *pgx.Conn) error {
 // dependentQuery names everything that depends on the column and is neither one
 // of its indexes nor a check that guards it.
 const dependentQuery = `SELECT DISTINCT COALESCE(pg_describe_object('pg_class'::regclass, w.ev_class, 0), pg_describe_object(d.classid, d.objid, d.objsubid)),
-  COALESCE(k.contype::text, ''), COALESCE(pg_get_constraintdef(k.oid), '')
+  COALESCE(k.contype::text, ''), COALESCE(pg_get_constraintdef(k.oid), ''), COALESCE(quote_ident(k.conname), '')
 FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
 LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2 AND NOT (d.classid = 'pg_attrdef'::regclass AND
     EXISTS (SELECT FROM pg_attrdef f WHERE f.oid = d.objid AND f.adrelid = $1 AND f.adnum = $2))
   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class i WHERE i.oid = d.objid AND i.relkind IN ('i', 'I')))
-  AND COALESCE(k.contype::text, '') NOT IN ('p', 'u', 'n') ORDER BY 1`
+  AND COALESCE(k.contype::text, '') NOT IN ('p', 'u') ORDER BY 1`
 
 func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn) error {
 	rows, err := conn.Query(ctx, dependentQuery, t.oid, t.attnum)
 	if err != nil {
 		return err
 	}
-	var what, kind, def string
-	_, err = pgx.ForEachRow(rows, []any{&what, &kind, &def}, func() error {
+	var what, kind, def, name string
+	_, err = pgx.ForEachRow(rows, []any{&what, &kind, &def, &name}, func() error {
 		switch {
+		case kind == "n":
+			t.notNullAs = name + " " + def
 		case kind == "c" && strings.Contains(def, "encode("+"\"substring\"("):
 		case kind == "f":
 			t.refusal = append(t.refusal, what+" is a foreign key: drop it, and make it anew when both columns are of one domain")

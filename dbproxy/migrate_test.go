@@ -507,6 +507,67 @@ func TestMigrateReencrypts(t *testing.T) {
 	}
 }
 
+// The column stays NOT NULL, since PostgreSQL 18 by a constraint with its name,
+// inherited or not and valid or not.
+func TestMigrateKeepsNotNull(t *testing.T) {
+	version := serverVersion(t)
+	if version < 14 {
+		return // where TestMigrateNeeds14 has moves refused
+	}
+	for ddl, want := range map[string]string{
+		"CREATE TABLE people (id int PRIMARY KEY, email text NOT NULL)":                                                                              "people_email_not_null NOT NULL email",
+		"CREATE TABLE people (id int PRIMARY KEY, email text CONSTRAINT given NOT NULL UNIQUE)":                                                      "given NOT NULL email",
+		"CREATE TABLE people (id int, email text PRIMARY KEY)":                                                                                       "people_email_not_null NOT NULL email",
+		`CREATE TABLE people (id int PRIMARY KEY, email text); ALTER TABLE people ADD CONSTRAINT "has Email" NOT NULL email NO INHERIT`:              `"has Email" NOT NULL email NO INHERIT`,
+		`CREATE TABLE people (id int PRIMARY KEY, email text); INSERT INTO people VALUES (0, NULL); ALTER TABLE people ADD NOT NULL email NOT VALID`: "people_email_not_null NOT NULL email NOT VALID",
+	} {
+		if version < 18 {
+			if want = ""; strings.Contains(ddl, "ALTER") {
+				continue // NOT NULL was no constraint
+			}
+		}
+		f := start(t, shared, movingColumn(proxy.ModeEquality))
+		direct := f.direct(t)
+		exec1(t, direct, ddl, pgx.QueryExecModeSimpleProtocol)
+		exec1(t, direct, "INSERT INTO people VALUES (1, 'a@example.com')", pgx.QueryExecModeSimpleProtocol)
+		for _, action := range []dbproxy.MigrateAction{dbproxy.Encrypt, dbproxy.Decrypt} {
+			f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: action})
+			if _, err := direct.Exec(t.Context(), "INSERT INTO people VALUES (2, NULL)"); state(err) != "23502" {
+				t.Errorf("%s: NULL after %v: got %v, want 23502", ddl, action, err)
+			}
+			var got string
+			var notNull bool
+			err := direct.QueryRow(t.Context(), `SELECT a.attnotnull, COALESCE(quote_ident(k.conname) || ' ' || pg_get_constraintdef(k.oid), '') FROM pg_attribute a
+				LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'n' AND a.attnum = ANY (k.conkey) WHERE a.attrelid = 'people'::regclass AND a.attname = 'email'`).Scan(&notNull, &got)
+			if err != nil || got != want || !notNull {
+				t.Errorf("%s: after %v: got constraint %q, NOT NULL %v, %v; want %q, true", ddl, action, got, notNull, err, want)
+			}
+		}
+		if got := textRows(t, direct, "SELECT id FROM people WHERE email = 'a@example.com'", f.database); len(got) != 1 || got[0] != "1" {
+			t.Errorf("%s: got rows %q", ddl, got)
+		}
+	}
+}
+
+// A server that is too old is said to be, and nothing is begun on it.
+func TestMigrateNeeds14(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	exec1(t, f.direct(t), plainPeople, pgx.QueryExecModeSimpleProtocol)
+	got, want := "", ""
+	if serverVersion(t) < 14 {
+		want = "public.people.email: columns are moved on PostgreSQL 14 or newer"
+	}
+	if _, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people"}); err != nil {
+		got = err.Error()
+	}
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if moved := len(sealedColumns(t, f, "people")) > 0; moved != (want == "") {
+		t.Errorf("moved: %v", moved)
+	}
+}
+
 // A sidecar that does not take part keeps the columns from being swapped under it.
 func TestMigrateNeedsSidecars(t *testing.T) {
 	f := start(t, shared, movingColumn(proxy.ModeEquality))

@@ -123,7 +123,7 @@ func TestConstants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checked := 0
+	checked, version := 0, serverVersion(t)
 	for typ := range ordered {
 		if typ == "mood" {
 			continue
@@ -135,10 +135,10 @@ func TestConstants(t *testing.T) {
 		for _, isRange := range []bool{true, false} {
 			r := &plan.Rule{Schema: "public", Table: "t", Column: "c", Type: parsed, Equality: true, Ordered: isRange}
 			for _, k := range constants {
-				checked += checkConstant(t, conn, r, typ, k, paris)
+				checked += checkConstant(t, conn, r, typ, k, paris, version)
 			}
 			for _, k := range orderedValues(typ) { // of the column's own type, as what has no type is
-				checked += checkConstant(t, conn, r, typ, "'"+escape(k)+"'", paris)
+				checked += checkConstant(t, conn, r, typ, "'"+escape(k)+"'", paris, version)
 			}
 		}
 	}
@@ -156,7 +156,7 @@ var refused = map[string]bool{
 }
 
 // checkConstant compares one constant with all values of a type.
-func checkConstant(t *testing.T, conn *pgx.Conn, r *plan.Rule, typ, constant string, zone *time.Location) int {
+func checkConstant(t *testing.T, conn *pgx.Conn, r *plan.Rule, typ, constant string, zone *time.Location, version int) int {
 	t.Helper()
 	var want []string
 	var rows [][][]byte
@@ -168,7 +168,7 @@ func checkConstant(t *testing.T, conn *pgx.Conn, r *plan.Rule, typ, constant str
 		rows = got[0].Rows
 	}
 	text, oid := readConstant(t, constant)
-	form, formErr := dbproxy.FormFor(plan.Compare|plan.Order, r, oid, 0, []byte(text), zone)
+	form, formErr := dbproxy.FormFor(plan.Compare|plan.Order, r, oid, 0, []byte(text), zone, version)
 	switch {
 	case err != nil && formErr == nil:
 		if typ != "cidr" { // networks are read in their short form, too
@@ -183,7 +183,7 @@ func checkConstant(t *testing.T, conn *pgx.Conn, r *plan.Rule, typ, constant str
 	}
 	n := 0
 	for i, v := range orderedValues(typ) {
-		stored, err := dbproxy.FormFor(plan.Store, r, 0, 0, []byte(v), zone)
+		stored, err := dbproxy.FormFor(plan.Store, r, 0, 0, []byte(v), zone, version)
 		if err != nil {
 			t.Fatalf("%s %q: %v", typ, v, err)
 		}
@@ -239,7 +239,7 @@ func FuzzOrder(f *testing.F) {
 			t.Fatal(err)
 		}
 		r := &plan.Rule{Type: parsed, Equality: true, Ordered: true}
-		form, err := dbproxy.FormFor(plan.Store, r, 0, 0, []byte(s), time.UTC)
+		form, err := dbproxy.FormFor(plan.Store, r, 0, 0, []byte(s), time.UTC, plan.Grammar)
 		if err != nil {
 			return
 		}
@@ -251,11 +251,11 @@ func FuzzOrder(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%s %q: %v", parsed, s, err)
 		}
-		again, err := dbproxy.FormFor(plan.Store, r, 0, 0, out, time.UTC)
+		again, err := dbproxy.FormFor(plan.Store, r, 0, 0, out, time.UTC, plan.Grammar)
 		if err != nil || !bytes.Equal(again, form) {
 			t.Fatalf("%s %q: got %x from %q, want %x; %v", parsed, s, again, out, form, err)
 		}
-		compared, err := dbproxy.FormFor(plan.Compare, r, 0, 0, out, time.UTC)
+		compared, err := dbproxy.FormFor(plan.Compare, r, 0, 0, out, time.UTC, plan.Grammar)
 		if err != nil || !bytes.Equal(compared, form) {
 			t.Fatalf("%s %q is compared as %x, want %x; %v", parsed, s, compared, form, err)
 		}

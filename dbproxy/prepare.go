@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -63,7 +62,7 @@ func (s *session) prepare(sql string) (*statement, error) {
 		return nil, err
 	}
 	if refusal := st.plan.Refusal; refusal != nil {
-		shifted := *refusal
+		shifted := *refusal.On(set.version)
 		shifted.Position = st.outer(shifted.Position)
 		return nil, &shifted
 	}
@@ -473,9 +472,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 			break
 		}
 	}
-	zone := s.current().zone
+	loc := s.current().locale()
 	r, err := st.plan.Rewrite(st.sql, func(l plan.Literal) ([][]byte, error) {
-		sealed, err := s.sealLiteral(ctx, l, zone)
+		sealed, err := s.sealLiteral(ctx, l, loc)
 		var own *pgError
 		if errors.As(err, &own) && !own.late() {
 			own.Position = st.outer(utf8.RuneCountInString(st.sql[:l.Start]) + 1)
@@ -492,14 +491,14 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 	return st.lead + r.SQL + st.tail, nil
 }
 
-func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Location) ([][]byte, error) {
+func (s *session) sealLiteral(ctx context.Context, l plan.Literal, loc locale) ([][]byte, error) {
 	if l.Match != nil {
-		return s.searchTokens(ctx, l.Match, l.Rule, l.OID, formatText, []byte(l.Value), zone)
+		return s.searchTokens(ctx, l.Match, l.Rule, l.OID, formatText, []byte(l.Value), loc)
 	}
 	values := [][]byte{[]byte(l.Value)}
 	if l.Array {
 		var err error
-		if values, err = textArray(l.Value); err != nil {
+		if values, err = textArray(l.Value, loc); err != nil {
 			return nil, err
 		}
 	}
@@ -510,12 +509,12 @@ func (s *session) sealLiteral(ctx context.Context, l plan.Literal, zone *time.Lo
 		var err error
 		oid, format := l.OID, formatText
 		if l.As != nil {
-			if v, err = castTo(*l.As, oid, format, v, zone); err != nil {
+			if v, err = castTo(*l.As, oid, format, v, loc); err != nil {
 				return nil, err
 			}
 			format = formatBinary
 		}
-		if values[i], err = s.sealValue(ctx, l.Use, l.Rule, oid, format, v, zone); err != nil {
+		if values[i], err = s.sealValue(ctx, l.Use, l.Rule, oid, format, v, loc); err != nil {
 			return nil, err
 		}
 	}

@@ -95,7 +95,7 @@ func (s *session) openValue(o *plan.Output, op *operation, format int16, stored 
 
 // openArray appends an array of opened values, which has one dimension or none.
 func (s *session) openArray(o *plan.Output, op *operation, format int16, stored []byte, zone *time.Location) error {
-	elements, err := arrayElements(format, stored)
+	elements, err := arrayElements(format, stored, locale{zone: zone})
 	if err != nil {
 		return proxy.ErrFormat
 	}

@@ -4,7 +4,6 @@ package dbproxy
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -62,8 +61,8 @@ func (d *database) provideSearch(ctx context.Context) error {
 
 // searchTokens are what a pattern stands for: a token of each of its variants for
 // each data key of the column. A value that matches has the one of its own.
-func (s *session) searchTokens(ctx context.Context, m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, zone *time.Location) ([][]byte, error) {
-	patterns, oid, err := searchPatterns(m, r, oid, format, data)
+func (s *session) searchTokens(ctx context.Context, m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, loc locale) ([][]byte, error) {
+	patterns, oid, err := searchPatterns(m, r, oid, format, data, loc)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +77,7 @@ func (s *session) searchTokens(ctx context.Context, m *plan.Match, r *plan.Rule,
 	defer lease.Release()
 	var tokens [][]byte
 	for _, p := range patterns {
-		kind, parts, err := s.searchParts(ctx, m, r, oid, format, p, zone)
+		kind, parts, err := s.searchParts(ctx, m, r, oid, format, p, loc)
 		if err != nil {
 			return nil, err
 		}
@@ -100,11 +99,11 @@ func (s *session) searchTokens(ctx context.Context, m *plan.Match, r *plan.Rule,
 const maxTokens = 65536
 
 // searchPatterns are the patterns in a constant, and their type.
-func searchPatterns(m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte) ([][]byte, uint32, error) {
+func searchPatterns(m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, loc locale) ([][]byte, uint32, error) {
 	given, patterns := oid, [][]byte{data}
 	if m.Any {
 		var err error
-		if patterns, err = arrayElements(format, data); err != nil {
+		if patterns, err = arrayElements(format, data, loc); err != nil {
 			return nil, 0, err
 		}
 		if element := plan.ElementOf(oid); element != plan.Unspecified {
@@ -126,8 +125,8 @@ func searchPatterns(m *plan.Match, r *plan.Rule, oid uint32, format int16, data 
 }
 
 // searchParts are the parts that a value which matches a pattern may have.
-func (s *session) searchParts(ctx context.Context, m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, zone *time.Location) (plan.Part, []string, error) {
-	pattern, err := decodeValue(plan.Type{OID: plan.Text, Typmod: -1}, oid, format, data, zone)
+func (s *session) searchParts(ctx context.Context, m *plan.Match, r *plan.Rule, oid uint32, format int16, data []byte, loc locale) (plan.Part, []string, error) {
+	pattern, err := decodeValue(plan.Type{OID: plan.Text, Typmod: -1}, oid, format, data, loc)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -107,6 +107,14 @@ type settings struct {
 	version        int  // the server's major version; 0 if it is not known
 }
 
+// locale is what the text of a value means besides its type.
+type locale struct {
+	zone    *time.Location // that of the session; nil if it is not known
+	version int            // the server's major version; 0 if it is not known
+}
+
+func (s settings) locale() locale { return locale{zone: s.zone, version: s.version} }
+
 // statement is a prepared statement.
 type statement struct {
 	sql       string     // as the client sent it, without comments that hold a trace

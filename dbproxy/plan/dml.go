@@ -3,6 +3,8 @@
 package plan
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -77,13 +79,14 @@ func (a *analyzer) merge(s *pg.MergeStmt, parent *scope) *source {
 	rel := a.relation(s.Relation)
 	target := a.relationSource(rel, s.Relation)
 	// The source does not see the target.
-	added := a.from(s.SourceRelation, sc)
+	added := slices.Clone(a.from(s.SourceRelation, sc))
 	sc.sources = append([]*source{target}, added...)
 	a.open(s.JoinCondition, sc)
 	for _, n := range s.MergeWhenClauses {
 		a.mergeWhen(n.GetMergeWhenClause(), rel, sc)
 	}
-	return a.returning(s.ReturningList, target, sc)
+	// RETURNING * has the columns of the source first.
+	return a.returning(s.ReturningList, target, &scope{parent: sc.parent, ctes: sc.ctes, sources: append(added, target)})
 }
 
 // mergeWhen analyzes one WHEN clause.

@@ -226,6 +226,10 @@ type Refusal struct {
 	Code, Message, Detail, Hint string
 	// Position counts characters of the client's text from 1; 0 is none.
 	Position int
+	// Unread says that the grammar does not accept the text, and Newer what is in
+	// it that a later release of PostgreSQL does, if that is known.
+	Unread bool
+	Newer  string
 }
 
 func (r *Refusal) Error() string { return r.Code + ": " + r.Message }
@@ -265,7 +269,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 	}
 	tree, err := pg.Parse(sql)
 	if err != nil {
-		return refused(syntaxError(sql, err))
+		return refused(a.unparsed(err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
 	settings, tenant, calls := false, false, false
