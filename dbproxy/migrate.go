@@ -227,9 +227,6 @@ func (m *Migrator) column(ctx context.Context, d *database, r *plan.Rule) error 
 	if r.TenantSetting != "" {
 		return fmt.Errorf("%s: its values are of tenants, whose data keys a migration does not know: move them through the application", r.Name())
 	}
-	if r.Type.OID == plan.Citext || r.Type.OID == plan.Enum {
-		return fmt.Errorf("%s: a migration does not know the type %s of this database: turn the column into one of text first, and give its rule that type", r.Name(), r.Type)
-	}
 	work := context.WithoutCancel(ctx) // what is in hand is finished
 	conn, err := d.dialAdmin(work, "sidekey migrate")
 	if err != nil {
@@ -254,8 +251,9 @@ type columnMove struct {
 	t    *migrateTable
 	// from opens the values there are, to seals the new ones; nil for plaintext.
 	from, to *valueSide
-	key      uint32 // the data key that values move to; only for Rotate
-	inPlace  bool   // each value is replaced by one that the same column may hold
+	back     *declared // how it is to be declared in plaintext; only for Decrypt
+	key      uint32    // the data key that values move to; only for Rotate
+	inPlace  bool      // each value is replaced by one that the same column may hold
 }
 
 // valueSide is how values are sealed on one side of the move.

@@ -76,11 +76,13 @@ func (c *columnMove) prepare(ctx context.Context) error {
 	}
 	typ := "bytea"
 	if c.to == nil {
-		typ = typeSQL(c.rule.Type)
+		if typ = c.back.typ; c.back.collation != nil {
+			typ += " COLLATE " + *c.back.collation
+		}
 	}
 	column, shadow := quoteIdent(c.t.column), quoteIdent(c.t.shadow)
 	statements := []string{
-		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable,
+		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable, declarationTable,
 		"ALTER TABLE " + c.t.name + " ADD COLUMN " + shadow + " " + typ,
 		"CREATE OR REPLACE FUNCTION " + c.functionName() + "() RETURNS trigger LANGUAGE plpgsql AS " +
 			quoteLiteral(fmt.Sprintf(triggerBody, column, shadow, classWrites, int32(c.t.oid))),
@@ -121,9 +123,6 @@ ON CONFLICT (table_name, column_name) DO UPDATE SET action = $3, goal = $4, data
 		c.tableName(), c.rule.Column, string(c.m.o.Action), c.goal(), key)
 	return err
 }
-
-// typeSQL is a type as SQL has it, with its modifier.
-func typeSQL(t plan.Type) string { return t.String() }
 
 // window is how many pages of the table are looked at in one go.
 const window = 32
@@ -242,7 +241,7 @@ func (c *columnMove) write(ctx context.Context, tx pgx.Tx, ids []string, stored 
 	array, cast := "bytea[]", ""
 	var values any = made
 	if c.to == nil {
-		array, cast, values = "text[]", "::"+typeSQL(c.rule.Type), texts(made)
+		array, cast, values = "text[]", "::"+c.back.typ, texts(made)
 	}
 	tag, err := tx.Exec(ctx, "UPDATE ONLY "+c.t.name+" SET "+c.target()+" = v.made"+cast+" FROM unnest($1::text[]::tid[], $2::"+array+") AS v (id, made) WHERE "+c.t.name+".ctid = v.id", ids, values)
 	if err != nil {
@@ -326,7 +325,7 @@ func (l leasedSide) canonical(r *plan.Rule, stored []byte) ([]byte, error) {
 		}
 		return plainForm(l.rule, form)
 	}
-	plain, err := decodeValue(r.Type, r.Type.OID, formatBinary, stored, time.UTC)
+	plain, err := plainOf(r, stored)
 	if err != nil {
 		return nil, err
 	}

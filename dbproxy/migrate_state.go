@@ -85,11 +85,11 @@ func (c *columnMove) finished(ctx context.Context) (bool, error) {
 		if guarded && !open {
 			return true, nil
 		}
-		if c.t.typ != c.rule.Type || guarded {
-			return false, fmt.Errorf("it is of type %s in the database, and %s by its rule", c.t.typ, c.rule.Type)
+		if !c.t.is(c.rule) || guarded {
+			return false, fmt.Errorf("it is of type %s in the database, and %s by its rule", c.t.declared.typ, c.rule.Type)
 		}
 	case Decrypt:
-		if c.t.typ == c.rule.Type && !guarded && !open {
+		if c.t.is(c.rule) && !guarded && !open {
 			return true, nil
 		}
 		if !guarded {
@@ -166,8 +166,9 @@ func (c *columnMove) sides(ctx context.Context) error {
 			c.to = &valueSide{c.rule, col}
 		} else {
 			c.from = &valueSide{c.rule, col}
+			c.back, err = c.plainDeclared(ctx)
 		}
-		return nil
+		return err
 	case Rotate:
 		return c.rotationSides(ctx)
 	}

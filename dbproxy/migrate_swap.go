@@ -331,10 +331,21 @@ func (c *columnMove) exchange(ctx context.Context, tx pgx.Tx) error {
 	if !slices.EqualFunc(now.indexes, c.t.indexes, same) {
 		return errors.New("its indexes have changed meanwhile; start it again to go on")
 	}
-	for _, sql := range c.exchangeStatements(now) {
+	value, err := c.moveDefault(ctx, tx, now)
+	if err != nil {
+		return err
+	}
+	statements := c.exchangeStatements(now)
+	if value != "" {
+		statements = append(statements, "ALTER TABLE "+now.name+" ALTER COLUMN "+quoteIdent(now.column)+" SET DEFAULT "+value)
+	}
+	for _, sql := range statements {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return err
 		}
+	}
+	if err := c.keepDeclaration(ctx, tx, now.declared); err != nil {
+		return err
 	}
 	if err := c.promote(ctx, tx); err != nil {
 		return err

@@ -33,6 +33,11 @@ type migrateTable struct {
 	hasShadow bool
 	fires     bool // other triggers fire on UPDATE
 	attnum    int16
+	declared  declared
+	// typeSchema and typeName are of the type, and labels those of an enum.
+	typeSchema, typeName string
+	labels               []string
+	deterministic        bool // its collation holds only the same values for equal
 }
 
 // migrateIndex is an index with the column in it.
@@ -86,7 +91,7 @@ func (c *columnMove) session(ctx context.Context) error {
 }
 
 const relationQuery = `SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relispartition, c.relhassubclass OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid),
-  pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
+  pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
   EXISTS (SELECT FROM pg_attribute s WHERE s.attrelid = c.oid AND s.attname = $4 AND NOT s.attisdropped)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND NOT a.attisdropped AND a.attnum > 0
 WHERE n.nspname = $1 AND c.relname = $2`
@@ -95,9 +100,9 @@ WHERE n.nspname = $1 AND c.relname = $2`
 func inspectTable(ctx context.Context, conn *pgx.Conn, r *plan.Rule) (*migrateTable, error) {
 	t := &migrateTable{name: pgx.Identifier{r.Schema, r.Table}.Sanitize(), column: r.Column, shadow: shadowName(r.Column)}
 	var kind, persistence, identity, generated string
-	var partition, inherits, owner, hasDefault bool
+	var partition, inherits, owner bool
 	err := conn.QueryRow(ctx, relationQuery, r.Schema, r.Table, r.Column, t.shadow).Scan(&t.oid, &kind, &persistence, &partition, &inherits, &owner,
-		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &hasDefault, &identity, &generated, &t.comment, &t.hasShadow)
+		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &identity, &generated, &t.comment, &t.hasShadow)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("the database has no such table or column")
 	}
@@ -114,8 +119,7 @@ func inspectTable(ctx context.Context, conn *pgx.Conn, r *plan.Rule) (*migrateTa
 	against(inherits && kind == "r" && !partition, "it inherits, or is inherited from")
 	against(!owner, "the role of admin_url_file is not an owner of the table")
 	against(identity != "" || generated != "", "it is an identity or generated column")
-	against(hasDefault && identity == "" && generated == "", "it has a default, which the server would store in plaintext: ALTER TABLE .. ALTER COLUMN .. DROP DEFAULT")
-	for _, read := range []func(context.Context, *pgx.Conn) error{t.readChecks, t.readIndexes, t.readDependents, t.readTriggers, t.readGrants} {
+	for _, read := range []func(context.Context, *pgx.Conn) error{t.readDeclared, t.readChecks, t.readIndexes, t.readDependents, t.readTriggers, t.readGrants} {
 		if err := read(ctx, conn); err != nil {
 			return nil, err
 		}
@@ -253,7 +257,7 @@ func (t *migrateTable) guarded(r *plan.Rule) bool {
 
 // refuse says everything that stands against the move, before anything is changed.
 func (t *migrateTable) refuse(c *columnMove) error {
-	problems := slices.Clone(t.refusal)
+	problems := append(slices.Clone(t.refusal), t.againstDeclared(c)...)
 	if len(t.triggers) > 0 && !c.m.o.AcceptTriggers {
 		problems = append(problems, "the functions of these triggers name it, and would see sealed values: "+strings.Join(t.triggers, ", ")+"; --accept-triggers if they do no harm")
 	}

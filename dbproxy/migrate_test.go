@@ -86,6 +86,7 @@ func value(v *string) string {
 type movers struct {
 	journal
 	stop     chan struct{}
+	value    func(seed uint64, n int) string // what is written
 	work     sync.WaitGroup
 	writes   atomic.Int64
 	searches atomic.Int64
@@ -103,7 +104,7 @@ func (m *movers) write(t *testing.T, conn *pgx.Conn, first, step int, seed uint6
 				return
 			default:
 			}
-			if m.once(t, conn, first+step*rnd.IntN(60), fmt.Sprintf("movmark-%d-%d@example.com", seed, n), rnd.IntN(6), past, done) {
+			if m.once(t, conn, first+step*rnd.IntN(60), m.value(seed, n), rnd.IntN(6), past, done) {
 				return
 			}
 		}
@@ -207,6 +208,7 @@ INSERT INTO people (id, email) SELECT i, 'movmark-first-' || i || '@example.com'
 
 func newMovers() *movers {
 	m := &movers{journal: journal{rows: map[int]*string{}}, stop: make(chan struct{})}
+	m.value = func(seed uint64, n int) string { return fmt.Sprintf("movmark-%d-%d@example.com", seed, n) }
 	for i := range 6000 {
 		email := fmt.Sprintf("movmark-first-%d@example.com", i)
 		m.rows[i] = &email
@@ -366,7 +368,9 @@ func TestMigrateRefuses(t *testing.T) {
 		want      []string
 	}{
 		"view":       {"equality", "CREATE VIEW emails AS SELECT email FROM people", []string{"view", "emails"}},
-		"default":    {"equality", "ALTER TABLE people ALTER email SET DEFAULT 'x'", []string{"DROP DEFAULT"}},
+		"default":    {"random", "ALTER TABLE people DROP CONSTRAINT people_email_key, ALTER email SET DEFAULT 'x'", []string{"mode random", "DROP DEFAULT"}},
+		"computed":   {"equality", "ALTER TABLE people ALTER email SET DEFAULT current_user", []string{"compute", "DROP DEFAULT"}},
+		"collation":  {"equality", "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false); ALTER TABLE people ALTER email TYPE text COLLATE loose", []string{"collation", "mode random"}},
 		"check":      {"equality", "ALTER TABLE people ADD CONSTRAINT at CHECK (email LIKE '%@%')", []string{"constraint at"}},
 		"expression": {"equality", "CREATE INDEX lowered ON people (lower(email))", []string{"lowered", "expression"}},
 		"condition":  {"equality", "CREATE INDEX partial ON people (id) WHERE email > 'm'", []string{"index partial"}},
@@ -427,6 +431,16 @@ func TestMigrateRotatesInPlace(t *testing.T) {
 	}
 }
 
+// sqlName is the type of a rule in SQL.
+func sqlName(typ string) string {
+	name, isEnum := strings.CutPrefix(typ, "enum(")
+	if !isEnum {
+		return typ
+	}
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
 // Values of every type come back as they were.
 func TestMigrateTypes(t *testing.T) {
 	types := map[string][]string{
@@ -435,26 +449,27 @@ func TestMigrateTypes(t *testing.T) {
 		"timestamp(3)": {"'2024-02-29 23:59:59.999'"}, "interval": {"'1 mon -2 days 03:04:05.6'"}, "json": {`'{"b" : 1,  "a":2}'`}, "inet": {"'10.1.2.3/8'", "'::1'"},
 		"cidr": {"'10.0.0.0/8'"}, "text[]": {`ARRAY['a,b', NULL, '"']`, "'{}'"}, "int4[]": {"'{1,NULL,3}'"}, "uuid": {"'6ecd8c99-4036-403d-bf84-cf8400f67836'"},
 		"timestamptz": {"'2024-02-29 23:59:59.999999+05:30'", "'-infinity'"}, "numeric(12,2)": {"-1.5", "0", "9999999999.99"}, "numeric": {"1.500", "'NaN'", "1e30"},
-		"jsonb": {`'{"b": 1.50, "a": [null, "ü\\n"]}'`, `'"x"'`},
+		"jsonb": {`'{"b": 1.50, "a": [null, "ü\\n"]}'`, `'"x"'`}, "citext": {"'Abc'", "''"}, "enum(apart.mood: sad, 'so so', ok)": {"'so so'", "'sad'"},
 	}
 	var columns []proxy.ColumnRule
 	create, names, most := "CREATE TABLE kinds (id int", []string{}, 0
 	for typ, values := range types {
 		name := fmt.Sprintf("c_%d", len(names))
 		names, most = append(names, typ), max(most, len(values))
-		create += fmt.Sprintf(", %s %s", name, typ)
+		create += fmt.Sprintf(", %s %s", name, sqlName(typ))
 		c := column("kinds", name, typ, proxy.ModeRandom)
 		columns = append(columns, c)
 	}
 	f := start(t, shared, columns)
 	f.stop()
 	direct := f.direct(t)
+	exec1(t, direct, "CREATE EXTENSION citext; CREATE SCHEMA apart; CREATE TYPE apart.mood AS ENUM ('sad', 'so so', 'ok')", pgx.QueryExecModeSimpleProtocol)
 	exec1(t, direct, create+")")
 	for i := range most {
 		row := fmt.Sprint(i)
 		for _, typ := range names {
 			if v := types[typ]; i < len(v) {
-				row += ", (" + v[i] + ")::" + typ
+				row += ", (" + v[i] + ")::" + sqlName(typ)
 			} else {
 				row += ", NULL"
 			}
