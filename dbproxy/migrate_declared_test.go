@@ -16,8 +16,9 @@ import (
 )
 
 // migrateKilled has the server end the session of a run at each of its steps in
-// turn, which it sees as it sees a run that is killed, and then runs it to its end.
-func (f *fixture) migrateKilled(t *testing.T, o dbproxy.MigrateOptions) {
+// turn, which it sees as it sees a run that is killed, and then runs it to its end. before, if not nil, is called
+// before it is killed.
+func (f *fixture) migrateKilled(t *testing.T, o dbproxy.MigrateOptions, before func(step string)) {
 	t.Helper()
 	direct := f.direct(t)
 	for _, step := range []string{"prepared", "filled", "caught up", "indexed", "alone"} {
@@ -25,6 +26,9 @@ func (f *fixture) migrateKilled(t *testing.T, o dbproxy.MigrateOptions) {
 			m.Observe(func(s string) {
 				if s != step {
 					return
+				}
+				if before != nil {
+					before(s)
 				}
 				if _, err := direct.Exec(context.Background(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sidekey migrate' AND datname = current_database()"); err != nil {
 					t.Error(err)
@@ -92,7 +96,7 @@ CREATE TABLE people (id int PRIMARY KEY, `+c.ddl+`, hits int NOT NULL DEFAULT 0)
 				m.stop = make(chan struct{})
 				m.write(t, f.connect(t, pgx.QueryExecModeExec), 0, 2, 1, false, never)
 				m.write(t, r.connect(t, pgx.QueryExecModeSimpleProtocol), 1, 2, 2, false, never)
-				f.migrateKilled(t, o)
+				f.migrateKilled(t, o, nil)
 				m.halt()
 				app := f.connect(t, pgx.QueryExecModeExec)
 				m.compare(t, app)

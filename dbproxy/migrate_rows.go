@@ -23,8 +23,8 @@ func (c *columnMove) triggerName() string { return fmt.Sprintf("%s%d", triggerPr
 func (c *columnMove) functionName() string {
 	return fmt.Sprintf("sidekey.move_%d_%d", c.t.oid, c.t.attnum)
 }
-func (c *columnMove) pendingIndex() string {
-	return fmt.Sprintf("sidekey_pending_%d_%d", c.t.oid, c.t.attnum)
+func (c *columnMove) pendingIndex(l *migrateTable) string {
+	return fmt.Sprintf("sidekey_pending_%d_%d", l.oid, c.t.attnum)
 }
 
 // shadowRule is the column's rule for the second column.
@@ -82,7 +82,7 @@ func (c *columnMove) prepare(ctx context.Context) error {
 	}
 	column, shadow := quoteIdent(c.t.column), quoteIdent(c.t.shadow)
 	statements := []string{
-		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable, declarationTable,
+		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable, partTable, declarationTable,
 		"ALTER TABLE " + c.t.name + " ADD COLUMN " + shadow + " " + typ,
 		"CREATE OR REPLACE FUNCTION " + c.functionName() + "() RETURNS trigger LANGUAGE plpgsql AS " +
 			quoteLiteral(fmt.Sprintf(triggerBody, column, shadow, classWrites, int32(c.t.oid))),
@@ -99,6 +99,9 @@ func (c *columnMove) prepare(ctx context.Context) error {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err
 			}
+		}
+		if err := c.keepParts(ctx, tx); err != nil {
+			return err
 		}
 		return c.begin(ctx, tx)
 	})
@@ -119,7 +122,7 @@ func (c *columnMove) begin(ctx context.Context, tx pgx.Tx) error {
 		key = &id
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO sidekey.moves (table_name, column_name, action, goal, data_key) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (table_name, column_name) DO UPDATE SET action = $3, goal = $4, data_key = $5, next_block = 0, filled = false, rows = 0, started = now(), finished = NULL`,
+ON CONFLICT (table_name, column_name) DO UPDATE SET action = $3, goal = $4, data_key = $5, rows = 0, started = now(), finished = NULL`,
 		c.tableName(), c.rule.Column, string(c.m.o.Action), c.goal(), key)
 	return err
 }
@@ -127,21 +130,38 @@ ON CONFLICT (table_name, column_name) DO UPDATE SET action = $3, goal = $4, data
 // window is how many pages of the table are looked at in one go.
 const window = 32
 
-// fill goes through the table once, page by page.
+// fill goes through the table once.
 func (c *columnMove) fill(ctx context.Context) error {
-	v, err := c.readMove(ctx)
-	if err != nil || v.filled {
+	if err := c.adopt(ctx); err != nil {
 		return err
 	}
-	pages, err := c.pages(ctx)
+	parts, err := c.readPartStates(ctx, c.conn, c.t)
 	if err != nil {
 		return err
 	}
-	for block := v.block; block < pages && c.run.Err() == nil; block += window {
-		if err := c.pass(ctx, block); err != nil {
+	for _, l := range c.t.leaves() {
+		if err := c.fillPart(ctx, l, parts[l.oid]); err != nil {
 			return err
 		}
-		if _, err := c.conn.Exec(ctx, "UPDATE sidekey.moves SET next_block = $3 WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column, block+window); err != nil {
+	}
+	c.said("filled")
+	return nil
+}
+
+// fillPart goes through one table that holds rows, page by page.
+func (c *columnMove) fillPart(ctx context.Context, l *migrateTable, p part) error {
+	if p.filled {
+		return nil
+	}
+	pages, err := c.pages(ctx, l)
+	if err != nil {
+		return err
+	}
+	for block := p.block; block < pages && c.run.Err() == nil; block += window {
+		if err := c.pass(ctx, l, block); err != nil {
+			return err
+		}
+		if _, err := c.conn.Exec(ctx, "UPDATE sidekey.move_parts SET next_block = $4 WHERE table_name = $1 AND column_name = $2 AND relation = $3", c.tableName(), c.rule.Column, l.oid, block+window); err != nil {
 			return err
 		}
 		c.m.tally.pages(block+window, pages)
@@ -149,22 +169,21 @@ func (c *columnMove) fill(ctx context.Context) error {
 	if c.run.Err() != nil {
 		return nil
 	}
-	_, err = c.conn.Exec(ctx, "UPDATE sidekey.moves SET filled = true WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
-	c.said("filled")
+	_, err = c.conn.Exec(ctx, "UPDATE sidekey.move_parts SET filled = true WHERE table_name = $1 AND column_name = $2 AND relation = $3", c.tableName(), c.rule.Column, l.oid)
 	return err
 }
 
-func (c *columnMove) pages(ctx context.Context) (n int64, err error) {
-	err = c.conn.QueryRow(ctx, "SELECT pg_relation_size($1::oid::regclass) / current_setting('block_size')::int", c.t.oid).Scan(&n)
+func (c *columnMove) pages(ctx context.Context, l *migrateTable) (n int64, err error) {
+	err = c.conn.QueryRow(ctx, "SELECT COALESCE(pg_relation_size($1::oid::regclass), 0) / current_setting('block_size')::int", l.oid).Scan(&n)
 	return n, err
 }
 
 // pass takes up what is pending in a window of pages. What others have locked is
 // left for later.
-func (c *columnMove) pass(ctx context.Context, block int64) error {
+func (c *columnMove) pass(ctx context.Context, l *migrateTable, block int64) error {
 	within := fmt.Sprintf("ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND ", block, block+window)
 	for c.run.Err() == nil {
-		n, err := c.batch(ctx, within)
+		n, err := c.batch(ctx, l, within)
 		if err != nil || n < c.m.o.Batch {
 			return err
 		}
@@ -175,15 +194,15 @@ func (c *columnMove) pass(ctx context.Context, block int64) error {
 // batch changes some rows, in a transaction that holds them locked from reading
 // their value to writing the other: so the two belong together. It waits for
 // nobody while it holds locks.
-func (c *columnMove) batch(ctx context.Context, within string) (n int, err error) {
+func (c *columnMove) batch(ctx context.Context, l *migrateTable, within string) (n int, err error) {
 	ctx, op := c.operation(ctx, audit.SpanMigrateColumn)
 	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-		ids, stored, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+" FROM ONLY "+c.t.name+
+		ids, stored, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+" FROM ONLY "+l.name+
 			" WHERE "+within+c.pending()+fmt.Sprintf(" LIMIT %d FOR NO KEY UPDATE SKIP LOCKED", c.m.o.Batch))
 		if n = len(ids); err != nil || n == 0 {
 			return err
 		}
-		if err := c.write(ctx, tx, ids, stored); err != nil {
+		if err := c.write(ctx, tx, l, ids, stored); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "UPDATE sidekey.moves SET rows = rows + $3 WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column, n); err != nil {
@@ -233,17 +252,17 @@ func readBatch(ctx context.Context, tx pgx.Tx, sql string) (ids []string, values
 }
 
 // write makes the new values and stores them.
-func (c *columnMove) write(ctx context.Context, tx pgx.Tx, ids []string, stored [][]byte) error {
+func (c *columnMove) write(ctx context.Context, tx pgx.Tx, l *migrateTable, ids []string, stored [][]byte) error {
 	made, err := c.convert(ctx, ids, stored)
 	if err != nil {
-		return err
+		return l.within(err)
 	}
 	array, cast := "bytea[]", ""
 	var values any = made
 	if c.to == nil {
 		array, cast, values = "text[]", "::"+c.back.typ, texts(made)
 	}
-	tag, err := tx.Exec(ctx, "UPDATE ONLY "+c.t.name+" SET "+c.target()+" = v.made"+cast+" FROM unnest($1::text[]::tid[], $2::"+array+") AS v (id, made) WHERE "+c.t.name+".ctid = v.id", ids, values)
+	tag, err := tx.Exec(ctx, "UPDATE ONLY "+l.name+" SET "+c.target()+" = v.made"+cast+" FROM unnest($1::text[]::tid[], $2::"+array+") AS v (id, made) WHERE "+l.name+".ctid = v.id", ids, values)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,8 +22,6 @@ const moveTable = `CREATE TABLE IF NOT EXISTS sidekey.moves (
   column_name text NOT NULL,
   action text NOT NULL,
   goal text NOT NULL,
-  next_block bigint NOT NULL DEFAULT 0,
-  filled boolean NOT NULL DEFAULT false,
   rows bigint NOT NULL DEFAULT 0,
   data_key integer,
   started timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -33,8 +32,6 @@ const moveTable = `CREATE TABLE IF NOT EXISTS sidekey.moves (
 // move is a row of it.
 type move struct {
 	action, goal string
-	block        int64
-	filled       bool
 	key          *int32
 	finished     bool
 }
@@ -57,8 +54,8 @@ func (c *columnMove) readMove(ctx context.Context) (*move, error) {
 		return nil, err
 	}
 	var v move
-	err := c.conn.QueryRow(ctx, "SELECT action, goal, next_block, filled, data_key, finished IS NOT NULL FROM sidekey.moves WHERE table_name = $1 AND column_name = $2",
-		c.tableName(), c.rule.Column).Scan(&v.action, &v.goal, &v.block, &v.filled, &v.key, &v.finished)
+	err := c.conn.QueryRow(ctx, "SELECT action, goal, data_key, finished IS NOT NULL FROM sidekey.moves WHERE table_name = $1 AND column_name = $2",
+		c.tableName(), c.rule.Column).Scan(&v.action, &v.goal, &v.key, &v.finished)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -76,7 +73,7 @@ func (c *columnMove) finished(ctx context.Context) (bool, error) {
 	if open && (v.action != string(c.m.o.Action) || v.goal != c.goal()) {
 		return false, fmt.Errorf("another move of it (%s) has been begun: go on with that one, under the rules it was begun with, or take it back with --abandon", v.action)
 	}
-	if !open && c.t.hasShadow {
+	if !open && slices.ContainsFunc(c.t.all(), func(t *migrateTable) bool { return t.hasShadow }) {
 		return false, fmt.Errorf("the table has a column %s that is not of a move under way", c.t.shadow)
 	}
 	guarded := c.t.guarded(c.rule)
@@ -238,6 +235,9 @@ func (c *columnMove) abandon(ctx context.Context) error {
 			if _, err := tx.Exec(ctx, "DELETE FROM sidekey.data_keys WHERE id = $1 AND state = $2", *v.key, keyNext); err != nil {
 				return err
 			}
+		}
+		if err := c.forgetParts(ctx, tx); err != nil {
+			return err
 		}
 		_, err := tx.Exec(ctx, "DELETE FROM sidekey.moves WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
 		return err

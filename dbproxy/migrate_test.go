@@ -87,6 +87,8 @@ type movers struct {
 	journal
 	stop     chan struct{}
 	value    func(seed uint64, n int) string // what is written
+	notNull  bool                            // no NULL is written
+	sealed   bool                            // the column is encrypted
 	work     sync.WaitGroup
 	writes   atomic.Int64
 	searches atomic.Int64
@@ -113,6 +115,9 @@ func (m *movers) write(t *testing.T, conn *pgx.Conn, first, step int, seed uint6
 
 func (m *movers) once(t *testing.T, conn *pgx.Conn, id int, email string, kind int, past bool, done func(*pgconn.PgError) bool) bool {
 	var err error
+	if kind == 1 && m.notNull {
+		kind = 2
+	}
 	switch kind {
 	case 0:
 		_, err = conn.Exec(context.Background(), "DELETE FROM people WHERE id = $1", id)
@@ -380,10 +385,17 @@ func TestMigrateRefuses(t *testing.T) {
 		"policy":     {"equality", "CREATE POLICY own ON people USING (email = current_user)", []string{"policy own"}},
 		"trigger": {"equality", "CREATE FUNCTION low() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.email := lower(NEW.email); RETURN NEW; END'; CREATE TRIGGER low BEFORE INSERT ON people FOR EACH ROW EXECUTE FUNCTION low()",
 			[]string{"--accept-triggers", "low"}},
-		"child":     {"equality", "CREATE TABLE child () INHERITS (people)", []string{"inherits"}},
-		"type":      {"equality", "ALTER TABLE people ALTER email TYPE varchar(99)", []string{"character varying(99)"}},
-		"two":       {"equality", "CREATE VIEW a AS SELECT email FROM people; CREATE VIEW b AS SELECT email FROM people", []string{"view public.a depends", "view public.b depends"}},
-		"partition": {"equality", "DROP TABLE people; CREATE TABLE people (id int, email text) PARTITION BY RANGE (id)", []string{"partitioned"}},
+		"child": {"equality", "CREATE TABLE child () INHERITS (people)", []string{"inherits"}},
+		"type":  {"equality", "ALTER TABLE people ALTER email TYPE varchar(99)", []string{"character varying(99)"}},
+		"two":   {"equality", "CREATE VIEW a AS SELECT email FROM people; CREATE VIEW b AS SELECT email FROM people", []string{"view public.a depends", "view public.b depends"}},
+		"key":   {"equality", "DROP TABLE people; CREATE TABLE people (id int, email text) PARTITION BY RANGE (id, email)", []string{"partition key"}},
+		"key of a part": {"equality", "DROP TABLE people; CREATE TABLE people (id int, email text) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF people DEFAULT PARTITION BY LIST (lower(email))",
+			[]string{"partition \"public\".\"part\": it is in the partition key"}},
+		"partition": {"equality", "DROP TABLE people; CREATE TABLE whole (id int, email text) PARTITION BY RANGE (id); CREATE TABLE people PARTITION OF whole DEFAULT", []string{"it is a partition"}},
+		"foreign partition": {"equality", "DROP TABLE people; CREATE TABLE people (id int, email text) PARTITION BY RANGE (id); CREATE FOREIGN DATA WRAPPER none; CREATE SERVER none FOREIGN DATA WRAPPER none; CREATE FOREIGN TABLE far PARTITION OF people DEFAULT SERVER none",
+			[]string{"far\" is a foreign table"}},
+		"view of a partition": {"equality", "DROP TABLE people; CREATE TABLE people (id int, email text) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF people DEFAULT; CREATE VIEW emails AS SELECT email FROM part",
+			[]string{"partition \"public\".\"part\": view", "emails"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, shared, movingColumn(c.mode))

@@ -57,19 +57,28 @@ func (c *columnMove) compare(ctx context.Context) error {
 
 // each hands rows to f, a window of pages at a time.
 func (c *columnMove) each(ctx context.Context, columns, where string, f func(context.Context, *pgconn.ResultReader) (int, error)) error {
-	pages, err := c.pages(ctx)
+	for _, l := range c.t.leaves() {
+		if err := c.eachOf(ctx, l, columns, where, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *columnMove) eachOf(ctx context.Context, l *migrateTable, columns, where string, f func(context.Context, *pgconn.ResultReader) (int, error)) error {
+	pages, err := c.pages(ctx, l)
 	if err != nil {
 		return err
 	}
 	for block := int64(0); block < pages && c.run.Err() == nil; block += window {
 		ctx, op := c.operation(ctx, audit.SpanVerifyColumn)
-		rows := inBinary(ctx, c.conn, fmt.Sprintf("SELECT ctid::text, %s FROM ONLY %s WHERE ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND %s", columns, c.t.name, block, block+window, where))
+		rows := inBinary(ctx, c.conn, fmt.Sprintf("SELECT ctid::text, %s FROM ONLY %s WHERE ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND %s", columns, l.name, block, block+window, where))
 		n, err := f(ctx, rows)
 		if _, failed := rows.Close(); failed != nil {
 			n, err = 0, failed
 		}
 		if err = c.recorded(op, n, err); err != nil {
-			return err
+			return l.within(err)
 		}
 		c.m.tally.pages(block+window, pages)
 		c.m.limit.WaitN(c.run, min(n, rateBurst)) // an error says that the run is to end
@@ -125,13 +134,13 @@ func (c *columnMove) describe(ctx context.Context) error {
 	if _, err := c.conn.Exec(ctx, "SET enable_seqscan TO on"); err != nil {
 		return err
 	}
-	if err := c.conn.QueryRow(ctx, "SELECT count(*), count("+quoteIdent(c.t.column)+") FROM ONLY "+c.t.name).Scan(&rows, &values); err != nil {
+	if err := c.conn.QueryRow(ctx, "SELECT count(*), count("+quoteIdent(c.t.column)+") FROM "+c.t.name).Scan(&rows, &values); err != nil {
 		return err
 	}
 	c.m.tally.printf("%s: %d rows, %d values to %s.", c.rule.Name(), rows, values, c.m.o.Action)
 	if !c.inPlaceRotation() {
 		c.m.tally.printf("%s: the column will come last in the order of columns.", c.rule.Name())
-		for _, x := range c.t.indexes {
+		for _, x := range c.ownIndexes() {
 			verb := "dropped"
 			if x.kept(c.m.o.Action != Decrypt, c.rule.Equality, c.t) {
 				verb = "built anew"
