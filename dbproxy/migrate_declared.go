@@ -92,10 +92,10 @@ func (c *columnMove) againstDefault(expr string) string {
 		return "which is not sealed"
 	case !encrypted && !constant(expr, c.rule.Type):
 		return "which the server would compute"
+	case c.tenant != nil:
+		return "but its values are of one tenant each"
 	case c.m.o.Action == Decrypt:
 		return ""
-	case c.rule.TenantSetting != "":
-		return "but its values are of one tenant each"
 	case !c.rule.Equality:
 		return "and in mode random every row with it would have the same ciphertext"
 	}
@@ -234,7 +234,7 @@ func (c *columnMove) moveDefault(ctx context.Context, tx pgx.Tx, t *migrateTable
 	if _, err := rows.Close(); err != nil || stored == nil {
 		return "", err
 	}
-	made, err := c.convert(ctx, []string{"of the default"}, [][]byte{stored})
+	made, err := c.convert(ctx, []storedRow{{id: "of the default", value: stored}})
 	if err != nil {
 		return "", err
 	}

@@ -54,7 +54,7 @@ func (c *columnMove) rotationSides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.from, c.to = &valueSide{c.rule, before}, &valueSide{c.rule, after}
+	c.from, c.to = &valueSide{rule: c.rule, col: before}, &valueSide{rule: c.rule, col: after}
 	return nil
 }
 

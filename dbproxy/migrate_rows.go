@@ -51,13 +51,13 @@ func (c *columnMove) target() string {
 	return quoteIdent(c.t.shadow)
 }
 
-// triggerBody empties the second column wherever the first changes. Values are
-// compared as bytes: equal ones of some types are not the same. Only the move sets
-// the second column. While the swap has the lock, what would need another value
-// fails for the moment.
+// triggerBody empties the second column wherever the first changes, or what the
+// tenant of the row is taken from. Values are compared as bytes: equal ones of some
+// types are not the same. Only the move sets the second column. While the swap has
+// the lock, what would need another value fails for the moment.
 const triggerBody = `BEGIN
   IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-    IF pg_catalog.record_image_eq(ROW(NEW.%[1]s), ROW(OLD.%[1]s)) AND (pg_catalog.current_setting('sidekey.migrate', true) OPERATOR(pg_catalog.=) 'on' OR pg_catalog.record_image_eq(ROW(NEW.%[2]s), ROW(OLD.%[2]s))) THEN
+    IF pg_catalog.record_image_eq(ROW(%[5]s), ROW(%[6]s)) AND (pg_catalog.current_setting('sidekey.migrate', true) OPERATOR(pg_catalog.=) 'on' OR pg_catalog.record_image_eq(ROW(NEW.%[2]s), ROW(OLD.%[2]s))) THEN
       RETURN NEW;
     END IF;
   END IF;
@@ -85,7 +85,7 @@ func (c *columnMove) prepare(ctx context.Context) error {
 		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable, partTable, declarationTable,
 		"ALTER TABLE " + c.t.name + " ADD COLUMN " + shadow + " " + typ,
 		"CREATE OR REPLACE FUNCTION " + c.functionName() + "() RETURNS trigger LANGUAGE plpgsql AS " +
-			quoteLiteral(fmt.Sprintf(triggerBody, column, shadow, classWrites, int32(c.t.oid))),
+			quoteLiteral(fmt.Sprintf(triggerBody, column, shadow, classWrites, int32(c.t.oid), c.watched("NEW"), c.watched("OLD"))),
 		"CREATE TRIGGER " + quoteIdent(c.triggerName()) + " BEFORE INSERT OR UPDATE ON " + c.t.name + " FOR EACH ROW EXECUTE FUNCTION " + c.functionName() + "()",
 		// Also what replication applies.
 		"ALTER TABLE " + c.t.name + " ENABLE ALWAYS TRIGGER " + quoteIdent(c.triggerName()),
@@ -112,6 +112,17 @@ func (c *columnMove) prepare(ctx context.Context) error {
 	c.m.tally.printf("%s: column %s is made; values go into it.", c.rule.Name(), c.t.shadow)
 	c.said("prepared")
 	return nil
+}
+
+// watched are the columns that a second value is made of, of a row.
+func (c *columnMove) watched(row string) string {
+	list := row + "." + quoteIdent(c.t.column)
+	if c.tenant != nil {
+		for _, name := range c.tenant.columns {
+			list += ", " + row + "." + quoteIdent(name)
+		}
+	}
+	return list
 }
 
 // begin notes that the move is under way.
@@ -197,12 +208,12 @@ func (c *columnMove) pass(ctx context.Context, l *migrateTable, block int64) err
 func (c *columnMove) batch(ctx context.Context, l *migrateTable, within string) (n int, err error) {
 	ctx, op := c.operation(ctx, audit.SpanMigrateColumn)
 	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-		ids, stored, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+" FROM ONLY "+l.name+
+		rows, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+", "+c.tenantSQL()+" FROM ONLY "+l.name+
 			" WHERE "+within+c.pending()+fmt.Sprintf(" LIMIT %d FOR NO KEY UPDATE SKIP LOCKED", c.m.o.Batch))
-		if n = len(ids); err != nil || n == 0 {
+		if n = len(rows); err != nil || n == 0 {
 			return err
 		}
-		if err := c.write(ctx, tx, l, ids, stored); err != nil {
+		if err := c.write(ctx, tx, l, rows); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "UPDATE sidekey.moves SET rows = rows + $3 WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column, n); err != nil {
@@ -239,23 +250,32 @@ func inBinary(ctx context.Context, conn *pgx.Conn, sql string) *pgconn.ResultRea
 	return conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, []int16{formatBinary})
 }
 
-// readBatch reads row identifiers and values in binary.
-func readBatch(ctx context.Context, tx pgx.Tx, sql string) (ids []string, values [][]byte, err error) {
+// storedRow is a value with where it is and whose.
+type storedRow struct {
+	id, tenant string
+	value      []byte
+}
+
+// readBatch reads row identifiers, values and tenants in binary.
+func readBatch(ctx context.Context, tx pgx.Tx, sql string) (batch []storedRow, err error) {
 	rows := inBinary(ctx, tx.Conn(), sql)
 	for rows.NextRow() {
 		raw := rows.Values()
-		ids = append(ids, string(raw[0]))
-		values = append(values, bytes.Clone(raw[1]))
+		batch = append(batch, storedRow{id: string(raw[0]), value: bytes.Clone(raw[1]), tenant: string(raw[2])})
 	}
 	_, err = rows.Close()
-	return ids, values, err
+	return batch, err
 }
 
 // write makes the new values and stores them.
-func (c *columnMove) write(ctx context.Context, tx pgx.Tx, l *migrateTable, ids []string, stored [][]byte) error {
-	made, err := c.convert(ctx, ids, stored)
+func (c *columnMove) write(ctx context.Context, tx pgx.Tx, l *migrateTable, rows []storedRow) error {
+	made, err := c.convert(ctx, rows)
 	if err != nil {
 		return l.within(err)
+	}
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].id
 	}
 	array, cast := "bytea[]", ""
 	var values any = made
@@ -281,25 +301,18 @@ func texts(values [][]byte) []string {
 }
 
 // convert makes the new values. Each is compared with the old one before it is used.
-func (c *columnMove) convert(ctx context.Context, ids []string, stored [][]byte) ([][]byte, error) {
-	open, err := acquire(ctx, c.from)
-	if err != nil {
-		return nil, err
-	}
+func (c *columnMove) convert(ctx context.Context, rows []storedRow) ([][]byte, error) {
+	open, seal := c.leases(c.from), c.leases(c.to)
 	defer open.release()
-	seal, err := acquire(ctx, c.to)
-	if err != nil {
-		return nil, err
-	}
 	defer seal.release()
-	made := make([][]byte, len(stored))
-	for i, v := range stored {
-		plain, err := open.canonical(c.rule, v)
+	made := make([][]byte, len(rows))
+	for i, row := range rows {
+		plain, err := open.canonical(ctx, c.rule, row.value, row.tenant)
 		if err == nil {
-			made[i], err = seal.make(c.rule, plain)
+			made[i], err = seal.make(ctx, c.rule, plain, row.tenant)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("row %s: %w", ids[i], reason(err))
+			return nil, fmt.Errorf("row %s: %w", row.id, reason(err))
 		}
 	}
 	return made, nil
@@ -318,20 +331,6 @@ func reason(err error) error {
 type leasedSide struct {
 	lease *proxy.ColumnLease
 	rule  *plan.Rule
-}
-
-func acquire(ctx context.Context, side *valueSide) (leasedSide, error) {
-	if side == nil {
-		return leasedSide{}, nil
-	}
-	lease, err := side.col.Acquire(ctx)
-	return leasedSide{lease, side.rule}, err
-}
-
-func (l leasedSide) release() {
-	if l.lease != nil {
-		l.lease.Release()
-	}
 }
 
 // canonical is the canonical form of a stored value. Plaintext must be what its

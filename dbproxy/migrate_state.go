@@ -42,7 +42,11 @@ func (c *columnMove) tableName() string { return c.rule.Schema + "." + c.rule.Ta
 // one that had another rule.
 func (c *columnMove) goal() string {
 	cfg := c.config()
-	return fmt.Sprintf("%s %s %s", hex.EncodeToString(c.rule.Prefix), c.rule.Binding, cfg.KeyID)
+	goal := fmt.Sprintf("%s %s %s", hex.EncodeToString(c.rule.Prefix), keyBinding(c.rule, ""), cfg.KeyID)
+	if c.tenant != nil {
+		goal += " tenant " + c.tenant.sql
+	}
+	return goal
 }
 
 func (c *columnMove) config() proxy.ColumnRule { return c.m.p.columns[c.rule.Index] }
@@ -71,7 +75,7 @@ func (c *columnMove) finished(ctx context.Context) (bool, error) {
 	}
 	open := v != nil && !v.finished
 	if open && (v.action != string(c.m.o.Action) || v.goal != c.goal()) {
-		return false, fmt.Errorf("another move of it (%s) has been begun: go on with that one, under the rules it was begun with, or take it back with --abandon", v.action)
+		return false, fmt.Errorf("another move of it (%s) has been begun: go on with that one, under the rules and the tenants it was begun with, or take it back with --abandon", v.action)
 	}
 	if !open && slices.ContainsFunc(c.t.all(), func(t *migrateTable) bool { return t.hasShadow }) {
 		return false, fmt.Errorf("the table has a column %s that is not of a move under way", c.t.shadow)
@@ -155,14 +159,14 @@ func (c *columnMove) sides(ctx context.Context) error {
 	c.inPlace = c.inPlaceRotation()
 	switch c.m.o.Action {
 	case Encrypt, Decrypt:
-		col, err := c.db.column(ctx, c.rule, "")
+		side, err := c.ownSide(ctx, c.m.o.Action == Encrypt)
 		if err != nil {
 			return err
 		}
 		if c.m.o.Action == Encrypt {
-			c.to = &valueSide{c.rule, col}
+			c.to = side
 		} else {
-			c.from = &valueSide{c.rule, col}
+			c.from = side
 			c.back, err = c.plainDeclared(ctx)
 		}
 		return err
@@ -173,6 +177,13 @@ func (c *columnMove) sides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.to, err = c.ownSide(ctx, true); err != nil {
+		return err
+	}
+	if rule.TenantSetting != "" {
+		c.from, err = tenantSide(rule, cfg, false)
+		return err
+	}
 	keys, err := readKeys(ctx, c.conn, rule.Binding, true)
 	if err != nil {
 		return err
@@ -181,12 +192,17 @@ func (c *columnMove) sides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	after, err := c.db.column(ctx, c.rule, "")
-	if err != nil {
-		return err
-	}
-	c.from, c.to = &valueSide{rule, before}, &valueSide{c.rule, after}
+	c.from = &valueSide{rule: rule, cfg: cfg, col: before}
 	return nil
+}
+
+// ownSide is that of the column's rule. makes says that values are sealed.
+func (c *columnMove) ownSide(ctx context.Context, makes bool) (*valueSide, error) {
+	if c.rule.TenantSetting != "" {
+		return tenantSide(c.rule, c.config(), makes)
+	}
+	col, err := c.db.column(ctx, c.rule, "")
+	return &valueSide{rule: c.rule, cfg: c.config(), col: col}, err
 }
 
 // inTransaction runs f, again while others hold locks that it needs.

@@ -59,6 +59,7 @@ type migrateIndex struct {
 	// partitioned that it has parts itself.
 	inherited, partitioned bool
 	constraintDefinition   *string
+	columns                []string // of its key
 }
 
 func quoteIdent(s string) string { return pgx.Identifier{s}.Sanitize() }
@@ -156,7 +157,8 @@ func (t *migrateTable) readChecks(ctx context.Context, conn *pgx.Conn) error {
 
 const indexQuery = `SELECT x.indexrelid, n.nspname, i.relname, am.amname, x.indisunique, x.indisprimary, k.conname, COALESCE(k.condeferrable, false), COALESCE(k.condeferred, false),
   x.indisreplident, x.indisclustered, x.indisvalid, COALESCE((to_jsonb(x)->>'indnullsnotdistinct')::bool, false), pg_get_indexdef(x.indexrelid),
-  i.relispartition, i.relkind = 'I', pg_get_constraintdef(k.oid)
+  i.relispartition, i.relkind = 'I', pg_get_constraintdef(k.oid),
+  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = x.indrelid AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1]))
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace JOIN pg_am am ON am.oid = i.relam
 LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u', 'x')
 WHERE x.indrelid = $1 AND (EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
@@ -170,7 +172,7 @@ func (t *migrateTable) readIndexes(ctx context.Context, conn *pgx.Conn) error {
 	}
 	t.indexes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (x migrateIndex, err error) {
 		err = row.Scan(&x.oid, &x.schema, &x.name, &x.method, &x.unique, &x.primary, &x.constraint, &x.deferrable, &x.deferred,
-			&x.identity, &x.clustered, &x.valid, &x.nullsEqual, &x.definition, &x.inherited, &x.partitioned, &x.constraintDefinition)
+			&x.identity, &x.clustered, &x.valid, &x.nullsEqual, &x.definition, &x.inherited, &x.partitioned, &x.constraintDefinition, &x.columns)
 		return x, err
 	})
 	return err
@@ -296,6 +298,9 @@ func (t *migrateTable) refuse(c *columnMove) error {
 func (t *migrateTable) againstIndexes(c *columnMove) (problems []string) {
 	for _, x := range t.indexes {
 		why := x.against(c.m.o.Action != Decrypt, c.rule.Equality, c.m.o.DropIndexes, t)
+		if why == "" {
+			why = c.againstTenants(&x)
+		}
 		if why != "" && !x.inherited && !c.inPlaceRotation() {
 			problems = append(problems, "index "+x.name+" "+why)
 		}

@@ -20,17 +20,10 @@ func (c *columnMove) compare(ctx context.Context) error {
 	if c.m.o.NoVerify {
 		return nil
 	}
-	both := quoteIdent(c.t.column) + ", " + quoteIdent(c.t.shadow)
+	both := quoteIdent(c.t.column) + ", " + quoteIdent(c.t.shadow) + ", " + c.tenantSQL()
 	return c.each(ctx, both, quoteIdent(c.t.shadow)+" IS NOT NULL", func(ctx context.Context, rows *pgconn.ResultReader) (int, error) {
-		open, err := acquire(ctx, c.from)
-		if err != nil {
-			return 0, err
-		}
+		open, seal := c.leases(c.from), c.leases(c.to)
 		defer open.release()
-		seal, err := acquire(ctx, c.to)
-		if err != nil {
-			return 0, err
-		}
 		defer seal.release()
 		n := 0
 		for ; rows.NextRow(); n++ {
@@ -38,11 +31,11 @@ func (c *columnMove) compare(ctx context.Context) error {
 			if raw[1] == nil {
 				return n, fmt.Errorf("row %s: has a second value and no first", raw[0])
 			}
-			first, err := open.canonical(c.rule, raw[1])
+			first, err := open.canonical(ctx, c.rule, raw[1], string(raw[3]))
 			if err != nil {
 				return n, fmt.Errorf("row %s: %w", raw[0], reason(err))
 			}
-			second, err := seal.canonical(c.rule, raw[2])
+			second, err := seal.canonical(ctx, c.rule, raw[2], string(raw[3]))
 			if err != nil {
 				return n, fmt.Errorf("row %s: its second value: %w", raw[0], reason(err))
 			}
@@ -91,21 +84,25 @@ func (c *columnMove) verifyOnly(ctx context.Context) error {
 	if !c.t.guarded(c.rule) {
 		return errors.New("it does not hold what its rule seals")
 	}
-	col, err := c.db.column(ctx, c.rule, "")
+	return c.verifyValues(ctx)
+}
+
+func (c *columnMove) verifyValues(ctx context.Context) error {
+	side, err := c.ownSide(ctx, false)
 	if err != nil {
 		return err
 	}
 	failed := 0
 	column := quoteIdent(c.t.column)
-	err = c.each(ctx, column, column+" IS NOT NULL", func(ctx context.Context, rows *pgconn.ResultReader) (n int, err error) {
-		open, err := acquire(ctx, &valueSide{c.rule, col})
-		if err != nil {
-			return 0, err
-		}
+	err = c.each(ctx, column+", "+c.tenantSQL(), column+" IS NOT NULL", func(ctx context.Context, rows *pgconn.ResultReader) (n int, err error) {
+		open := c.leases(side)
 		defer open.release()
 		for ; rows.NextRow(); n++ {
 			raw := rows.Values()
-			plain, err := open.canonical(c.rule, raw[1])
+			if _, err := open.of(ctx, string(raw[2])); err != nil && !ofRow(err) {
+				return n, err
+			}
+			plain, err := open.canonical(ctx, c.rule, raw[1], string(raw[2]))
 			if err == nil {
 				_, err = encodeValue(nil, c.rule.Type, formatBinary, plain, time.UTC)
 			}
@@ -122,6 +119,8 @@ func (c *columnMove) verifyOnly(ctx context.Context) error {
 		return err
 	case c.run.Err() != nil:
 		return ErrInterrupted
+	case failed > 0 && c.tenant != nil:
+		return fmt.Errorf("%d values cannot be opened for the tenant of their row", failed)
 	case failed > 0:
 		return fmt.Errorf("%d values cannot be opened", failed)
 	}
