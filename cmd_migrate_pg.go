@@ -55,6 +55,7 @@ Exit status 0 says that the columns are what they were to become, 1 that they ar
 	flags.BoolVar(&m.rotate, "rotate", false, "seal the values with a new data key, under the KMS key of the rule")
 	flags.BoolVar(&m.reencrypt, "reencrypt", false, "seal what --from's rules have sealed by the rules of the configuration")
 	flags.StringVar(&m.from, "from", "", "configuration file with the rules that hold so far, for --reencrypt")
+	flags.StringVar(&o.Tenant, "tenant", "", "for columns with per_tenant: column that holds the tenant of each row, or SQL expression over the row")
 	flags.IntVar(&o.Rate, "rate", 0, "rows per second at most (default: no bound)")
 	flags.IntVar(&o.Batch, "batch", 500, "rows in one transaction")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "only say what would be done, and what stands against it")

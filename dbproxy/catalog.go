@@ -102,7 +102,9 @@ SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
     FROM down JOIN pg_catalog.pg_class r ON r.oid = down.root JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace WHERE down.oid = c.oid), ''),
   COALESCE(CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 AND c.oid NOT IN (SELECT relation FROM locked) THEN pg_catalog.pg_get_viewdef(c.oid) END, ''),
   CASE WHEN c.relkind IN ('v', 'm') AND a.attnum = 1 THEN pg_catalog.array_to_string(pg_catalog.current_schemas(true), pg_catalog.chr(10)) ELSE '' END,
-  COALESCE(a.atttypmod, -1)::pg_catalog.text
+  COALESCE(a.atttypmod, -1)::pg_catalog.text,
+  COALESCE((SELECT tn.nspname || pg_catalog.chr(10) || t.typname FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+    WHERE t.oid = a.atttypid AND t.oid >= ` + strconv.Itoa(int(plan.FirstUser)) + `), '')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM deps)
 WHERE c.relname IN (SELECT relname FROM names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -130,6 +132,8 @@ type catalogRow struct {
 	// column and what follows are of one column, "" if there is none.
 	column      string
 	typ, typmod string
+	// userType is schema and name of a type that is not the server's own.
+	userType    string
 	hasDefault  bool
 	generated   bool
 	defaultExpr string // of a bytea column
@@ -143,7 +147,7 @@ type catalogRow struct {
 }
 
 func readCatalogRow(row []string) (r catalogRow, ok bool) {
-	if len(row) != 16 {
+	if len(row) != 17 {
 		return r, false
 	}
 	oid, _ := strconv.ParseUint(row[2], 10, 32)
@@ -151,7 +155,7 @@ func readCatalogRow(row []string) (r catalogRow, ok bool) {
 	inKey, _ := strconv.Atoi(row[10])
 	return catalogRow{schema: row[0], name: row[1], oid: uint32(oid), kind: row[3], part: row[4], column: row[5], attnum: int16(attnum),
 		typ: row[7], hasDefault: row[8] != "false", generated: row[8] == "generated", constraints: strings.Split(row[9], "\n"), inKey: inKey, defaultExpr: row[11],
-		roots: strings.Split(row[12], "\n"), definition: row[13], path: row[14], typmod: row[15]}, true
+		roots: strings.Split(row[12], "\n"), definition: row[13], path: row[14], typmod: row[15], userType: row[16]}, true
 }
 
 // newSnapshot makes a catalog of the rows of catalogQuery.
@@ -252,8 +256,9 @@ func sealedDefault(r *plan.Rule, expr string) bool {
 
 // passes says that the column is in plaintext for the time of its move.
 func (p *Proxy) passes(r *plan.Rule, row catalogRow) bool {
-	return p.columns[r.Index].Moving == proxy.MovingPlaintext && (row.kind == "r" || row.kind == "p") &&
-		row.typ == strconv.FormatUint(uint64(r.Type.OID), 10) && row.typmod == strconv.Itoa(int(r.Type.Typmod)) && !guarded(r, row.constraints)
+	schema, name, _ := strings.Cut(row.userType, "\n")
+	declared := row.typ == strconv.FormatUint(uint64(r.Type.OID), 10) && row.typmod == strconv.Itoa(int(r.Type.Typmod)) || r.Type.IsNamed(schema, name)
+	return p.columns[r.Index].Moving == proxy.MovingPlaintext && (row.kind == "r" || row.kind == "p") && declared && !guarded(r, row.constraints)
 }
 
 // unguarded says what the column lacks.

@@ -67,7 +67,7 @@ func formFor(use plan.Use, r *plan.Rule, oid uint32, format int16, data []byte, 
 }
 
 // readable says whether what is sealed for the place is the constant when it is opened.
-func (p place) readable(t plan.Type, oid uint32, format int16, data []byte, loc *time.Location) bool {
+func (p place) readable(t plan.Type, oid uint32, format int16, data []byte, loc locale) bool {
 	if t.OID == plan.Numeric {
 		exact, err := decodeValue(plan.Type{OID: plan.Numeric, Typmod: -1}, oid, format, data, loc)
 		return err == nil && bytes.Equal(exact, p.value)

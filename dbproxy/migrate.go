@@ -46,6 +46,10 @@ type MigrateOptions struct {
 	// From are the rules that the values were sealed by so far; only for Reencrypt.
 	From []proxy.ColumnRule
 
+	// Tenant names the column that holds the tenant of each row, or is an SQL
+	// expression over the columns of the row. Columns with PerTenant need it.
+	Tenant string
+
 	// Rate bounds the rows that are taken up per second; 0 for no bound.
 	Rate int
 
@@ -190,6 +194,9 @@ func NewMigrator(cfg Config, columns []proxy.ColumnRule, o MigrateOptions, ciphe
 	if len(m.rules) == 0 {
 		return nil, fmt.Errorf("no rule of the configuration is for %s", columnName(table, o.Column))
 	}
+	if o.Tenant != "" && o.Action != Reencrypt && !slices.ContainsFunc(m.rules, func(r *plan.Rule) bool { return r.TenantSetting != "" }) {
+		return nil, fmt.Errorf("%s is not of tenants (per_tenant)", columnName(table, o.Column))
+	}
 	return m, nil
 }
 
@@ -224,12 +231,6 @@ func (m *Migrator) Run(ctx context.Context) (MigrateSummary, error) {
 
 // column moves one column, on a connection of its own.
 func (m *Migrator) column(ctx context.Context, d *database, r *plan.Rule) error {
-	if r.TenantSetting != "" {
-		return fmt.Errorf("%s: its values are of tenants, whose data keys a migration does not know: move them through the application", r.Name())
-	}
-	if r.Type.OID == plan.Citext || r.Type.OID == plan.Enum {
-		return fmt.Errorf("%s: a migration does not know the type %s of this database: turn the column into one of text first, and give its rule that type", r.Name(), r.Type)
-	}
 	work := context.WithoutCancel(ctx) // what is in hand is finished
 	conn, err := d.dialAdmin(work, "sidekey migrate")
 	if err != nil {
@@ -254,14 +255,10 @@ type columnMove struct {
 	t    *migrateTable
 	// from opens the values there are, to seals the new ones; nil for plaintext.
 	from, to *valueSide
-	key      uint32 // the data key that values move to; only for Rotate
-	inPlace  bool   // each value is replaced by one that the same column may hold
-}
-
-// valueSide is how values are sealed on one side of the move.
-type valueSide struct {
-	rule *plan.Rule
-	col  *proxy.Column
+	back     *declared  // how it is to be declared in plaintext; only for Decrypt
+	tenant   *rowTenant // nil if values are of nobody in particular
+	key      uint32     // the data key that values move to; only for Rotate
+	inPlace  bool       // each value is replaced by one that the same column may hold
 }
 
 // all goes through the steps. Each finds out what is done already.
@@ -273,11 +270,14 @@ func (c *columnMove) all(ctx context.Context) error {
 	if c.t, err = inspectTable(ctx, c.conn, c.rule); err != nil {
 		return err
 	}
-	if c.m.o.VerifyOnly {
-		return c.verifyOnly(ctx)
-	}
 	if c.m.o.Abandon {
 		return c.abandon(ctx)
+	}
+	if err := c.readTenant(ctx); err != nil {
+		return err
+	}
+	if c.m.o.VerifyOnly {
+		return c.verifyOnly(ctx)
 	}
 	finished, err := c.finished(ctx)
 	if err != nil {
@@ -285,9 +285,12 @@ func (c *columnMove) all(ctx context.Context) error {
 	}
 	if finished {
 		c.m.tally.printf("%s: is as it is to become.", c.rule.Name())
-		return c.rewrite(ctx)
+		if err := c.rewrite(ctx); err != nil {
+			return err
+		}
+		return c.verifyTenants(ctx)
 	}
-	if err := c.t.refuse(c); err != nil {
+	if err := errors.Join(c.t.refuse(c), c.everyTenant(ctx)); err != nil {
 		return err
 	}
 	if c.m.o.DryRun {
@@ -299,12 +302,12 @@ func (c *columnMove) all(ctx context.Context) error {
 	if err := c.sides(ctx); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{c.prepare, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.rewrite}
+	steps := []func(context.Context) error{c.prepare, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.rewrite, c.verifyTenants}
 	switch {
 	case c.inPlace:
 		steps = []func(context.Context) error{c.rotate}
 	case c.m.o.NoSwap:
-		steps = steps[:len(steps)-2]
+		steps = steps[:len(steps)-3]
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {

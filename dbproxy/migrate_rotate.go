@@ -54,7 +54,7 @@ func (c *columnMove) rotationSides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.from, c.to = &valueSide{c.rule, before}, &valueSide{c.rule, after}
+	c.from, c.to = &valueSide{rule: c.rule, col: before}, &valueSide{rule: c.rule, col: after}
 	return nil
 }
 
@@ -117,7 +117,11 @@ func (c *columnMove) rotate(ctx context.Context) error {
 		return err
 	}
 	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-		some, err := c.somePending(ctx, tx)
+		now, err := inspectTable(ctx, tx.Conn(), c.rule) // partitions may have been attached
+		if err != nil {
+			return err
+		}
+		some, err := c.somePending(ctx, tx, now)
 		if err == nil && some {
 			err = errors.New("values of older keys are still written; start it again to go on")
 		}
@@ -139,17 +143,23 @@ func (c *columnMove) rotate(ctx context.Context) error {
 // allPasses goes through the table until nothing is left to do.
 func (c *columnMove) allPasses(ctx context.Context) error {
 	for c.run.Err() == nil {
-		pages, err := c.pages(ctx)
-		if err != nil {
+		var err error
+		if c.t, err = inspectTable(ctx, c.conn, c.rule); err != nil { // partitions may have been attached
 			return err
 		}
-		for block := int64(0); block < pages && c.run.Err() == nil; block += window {
-			if err := c.pass(ctx, block); err != nil {
+		for _, l := range c.t.leaves() {
+			pages, err := c.pages(ctx, l)
+			if err != nil {
 				return err
 			}
-			c.m.tally.pages(block+window, pages)
+			for block := int64(0); block < pages && c.run.Err() == nil; block += window {
+				if err := c.pass(ctx, l, block); err != nil {
+					return err
+				}
+				c.m.tally.pages(block+window, pages)
+			}
 		}
-		if some, err := c.somePending(ctx, c.conn); err != nil || !some {
+		if some, err := c.somePending(ctx, c.conn, c.t); err != nil || !some {
 			return err
 		}
 		sleep(c.run, c.m.pause/10)

@@ -23,8 +23,8 @@ func (c *columnMove) triggerName() string { return fmt.Sprintf("%s%d", triggerPr
 func (c *columnMove) functionName() string {
 	return fmt.Sprintf("sidekey.move_%d_%d", c.t.oid, c.t.attnum)
 }
-func (c *columnMove) pendingIndex() string {
-	return fmt.Sprintf("sidekey_pending_%d_%d", c.t.oid, c.t.attnum)
+func (c *columnMove) pendingIndex(l *migrateTable) string {
+	return fmt.Sprintf("sidekey_pending_%d_%d", l.oid, c.t.attnum)
 }
 
 // shadowRule is the column's rule for the second column.
@@ -51,13 +51,13 @@ func (c *columnMove) target() string {
 	return quoteIdent(c.t.shadow)
 }
 
-// triggerBody empties the second column wherever the first changes. Values are
-// compared as bytes: equal ones of some types are not the same. Only the move sets
-// the second column. While the swap has the lock, what would need another value
-// fails for the moment.
+// triggerBody empties the second column wherever the first changes, or what the
+// tenant of the row is taken from. Values are compared as bytes: equal ones of some
+// types are not the same. Only the move sets the second column. While the swap has
+// the lock, what would need another value fails for the moment.
 const triggerBody = `BEGIN
   IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-    IF pg_catalog.record_image_eq(ROW(NEW.%[1]s), ROW(OLD.%[1]s)) AND (pg_catalog.current_setting('sidekey.migrate', true) OPERATOR(pg_catalog.=) 'on' OR pg_catalog.record_image_eq(ROW(NEW.%[2]s), ROW(OLD.%[2]s))) THEN
+    IF pg_catalog.record_image_eq(ROW(%[5]s), ROW(%[6]s)) AND (pg_catalog.current_setting('sidekey.migrate', true) OPERATOR(pg_catalog.=) 'on' OR pg_catalog.record_image_eq(ROW(NEW.%[2]s), ROW(OLD.%[2]s))) THEN
       RETURN NEW;
     END IF;
   END IF;
@@ -76,14 +76,16 @@ func (c *columnMove) prepare(ctx context.Context) error {
 	}
 	typ := "bytea"
 	if c.to == nil {
-		typ = typeSQL(c.rule.Type)
+		if typ = c.back.typ; c.back.collation != nil {
+			typ += " COLLATE " + *c.back.collation
+		}
 	}
 	column, shadow := quoteIdent(c.t.column), quoteIdent(c.t.shadow)
 	statements := []string{
-		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable,
+		"SELECT pg_advisory_xact_lock(7306369418137281)", "CREATE SCHEMA IF NOT EXISTS sidekey", moveTable, partTable, declarationTable,
 		"ALTER TABLE " + c.t.name + " ADD COLUMN " + shadow + " " + typ,
 		"CREATE OR REPLACE FUNCTION " + c.functionName() + "() RETURNS trigger LANGUAGE plpgsql AS " +
-			quoteLiteral(fmt.Sprintf(triggerBody, column, shadow, classWrites, int32(c.t.oid))),
+			quoteLiteral(fmt.Sprintf(triggerBody, column, shadow, classWrites, int32(c.t.oid), c.watched("NEW"), c.watched("OLD"))),
 		"CREATE TRIGGER " + quoteIdent(c.triggerName()) + " BEFORE INSERT OR UPDATE ON " + c.t.name + " FOR EACH ROW EXECUTE FUNCTION " + c.functionName() + "()",
 		// Also what replication applies.
 		"ALTER TABLE " + c.t.name + " ENABLE ALWAYS TRIGGER " + quoteIdent(c.triggerName()),
@@ -98,6 +100,9 @@ func (c *columnMove) prepare(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := c.keepParts(ctx, tx); err != nil {
+			return err
+		}
 		return c.begin(ctx, tx)
 	})
 	if err != nil {
@@ -109,6 +114,17 @@ func (c *columnMove) prepare(ctx context.Context) error {
 	return nil
 }
 
+// watched are the columns that a second value is made of, of a row.
+func (c *columnMove) watched(row string) string {
+	list := row + "." + quoteIdent(c.t.column)
+	if c.tenant != nil {
+		for _, name := range c.tenant.columns {
+			list += ", " + row + "." + quoteIdent(name)
+		}
+	}
+	return list
+}
+
 // begin notes that the move is under way.
 func (c *columnMove) begin(ctx context.Context, tx pgx.Tx) error {
 	var key *int32
@@ -117,32 +133,46 @@ func (c *columnMove) begin(ctx context.Context, tx pgx.Tx) error {
 		key = &id
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO sidekey.moves (table_name, column_name, action, goal, data_key) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (table_name, column_name) DO UPDATE SET action = $3, goal = $4, data_key = $5, next_block = 0, filled = false, rows = 0, started = now(), finished = NULL`,
+ON CONFLICT (table_name, column_name) DO UPDATE SET action = $3, goal = $4, data_key = $5, rows = 0, started = now(), finished = NULL`,
 		c.tableName(), c.rule.Column, string(c.m.o.Action), c.goal(), key)
 	return err
 }
 
-// typeSQL is a type as SQL has it, with its modifier.
-func typeSQL(t plan.Type) string { return t.String() }
-
 // window is how many pages of the table are looked at in one go.
 const window = 32
 
-// fill goes through the table once, page by page.
+// fill goes through the table once.
 func (c *columnMove) fill(ctx context.Context) error {
-	v, err := c.readMove(ctx)
-	if err != nil || v.filled {
+	if err := c.adopt(ctx); err != nil {
 		return err
 	}
-	pages, err := c.pages(ctx)
+	parts, err := c.readPartStates(ctx, c.conn, c.t)
 	if err != nil {
 		return err
 	}
-	for block := v.block; block < pages && c.run.Err() == nil; block += window {
-		if err := c.pass(ctx, block); err != nil {
+	for _, l := range c.t.leaves() {
+		if err := c.fillPart(ctx, l, parts[l.oid]); err != nil {
 			return err
 		}
-		if _, err := c.conn.Exec(ctx, "UPDATE sidekey.moves SET next_block = $3 WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column, block+window); err != nil {
+	}
+	c.said("filled")
+	return nil
+}
+
+// fillPart goes through one table that holds rows, page by page.
+func (c *columnMove) fillPart(ctx context.Context, l *migrateTable, p part) error {
+	if p.filled {
+		return nil
+	}
+	pages, err := c.pages(ctx, l)
+	if err != nil {
+		return err
+	}
+	for block := p.block; block < pages && c.run.Err() == nil; block += window {
+		if err := c.pass(ctx, l, block); err != nil {
+			return err
+		}
+		if _, err := c.conn.Exec(ctx, "UPDATE sidekey.move_parts SET next_block = $4 WHERE table_name = $1 AND column_name = $2 AND relation = $3", c.tableName(), c.rule.Column, l.oid, block+window); err != nil {
 			return err
 		}
 		c.m.tally.pages(block+window, pages)
@@ -150,22 +180,21 @@ func (c *columnMove) fill(ctx context.Context) error {
 	if c.run.Err() != nil {
 		return nil
 	}
-	_, err = c.conn.Exec(ctx, "UPDATE sidekey.moves SET filled = true WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
-	c.said("filled")
+	_, err = c.conn.Exec(ctx, "UPDATE sidekey.move_parts SET filled = true WHERE table_name = $1 AND column_name = $2 AND relation = $3", c.tableName(), c.rule.Column, l.oid)
 	return err
 }
 
-func (c *columnMove) pages(ctx context.Context) (n int64, err error) {
-	err = c.conn.QueryRow(ctx, "SELECT pg_relation_size($1::oid::regclass) / current_setting('block_size')::int", c.t.oid).Scan(&n)
+func (c *columnMove) pages(ctx context.Context, l *migrateTable) (n int64, err error) {
+	err = c.conn.QueryRow(ctx, "SELECT COALESCE(pg_relation_size($1::oid::regclass), 0) / current_setting('block_size')::int", l.oid).Scan(&n)
 	return n, err
 }
 
 // pass takes up what is pending in a window of pages. What others have locked is
 // left for later.
-func (c *columnMove) pass(ctx context.Context, block int64) error {
+func (c *columnMove) pass(ctx context.Context, l *migrateTable, block int64) error {
 	within := fmt.Sprintf("ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND ", block, block+window)
 	for c.run.Err() == nil {
-		n, err := c.batch(ctx, within)
+		n, err := c.batch(ctx, l, within)
 		if err != nil || n < c.m.o.Batch {
 			return err
 		}
@@ -176,15 +205,15 @@ func (c *columnMove) pass(ctx context.Context, block int64) error {
 // batch changes some rows, in a transaction that holds them locked from reading
 // their value to writing the other: so the two belong together. It waits for
 // nobody while it holds locks.
-func (c *columnMove) batch(ctx context.Context, within string) (n int, err error) {
+func (c *columnMove) batch(ctx context.Context, l *migrateTable, within string) (n int, err error) {
 	ctx, op := c.operation(ctx, audit.SpanMigrateColumn)
 	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-		ids, stored, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+" FROM ONLY "+c.t.name+
+		rows, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+", "+c.tenantSQL()+" FROM ONLY "+l.name+
 			" WHERE "+within+c.pending()+fmt.Sprintf(" LIMIT %d FOR NO KEY UPDATE SKIP LOCKED", c.m.o.Batch))
-		if n = len(ids); err != nil || n == 0 {
+		if n = len(rows); err != nil || n == 0 {
 			return err
 		}
-		if err := c.write(ctx, tx, ids, stored); err != nil {
+		if err := c.write(ctx, tx, l, rows); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "UPDATE sidekey.moves SET rows = rows + $3 WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column, n); err != nil {
@@ -221,30 +250,39 @@ func inBinary(ctx context.Context, conn *pgx.Conn, sql string) *pgconn.ResultRea
 	return conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, []int16{formatBinary})
 }
 
-// readBatch reads row identifiers and values in binary.
-func readBatch(ctx context.Context, tx pgx.Tx, sql string) (ids []string, values [][]byte, err error) {
+// storedRow is a value with where it is and whose.
+type storedRow struct {
+	id, tenant string
+	value      []byte
+}
+
+// readBatch reads row identifiers, values and tenants in binary.
+func readBatch(ctx context.Context, tx pgx.Tx, sql string) (batch []storedRow, err error) {
 	rows := inBinary(ctx, tx.Conn(), sql)
 	for rows.NextRow() {
 		raw := rows.Values()
-		ids = append(ids, string(raw[0]))
-		values = append(values, bytes.Clone(raw[1]))
+		batch = append(batch, storedRow{id: string(raw[0]), value: bytes.Clone(raw[1]), tenant: string(raw[2])})
 	}
 	_, err = rows.Close()
-	return ids, values, err
+	return batch, err
 }
 
 // write makes the new values and stores them.
-func (c *columnMove) write(ctx context.Context, tx pgx.Tx, ids []string, stored [][]byte) error {
-	made, err := c.convert(ctx, ids, stored)
+func (c *columnMove) write(ctx context.Context, tx pgx.Tx, l *migrateTable, rows []storedRow) error {
+	made, err := c.convert(ctx, rows)
 	if err != nil {
-		return err
+		return l.within(err)
+	}
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].id
 	}
 	array, cast := "bytea[]", ""
 	var values any = made
 	if c.to == nil {
-		array, cast, values = "text[]", "::"+typeSQL(c.rule.Type), texts(made)
+		array, cast, values = "text[]", "::"+c.back.typ, texts(made)
 	}
-	tag, err := tx.Exec(ctx, "UPDATE ONLY "+c.t.name+" SET "+c.target()+" = v.made"+cast+" FROM unnest($1::text[]::tid[], $2::"+array+") AS v (id, made) WHERE "+c.t.name+".ctid = v.id", ids, values)
+	tag, err := tx.Exec(ctx, "UPDATE ONLY "+l.name+" SET "+c.target()+" = v.made"+cast+" FROM unnest($1::text[]::tid[], $2::"+array+") AS v (id, made) WHERE "+l.name+".ctid = v.id", ids, values)
 	if err != nil {
 		return err
 	}
@@ -263,25 +301,18 @@ func texts(values [][]byte) []string {
 }
 
 // convert makes the new values. Each is compared with the old one before it is used.
-func (c *columnMove) convert(ctx context.Context, ids []string, stored [][]byte) ([][]byte, error) {
-	open, err := acquire(ctx, c.from)
-	if err != nil {
-		return nil, err
-	}
+func (c *columnMove) convert(ctx context.Context, rows []storedRow) ([][]byte, error) {
+	open, seal := c.leases(c.from), c.leases(c.to)
 	defer open.release()
-	seal, err := acquire(ctx, c.to)
-	if err != nil {
-		return nil, err
-	}
 	defer seal.release()
-	made := make([][]byte, len(stored))
-	for i, v := range stored {
-		plain, err := open.canonical(c.rule, v)
+	made := make([][]byte, len(rows))
+	for i, row := range rows {
+		plain, err := open.canonical(ctx, c.rule, row.value, row.tenant)
 		if err == nil {
-			made[i], err = seal.make(c.rule, plain)
+			made[i], err = seal.make(ctx, c.rule, plain, row.tenant)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("row %s: %w", ids[i], reason(err))
+			return nil, fmt.Errorf("row %s: %w", row.id, reason(err))
 		}
 	}
 	return made, nil
@@ -302,20 +333,6 @@ type leasedSide struct {
 	rule  *plan.Rule
 }
 
-func acquire(ctx context.Context, side *valueSide) (leasedSide, error) {
-	if side == nil {
-		return leasedSide{}, nil
-	}
-	lease, err := side.col.Acquire(ctx)
-	return leasedSide{lease, side.rule}, err
-}
-
-func (l leasedSide) release() {
-	if l.lease != nil {
-		l.lease.Release()
-	}
-}
-
 // canonical is the canonical form of a stored value. Plaintext must be what its
 // canonical form is read back as.
 func (l leasedSide) canonical(r *plan.Rule, stored []byte) ([]byte, error) {
@@ -326,7 +343,7 @@ func (l leasedSide) canonical(r *plan.Rule, stored []byte) ([]byte, error) {
 		}
 		return plainForm(l.rule, form)
 	}
-	plain, err := decodeValue(r.Type, r.Type.OID, formatBinary, stored, locale{zone: time.UTC, version: plan.Grammar})
+	plain, err := plainOf(r, stored)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,8 +22,6 @@ const moveTable = `CREATE TABLE IF NOT EXISTS sidekey.moves (
   column_name text NOT NULL,
   action text NOT NULL,
   goal text NOT NULL,
-  next_block bigint NOT NULL DEFAULT 0,
-  filled boolean NOT NULL DEFAULT false,
   rows bigint NOT NULL DEFAULT 0,
   data_key integer,
   started timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -33,8 +32,6 @@ const moveTable = `CREATE TABLE IF NOT EXISTS sidekey.moves (
 // move is a row of it.
 type move struct {
 	action, goal string
-	block        int64
-	filled       bool
 	key          *int32
 	finished     bool
 }
@@ -45,7 +42,11 @@ func (c *columnMove) tableName() string { return c.rule.Schema + "." + c.rule.Ta
 // one that had another rule.
 func (c *columnMove) goal() string {
 	cfg := c.config()
-	return fmt.Sprintf("%s %s %s", hex.EncodeToString(c.rule.Prefix), c.rule.Binding, cfg.KeyID)
+	goal := fmt.Sprintf("%s %s %s", hex.EncodeToString(c.rule.Prefix), keyBinding(c.rule, ""), cfg.KeyID)
+	if c.tenant != nil {
+		goal += " tenant " + c.tenant.sql
+	}
+	return goal
 }
 
 func (c *columnMove) config() proxy.ColumnRule { return c.m.p.columns[c.rule.Index] }
@@ -57,8 +58,8 @@ func (c *columnMove) readMove(ctx context.Context) (*move, error) {
 		return nil, err
 	}
 	var v move
-	err := c.conn.QueryRow(ctx, "SELECT action, goal, next_block, filled, data_key, finished IS NOT NULL FROM sidekey.moves WHERE table_name = $1 AND column_name = $2",
-		c.tableName(), c.rule.Column).Scan(&v.action, &v.goal, &v.block, &v.filled, &v.key, &v.finished)
+	err := c.conn.QueryRow(ctx, "SELECT action, goal, data_key, finished IS NOT NULL FROM sidekey.moves WHERE table_name = $1 AND column_name = $2",
+		c.tableName(), c.rule.Column).Scan(&v.action, &v.goal, &v.key, &v.finished)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -74,9 +75,9 @@ func (c *columnMove) finished(ctx context.Context) (bool, error) {
 	}
 	open := v != nil && !v.finished
 	if open && (v.action != string(c.m.o.Action) || v.goal != c.goal()) {
-		return false, fmt.Errorf("another move of it (%s) has been begun: go on with that one, under the rules it was begun with, or take it back with --abandon", v.action)
+		return false, fmt.Errorf("another move of it (%s) has been begun: go on with that one, under the rules and the tenants it was begun with, or take it back with --abandon", v.action)
 	}
-	if !open && c.t.hasShadow {
+	if !open && slices.ContainsFunc(c.t.all(), func(t *migrateTable) bool { return t.hasShadow }) {
 		return false, fmt.Errorf("the table has a column %s that is not of a move under way", c.t.shadow)
 	}
 	guarded := c.t.guarded(c.rule)
@@ -85,11 +86,11 @@ func (c *columnMove) finished(ctx context.Context) (bool, error) {
 		if guarded && !open {
 			return true, nil
 		}
-		if c.t.typ != c.rule.Type || guarded {
-			return false, fmt.Errorf("it is of type %s in the database, and %s by its rule", c.t.typ, c.rule.Type)
+		if !c.t.is(c.rule) || guarded {
+			return false, fmt.Errorf("it is of type %s in the database, and %s by its rule", c.t.declared.typ, c.rule.Type)
 		}
 	case Decrypt:
-		if c.t.typ == c.rule.Type && !guarded && !open {
+		if c.t.is(c.rule) && !guarded && !open {
 			return true, nil
 		}
 		if !guarded {
@@ -158,21 +159,29 @@ func (c *columnMove) sides(ctx context.Context) error {
 	c.inPlace = c.inPlaceRotation()
 	switch c.m.o.Action {
 	case Encrypt, Decrypt:
-		col, err := c.db.column(ctx, c.rule, "")
+		side, err := c.ownSide(ctx, c.m.o.Action == Encrypt)
 		if err != nil {
 			return err
 		}
 		if c.m.o.Action == Encrypt {
-			c.to = &valueSide{c.rule, col}
+			c.to = side
 		} else {
-			c.from = &valueSide{c.rule, col}
+			c.from = side
+			c.back, err = c.plainDeclared(ctx)
 		}
-		return nil
+		return err
 	case Rotate:
 		return c.rotationSides(ctx)
 	}
 	rule, cfg, err := c.source()
 	if err != nil {
+		return err
+	}
+	if c.to, err = c.ownSide(ctx, true); err != nil {
+		return err
+	}
+	if rule.TenantSetting != "" {
+		c.from, err = tenantSide(rule, cfg, false)
 		return err
 	}
 	keys, err := readKeys(ctx, c.conn, rule.Binding, true)
@@ -183,12 +192,17 @@ func (c *columnMove) sides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	after, err := c.db.column(ctx, c.rule, "")
-	if err != nil {
-		return err
-	}
-	c.from, c.to = &valueSide{rule, before}, &valueSide{c.rule, after}
+	c.from = &valueSide{rule: rule, cfg: cfg, col: before}
 	return nil
+}
+
+// ownSide is that of the column's rule. makes says that values are sealed.
+func (c *columnMove) ownSide(ctx context.Context, makes bool) (*valueSide, error) {
+	if c.rule.TenantSetting != "" {
+		return tenantSide(c.rule, c.config(), makes)
+	}
+	col, err := c.db.column(ctx, c.rule, "")
+	return &valueSide{rule: c.rule, cfg: c.config(), col: col}, err
 }
 
 // inTransaction runs f, again while others hold locks that it needs.
@@ -237,6 +251,9 @@ func (c *columnMove) abandon(ctx context.Context) error {
 			if _, err := tx.Exec(ctx, "DELETE FROM sidekey.data_keys WHERE id = $1 AND state = $2", *v.key, keyNext); err != nil {
 				return err
 			}
+		}
+		if err := c.forgetParts(ctx, tx); err != nil {
+			return err
 		}
 		_, err := tx.Exec(ctx, "DELETE FROM sidekey.moves WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
 		return err

@@ -31,8 +31,7 @@ func (e busyError) Error() string { return string(e) }
 // catchUp makes the values that were missed or have changed since, by an index
 // that knows them, until hardly any is left.
 func (c *columnMove) catchUp(ctx context.Context) error {
-	sql := "CREATE INDEX CONCURRENTLY " + quoteIdent(c.pendingIndex()) + " ON " + c.t.name + " ((1)) WHERE " + c.pending()
-	if err := c.build(ctx, c.pendingIndex(), sql); err != nil {
+	if err := c.pendingIndexes(ctx); err != nil {
 		return err
 	}
 	err := c.drainPending(ctx)
@@ -40,12 +39,24 @@ func (c *columnMove) catchUp(ctx context.Context) error {
 	return err
 }
 
-// drainPending goes on until a batch is not full.
-func (c *columnMove) drainPending(ctx context.Context) error {
-	for c.run.Err() == nil {
-		n, err := c.batch(ctx, "")
-		if err != nil || n < c.m.o.Batch {
+func (c *columnMove) pendingIndexes(ctx context.Context) error {
+	for _, l := range c.t.leaves() {
+		sql := "CREATE INDEX CONCURRENTLY " + quoteIdent(c.pendingIndex(l)) + " ON " + l.name + " ((1)) WHERE " + c.pending()
+		if err := c.build(ctx, l, c.pendingIndex(l), sql); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// drainPending goes on until no batch is full.
+func (c *columnMove) drainPending(ctx context.Context) error {
+	for _, l := range c.t.leaves() {
+		for n := c.m.o.Batch; n >= c.m.o.Batch && c.run.Err() == nil; {
+			var err error
+			if n, err = c.batch(ctx, l, ""); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -53,11 +64,11 @@ func (c *columnMove) drainPending(ctx context.Context) error {
 
 // build makes an index beside the writers, unless it is there. One that an
 // interrupted run left half done is dropped first.
-func (c *columnMove) build(ctx context.Context, name, sql string) error {
-	schema := c.rule.Schema
+func (c *columnMove) build(ctx context.Context, l *migrateTable, name, sql string) error {
+	schema := l.schema
 	var valid bool
 	err := c.conn.QueryRow(ctx, "SELECT x.indisvalid FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace WHERE x.indrelid = $1 AND n.nspname = $2 AND i.relname = $3",
-		c.t.oid, schema, name).Scan(&valid)
+		l.oid, schema, name).Scan(&valid)
 	if err == nil && valid {
 		return nil
 	}
@@ -99,16 +110,23 @@ func (c *columnMove) keptIndexes(t *migrateTable) []migrateIndex {
 
 // index builds the indexes that take the place of those with the column.
 func (c *columnMove) index(ctx context.Context) error {
-	for _, x := range c.keptIndexes(c.t) {
-		sql, err := x.moved(c.t, x.newName())
-		if err != nil {
-			return err
-		}
-		if err := c.build(ctx, x.newName(), sql); err != nil {
-			return err
+	err := c.newIndexes(ctx)
+	c.said("indexed")
+	return err
+}
+
+func (c *columnMove) newIndexes(ctx context.Context) error {
+	for _, l := range c.t.leaves() {
+		for _, x := range c.keptIndexes(l) {
+			sql, err := x.moved(l, x.newName(), l.shadow)
+			if err != nil {
+				return err
+			}
+			if err := c.build(ctx, l, x.newName(), sql); err != nil {
+				return err
+			}
 		}
 	}
-	c.said("indexed")
 	return nil
 }
 
@@ -116,6 +134,9 @@ func (c *columnMove) index(ctx context.Context) error {
 // without anybody waiting long or getting a wrong answer.
 func (c *columnMove) swap(ctx context.Context) error {
 	for attempt := 1; c.run.Err() == nil; attempt++ {
+		if err := c.refresh(ctx); err != nil {
+			return err
+		}
 		if err := c.drainPending(ctx); err != nil {
 			return err
 		}
@@ -261,7 +282,7 @@ func (c *columnMove) makeLast(ctx context.Context) error {
 		if err := c.drainPending(ctx); err != nil {
 			return err
 		}
-		some, err := c.somePending(ctx, c.conn)
+		some, err := c.somePending(ctx, c.conn, c.t)
 		if err != nil || !some {
 			return err
 		}
@@ -274,8 +295,13 @@ func (c *columnMove) makeLast(ctx context.Context) error {
 
 func (c *columnMove) somePending(ctx context.Context, q interface {
 	QueryRow(context.Context, string, ...any) pgx.Row
-}) (some bool, err error) {
-	err = q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ONLY "+c.t.name+" WHERE "+c.pending()+")").Scan(&some)
+}, t *migrateTable) (some bool, err error) {
+	for _, l := range t.leaves() {
+		err = q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ONLY "+l.name+" WHERE "+c.pending()+")").Scan(&some)
+		if err != nil || some {
+			break
+		}
+	}
 	return some, err
 }
 
@@ -313,28 +339,43 @@ func (c *columnMove) exchange(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 	}
-	some, err := c.somePending(ctx, tx)
+	now, err := inspectTable(ctx, tx.Conn(), c.rule)
+	if err != nil {
+		return err
+	}
+	some, err := c.somePending(ctx, tx, now)
 	if err != nil {
 		return err
 	}
 	if some {
 		return busyError("the last values")
 	}
-	now, err := inspectTable(ctx, tx.Conn(), c.rule)
-	if err != nil {
-		return err
-	}
 	if err := now.refuse(c); err != nil {
 		return err
 	}
-	same := func(a, b migrateIndex) bool { return a.oid == b.oid }
-	if !slices.EqualFunc(now.indexes, c.t.indexes, same) {
-		return errors.New("its indexes have changed meanwhile; start it again to go on")
+	if err := c.unchanged(ctx, tx.Conn(), now); err != nil {
+		return err
 	}
-	for _, sql := range c.exchangeStatements(now) {
+	statements := c.exchangeStatements(now)
+	for _, t := range now.all() {
+		value, err := c.moveDefault(ctx, tx, t)
+		if err != nil {
+			return t.within(err)
+		}
+		if value != "" {
+			statements = append(statements, "ALTER TABLE ONLY "+t.name+" ALTER COLUMN "+quoteIdent(t.column)+" SET DEFAULT "+value)
+		}
+	}
+	for _, sql := range statements {
 		if _, err := tx.Exec(ctx, sql); err != nil {
 			return err
 		}
+	}
+	if err := c.forgetParts(ctx, tx); err != nil {
+		return err
+	}
+	if err := c.keepDeclaration(ctx, tx, now.declared); err != nil {
+		return err
 	}
 	if err := c.promote(ctx, tx); err != nil {
 		return err
@@ -348,7 +389,6 @@ func (c *columnMove) exchangeStatements(t *migrateTable) []string {
 	out := []string{
 		"DROP TRIGGER " + quoteIdent(c.triggerName()) + " ON " + t.name,
 		"DROP FUNCTION " + c.functionName() + "()",
-		"DROP INDEX " + pgx.Identifier{c.rule.Schema, c.pendingIndex()}.Sanitize(),
 		// Its indexes and constraints go with it.
 		alter + "DROP COLUMN " + column,
 		alter + "RENAME COLUMN " + quoteIdent(t.shadow) + " TO " + column,
@@ -356,18 +396,22 @@ func (c *columnMove) exchangeStatements(t *migrateTable) []string {
 	if c.to != nil {
 		out = append(out, alter+"RENAME CONSTRAINT "+quoteIdent(c.shadowRule().CheckName())+" TO "+quoteIdent(c.rule.CheckName()))
 	}
-	switch {
-	case t.notNullAs != "":
-		out = append(out, alter+"ADD CONSTRAINT "+t.notNullAs)
-	case t.notNull:
-		out = append(out, alter+"ALTER COLUMN "+column+" SET NOT NULL")
-	}
-	for _, x := range c.keptIndexes(t) {
-		out = append(out, x.takePlace(t)...)
-	}
-	out = append(out, t.grants...)
-	if t.comment != nil {
-		out = append(out, "COMMENT ON COLUMN "+t.name+"."+column+" IS "+quoteLiteral(*t.comment))
+	// Those of partitions come first: those of the whole take them up.
+	for _, t := range t.all() {
+		alter := "ALTER TABLE " + t.name + " "
+		switch {
+		case t.notNullAs != "":
+			out = append(out, alter+"ADD CONSTRAINT "+t.notNullAs)
+		case t.notNull:
+			out = append(out, alter+"ALTER COLUMN "+column+" SET NOT NULL")
+		}
+		for _, x := range c.keptIndexes(t) {
+			out = append(out, x.takePlace(t)...)
+		}
+		out = append(out, t.grants...)
+		if t.comment != nil {
+			out = append(out, "COMMENT ON COLUMN "+t.name+"."+column+" IS "+quoteLiteral(*t.comment))
+		}
 	}
 	return out
 }
@@ -375,6 +419,13 @@ func (c *columnMove) exchangeStatements(t *migrateTable) []string {
 // takePlace gives the new index the name and duties of the old one.
 func (x *migrateIndex) takePlace(t *migrateTable) []string {
 	alter, name := "ALTER TABLE "+t.name+" ", quoteIdent(x.name)
+	switch {
+	case x.partitioned && x.constraint != nil:
+		return []string{alter + "ADD CONSTRAINT " + quoteIdent(*x.constraint) + " " + *x.constraintDefinition}
+	case x.partitioned:
+		sql, _ := x.moved(t, x.name, t.column) // it is kept, and so there is no error
+		return []string{sql}
+	}
 	out := []string{"ALTER INDEX " + pgx.Identifier{x.schema, x.newName()}.Sanitize() + " RENAME TO " + name}
 	if x.constraint != nil {
 		kind := "UNIQUE"

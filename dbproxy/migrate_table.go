@@ -17,12 +17,16 @@ import (
 
 // migrateTable is what the catalog says of a column and of what hangs on it.
 type migrateTable struct {
-	oid     uint32
-	name    string // quoted, with its schema
-	column  string // as it is
-	shadow  string // the name of the second column
-	typ     plan.Type
-	notNull bool
+	oid  uint32
+	kind string // relkind: r, or p
+	// partition says that it is one of a partitioned table.
+	partition bool
+	schema    string
+	name      string // quoted, with its schema
+	column    string // as it is
+	shadow    string // the name of the second column
+	typ       plan.Type
+	notNull   bool
 	// notNullAs is the NOT NULL constraint, name and definition, where it has one:
 	// since PostgreSQL 18.
 	notNullAs string
@@ -36,6 +40,12 @@ type migrateTable struct {
 	hasShadow bool
 	fires     bool // other triggers fire on UPDATE
 	attnum    int16
+	declared  declared
+	// typeSchema and typeName are of the type, and labels those of an enum.
+	typeSchema, typeName string
+	labels               []string
+	deterministic        bool            // its collation holds only the same values for equal
+	parts                []*migrateTable // its partitions on all levels, those further down first
 }
 
 // migrateIndex is an index with the column in it.
@@ -48,6 +58,11 @@ type migrateIndex struct {
 	identity, clustered, valid bool
 	nullsEqual                 bool
 	definition                 string
+	// inherited says that it is part of an index of the partitioned table, and
+	// partitioned that it has parts itself.
+	inherited, partitioned bool
+	constraintDefinition   *string
+	columns                []string // of its key
 }
 
 func quoteIdent(s string) string { return pgx.Identifier{s}.Sanitize() }
@@ -89,18 +104,27 @@ func (c *columnMove) session(ctx context.Context) error {
 }
 
 const relationQuery = `SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relispartition, c.relhassubclass OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid),
-  pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
+  pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
   EXISTS (SELECT FROM pg_attribute s WHERE s.attrelid = c.oid AND s.attname = $4 AND NOT s.attisdropped)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND NOT a.attisdropped AND a.attnum > 0
 WHERE n.nspname = $1 AND c.relname = $2`
 
-// inspectTable reads what there is.
+// inspectTable reads what there is, of a partitioned table with its partitions.
 func inspectTable(ctx context.Context, conn *pgx.Conn, r *plan.Rule) (*migrateTable, error) {
-	t := &migrateTable{name: pgx.Identifier{r.Schema, r.Table}.Sanitize(), column: r.Column, shadow: shadowName(r.Column)}
-	var kind, persistence, identity, generated string
-	var partition, inherits, owner, hasDefault bool
-	err := conn.QueryRow(ctx, relationQuery, r.Schema, r.Table, r.Column, t.shadow).Scan(&t.oid, &kind, &persistence, &partition, &inherits, &owner,
-		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &hasDefault, &identity, &generated, &t.comment, &t.hasShadow)
+	t, err := inspectRelation(ctx, conn, r, false)
+	if err == nil && t.kind == "p" {
+		err = t.readParts(ctx, conn, r)
+	}
+	return t, err
+}
+
+// inspectRelation reads what there is of a table, or of a partition of one.
+func inspectRelation(ctx context.Context, conn *pgx.Conn, r *plan.Rule, ofParent bool) (*migrateTable, error) {
+	t := &migrateTable{schema: r.Schema, name: pgx.Identifier{r.Schema, r.Table}.Sanitize(), column: r.Column, shadow: shadowName(r.Column)}
+	var persistence, identity, generated string
+	var inherits, owner bool
+	err := conn.QueryRow(ctx, relationQuery, r.Schema, r.Table, r.Column, t.shadow).Scan(&t.oid, &t.kind, &persistence, &t.partition, &inherits, &owner,
+		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &identity, &generated, &t.comment, &t.hasShadow)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("the database has no such table or column")
 	}
@@ -112,13 +136,12 @@ func inspectTable(ctx context.Context, conn *pgx.Conn, r *plan.Rule) (*migrateTa
 			t.refusal = append(t.refusal, why)
 		}
 	}
-	against(kind == "p" || partition, "it is partitioned, or a partition; make a new table through the sidecar and copy the rows through it")
-	against(kind != "r" && kind != "p", "it is not a table")
-	against(inherits && kind == "r" && !partition, "it inherits, or is inherited from")
+	against(t.partition && !ofParent, "it is a partition, and moves with the others: the rule has to be of the partitioned table")
+	against(t.kind != "r" && t.kind != "p", "it is not a table")
+	against(inherits && t.kind == "r" && !t.partition, "it inherits, or is inherited from, and children are not watched as partitions are: make partitions of them, or move the rows into one table")
 	against(!owner, "the role of admin_url_file is not an owner of the table")
 	against(identity != "" || generated != "", "it is an identity or generated column")
-	against(hasDefault && identity == "" && generated == "", "it has a default, which the server would store in plaintext: ALTER TABLE .. ALTER COLUMN .. DROP DEFAULT")
-	for _, read := range []func(context.Context, *pgx.Conn) error{t.readChecks, t.readIndexes, t.readDependents, t.readTriggers, t.readGrants} {
+	for _, read := range []func(context.Context, *pgx.Conn) error{t.readDeclared, t.readChecks, t.readIndexes, t.readDependents, t.readTriggers, t.readGrants, t.readPartitioning} {
 		if err := read(ctx, conn); err != nil {
 			return nil, err
 		}
@@ -136,7 +159,9 @@ func (t *migrateTable) readChecks(ctx context.Context, conn *pgx.Conn) error {
 }
 
 const indexQuery = `SELECT x.indexrelid, n.nspname, i.relname, am.amname, x.indisunique, x.indisprimary, k.conname, COALESCE(k.condeferrable, false), COALESCE(k.condeferred, false),
-  x.indisreplident, x.indisclustered, x.indisvalid, COALESCE((to_jsonb(x)->>'indnullsnotdistinct')::bool, false), pg_get_indexdef(x.indexrelid)
+  x.indisreplident, x.indisclustered, x.indisvalid, COALESCE((to_jsonb(x)->>'indnullsnotdistinct')::bool, false), pg_get_indexdef(x.indexrelid),
+  i.relispartition, i.relkind = 'I', pg_get_constraintdef(k.oid),
+  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = x.indrelid AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1]))
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace JOIN pg_am am ON am.oid = i.relam
 LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u', 'x')
 WHERE x.indrelid = $1 AND (EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
@@ -150,7 +175,7 @@ func (t *migrateTable) readIndexes(ctx context.Context, conn *pgx.Conn) error {
 	}
 	t.indexes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (x migrateIndex, err error) {
 		err = row.Scan(&x.oid, &x.schema, &x.name, &x.method, &x.unique, &x.primary, &x.constraint, &x.deferrable, &x.deferred,
-			&x.identity, &x.clustered, &x.valid, &x.nullsEqual, &x.definition)
+			&x.identity, &x.clustered, &x.valid, &x.nullsEqual, &x.definition, &x.inherited, &x.partitioned, &x.constraintDefinition, &x.columns)
 		return x, err
 	})
 	return err
@@ -258,20 +283,34 @@ func (t *migrateTable) guarded(r *plan.Rule) bool {
 
 // refuse says everything that stands against the move, before anything is changed.
 func (t *migrateTable) refuse(c *columnMove) error {
-	problems := slices.Clone(t.refusal)
+	problems := append(slices.Clone(t.refusal), t.againstDeclared(c)...)
+	for _, p := range t.parts {
+		for _, why := range append(p.againstDeclared(c), p.againstIndexes(c)...) {
+			problems = append(problems, "partition "+p.name+": "+why)
+		}
+	}
 	if len(t.triggers) > 0 && !c.m.o.AcceptTriggers {
 		problems = append(problems, "the functions of these triggers name it, and would see sealed values: "+strings.Join(t.triggers, ", ")+"; --accept-triggers if they do no harm")
 	}
-	sealed := c.m.o.Action != Decrypt
-	for _, x := range t.indexes {
-		if why := x.against(sealed, c.rule.Equality, c.m.o.DropIndexes, t); why != "" && !c.inPlaceRotation() {
-			problems = append(problems, "index "+x.name+" "+why)
-		}
-	}
+	problems = append(problems, t.againstIndexes(c)...)
 	if len(problems) > 0 {
 		return fmt.Errorf("it cannot be moved:\n  %s", strings.Join(problems, "\n  "))
 	}
 	return nil
+}
+
+// againstIndexes says which indexes stand against the move.
+func (t *migrateTable) againstIndexes(c *columnMove) (problems []string) {
+	for _, x := range t.indexes {
+		why := x.against(c.m.o.Action != Decrypt, c.rule.Equality, c.m.o.DropIndexes, t)
+		if why == "" {
+			why = c.againstTenants(&x)
+		}
+		if why != "" && !x.inherited && !c.inPlaceRotation() {
+			problems = append(problems, "index "+x.name+" "+why)
+		}
+	}
+	return problems
 }
 
 // against says why the index stands against the move, "" if it does not.
@@ -284,7 +323,7 @@ func (x *migrateIndex) against(sealed, equality, drop bool, t *migrateTable) str
 	case !x.valid:
 		return "is not valid: drop it"
 	}
-	_, err := x.moved(t, "x")
+	_, err := x.moved(t, "x", t.shadow)
 	switch {
 	case err == nil && (!sealed || equality && (x.method == "btree" || x.method == "hash")):
 		return ""
@@ -303,20 +342,22 @@ func (x *migrateIndex) kept(sealed, equality bool, t *migrateTable) bool {
 	return x.against(sealed, equality, false, t) == ""
 }
 
-// moved is the statement that builds the index for the second column.
-func (x *migrateIndex) moved(t *migrateTable, name string) (string, error) {
+// moved is the statement that builds the index for the new values, in a column that
+// has one of two names. Of a partitioned table it takes up the indexes of partitions.
+func (x *migrateIndex) moved(t *migrateTable, name, column string) (string, error) {
 	tree, err := pg.Parse(x.definition)
 	if err != nil || len(tree.Stmts) != 1 || tree.Stmts[0].Stmt.GetIndexStmt() == nil {
 		return "", fmt.Errorf("cannot be read")
 	}
 	s := tree.Stmts[0].Stmt.GetIndexStmt()
-	s.Idxname, s.Concurrent = name, true
+	s.Idxname, s.Concurrent = name, !x.partitioned
+	s.Relation.Inh = s.Relation.Inh || x.partitioned
 	found := false
 	for _, list := range [][]*pg.Node{s.IndexParams, s.IndexIncludingParams} {
 		for _, n := range list {
 			e := n.GetIndexElem()
 			if e.GetName() == t.column {
-				e.Name, e.Collation, e.Opclass, e.Opclassopts, found = t.shadow, nil, nil, nil, true
+				e.Name, e.Collation, e.Opclass, e.Opclassopts, found = column, nil, nil, nil, true
 			}
 		}
 	}

@@ -20,17 +20,10 @@ func (c *columnMove) compare(ctx context.Context) error {
 	if c.m.o.NoVerify {
 		return nil
 	}
-	both := quoteIdent(c.t.column) + ", " + quoteIdent(c.t.shadow)
+	both := quoteIdent(c.t.column) + ", " + quoteIdent(c.t.shadow) + ", " + c.tenantSQL()
 	return c.each(ctx, both, quoteIdent(c.t.shadow)+" IS NOT NULL", func(ctx context.Context, rows *pgconn.ResultReader) (int, error) {
-		open, err := acquire(ctx, c.from)
-		if err != nil {
-			return 0, err
-		}
+		open, seal := c.leases(c.from), c.leases(c.to)
 		defer open.release()
-		seal, err := acquire(ctx, c.to)
-		if err != nil {
-			return 0, err
-		}
 		defer seal.release()
 		n := 0
 		for ; rows.NextRow(); n++ {
@@ -38,11 +31,11 @@ func (c *columnMove) compare(ctx context.Context) error {
 			if raw[1] == nil {
 				return n, fmt.Errorf("row %s: has a second value and no first", raw[0])
 			}
-			first, err := open.canonical(c.rule, raw[1])
+			first, err := open.canonical(ctx, c.rule, raw[1], string(raw[3]))
 			if err != nil {
 				return n, fmt.Errorf("row %s: %w", raw[0], reason(err))
 			}
-			second, err := seal.canonical(c.rule, raw[2])
+			second, err := seal.canonical(ctx, c.rule, raw[2], string(raw[3]))
 			if err != nil {
 				return n, fmt.Errorf("row %s: its second value: %w", raw[0], reason(err))
 			}
@@ -57,19 +50,28 @@ func (c *columnMove) compare(ctx context.Context) error {
 
 // each hands rows to f, a window of pages at a time.
 func (c *columnMove) each(ctx context.Context, columns, where string, f func(context.Context, *pgconn.ResultReader) (int, error)) error {
-	pages, err := c.pages(ctx)
+	for _, l := range c.t.leaves() {
+		if err := c.eachOf(ctx, l, columns, where, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *columnMove) eachOf(ctx context.Context, l *migrateTable, columns, where string, f func(context.Context, *pgconn.ResultReader) (int, error)) error {
+	pages, err := c.pages(ctx, l)
 	if err != nil {
 		return err
 	}
 	for block := int64(0); block < pages && c.run.Err() == nil; block += window {
 		ctx, op := c.operation(ctx, audit.SpanVerifyColumn)
-		rows := inBinary(ctx, c.conn, fmt.Sprintf("SELECT ctid::text, %s FROM ONLY %s WHERE ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND %s", columns, c.t.name, block, block+window, where))
+		rows := inBinary(ctx, c.conn, fmt.Sprintf("SELECT ctid::text, %s FROM ONLY %s WHERE ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND %s", columns, l.name, block, block+window, where))
 		n, err := f(ctx, rows)
 		if _, failed := rows.Close(); failed != nil {
 			n, err = 0, failed
 		}
 		if err = c.recorded(op, n, err); err != nil {
-			return err
+			return l.within(err)
 		}
 		c.m.tally.pages(block+window, pages)
 		c.m.limit.WaitN(c.run, min(n, rateBurst)) // an error says that the run is to end
@@ -82,21 +84,25 @@ func (c *columnMove) verifyOnly(ctx context.Context) error {
 	if !c.t.guarded(c.rule) {
 		return errors.New("it does not hold what its rule seals")
 	}
-	col, err := c.db.column(ctx, c.rule, "")
+	return c.verifyValues(ctx)
+}
+
+func (c *columnMove) verifyValues(ctx context.Context) error {
+	side, err := c.ownSide(ctx, false)
 	if err != nil {
 		return err
 	}
 	failed := 0
 	column := quoteIdent(c.t.column)
-	err = c.each(ctx, column, column+" IS NOT NULL", func(ctx context.Context, rows *pgconn.ResultReader) (n int, err error) {
-		open, err := acquire(ctx, &valueSide{c.rule, col})
-		if err != nil {
-			return 0, err
-		}
+	err = c.each(ctx, column+", "+c.tenantSQL(), column+" IS NOT NULL", func(ctx context.Context, rows *pgconn.ResultReader) (n int, err error) {
+		open := c.leases(side)
 		defer open.release()
 		for ; rows.NextRow(); n++ {
 			raw := rows.Values()
-			plain, err := open.canonical(c.rule, raw[1])
+			if _, err := open.of(ctx, string(raw[2])); err != nil && !ofRow(err) {
+				return n, err
+			}
+			plain, err := open.canonical(ctx, c.rule, raw[1], string(raw[2]))
 			if err == nil {
 				_, err = encodeValue(nil, c.rule.Type, formatBinary, plain, time.UTC)
 			}
@@ -113,6 +119,8 @@ func (c *columnMove) verifyOnly(ctx context.Context) error {
 		return err
 	case c.run.Err() != nil:
 		return ErrInterrupted
+	case failed > 0 && c.tenant != nil:
+		return fmt.Errorf("%d values cannot be opened for the tenant of their row", failed)
 	case failed > 0:
 		return fmt.Errorf("%d values cannot be opened", failed)
 	}
@@ -125,13 +133,13 @@ func (c *columnMove) describe(ctx context.Context) error {
 	if _, err := c.conn.Exec(ctx, "SET enable_seqscan TO on"); err != nil {
 		return err
 	}
-	if err := c.conn.QueryRow(ctx, "SELECT count(*), count("+quoteIdent(c.t.column)+") FROM ONLY "+c.t.name).Scan(&rows, &values); err != nil {
+	if err := c.conn.QueryRow(ctx, "SELECT count(*), count("+quoteIdent(c.t.column)+") FROM "+c.t.name).Scan(&rows, &values); err != nil {
 		return err
 	}
 	c.m.tally.printf("%s: %d rows, %d values to %s.", c.rule.Name(), rows, values, c.m.o.Action)
 	if !c.inPlaceRotation() {
 		c.m.tally.printf("%s: the column will come last in the order of columns.", c.rule.Name())
-		for _, x := range c.t.indexes {
+		for _, x := range c.ownIndexes() {
 			verb := "dropped"
 			if x.kept(c.m.o.Action != Decrypt, c.rule.Equality, c.t) {
 				verb = "built anew"
