@@ -106,7 +106,9 @@ var descriptions = map[string]description{
 	},
 	"information_schema.columns": {
 		columns: map[string]string{
-			"data_type":                "COALESCE(pg_catalog.format_type(d.oid, NULL)::" + informative + "character_data, a.data_type)",
+			"data_type": "COALESCE(CASE WHEN d.typelem <> 0 AND d.typlen = -1 THEN 'ARRAY' WHEN d.nspname = 'pg_catalog' THEN pg_catalog.format_type(d.oid, NULL)" +
+				" WHEN d.oid IS NOT NULL THEN 'USER-DEFINED' END::" + informative + "character_data, a.data_type)",
+			"udt_schema":               "COALESCE(d.nspname::" + informative + "sql_identifier, a.udt_schema)",
 			"udt_name":                 "COALESCE(d.typname::" + informative + "sql_identifier, a.udt_name)",
 			"character_maximum_length": "COALESCE(" + informative + "_pg_char_max_length(d.oid, d.m)::" + informative + "cardinal_number, a.character_maximum_length)",
 			"character_octet_length":   "COALESCE(" + informative + "_pg_char_octet_length(d.oid, d.m)::" + informative + "cardinal_number, a.character_octet_length)",
@@ -116,7 +118,8 @@ var descriptions = map[string]description{
 			"datetime_precision":       "COALESCE(" + informative + "_pg_datetime_precision(d.oid, d.m)::" + informative + "cardinal_number, a.datetime_precision)",
 			"column_default":           "CASE WHEN d.oid IS NULL THEN a.column_default END",
 		},
-		join: " LEFT JOIN (SELECT v.s, v.r, v.c, v.m, t.oid, t.typname FROM " + declaredAs + " JOIN pg_catalog.pg_type t ON t.oid = v.t OFFSET 0) d" +
+		join: " LEFT JOIN (SELECT v.s, v.r, v.c, v.m, t.oid, t.typname, t.typelem, t.typlen, n.nspname FROM " + declaredAs +
+			" JOIN pg_catalog.pg_type t ON t.oid = v.t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace OFFSET 0) d" +
 			" ON a.udt_schema = 'pg_catalog' AND a.udt_name = 'bytea' AND d.c = a.column_name AND d.r = a.table_name AND d.s = a.table_schema",
 	},
 	"information_schema.table_constraints": {
@@ -317,7 +320,7 @@ func (c *Catalog) declarations() (declared, guards string) {
 	var columns, checks []string
 	add := func(schema, table, column string, r *Rule, t Type) {
 		names := fmt.Sprintf("(%s::pg_catalog.name, %s::pg_catalog.name, ", nameLiteral(schema), nameLiteral(table))
-		row := names + nameLiteral(column) + "::pg_catalog.name, " + strconv.FormatUint(uint64(t.OID), 10) + "::pg_catalog.oid, " +
+		row := names + nameLiteral(column) + "::pg_catalog.name, " + t.lookup(schema) + ", " +
 			strconv.Itoa(int(t.Typmod)) + ")"
 		if seen[row] {
 			return
@@ -352,6 +355,32 @@ func (c *Catalog) declarations() (declared, guards string) {
 	sort.Strings(columns)
 	sort.Strings(checks)
 	return strings.Join(columns, ", "), strings.Join(checks, ", ")
+}
+
+// lookup is the SQL that gives the object ID of the type. An enum and citext are
+// looked for by name, in the table's schema first; where the database has none,
+// they are text, as Wire has it.
+func (t Type) lookup(schema string) string {
+	name, kind := "citext", "b"
+	var named []string
+	switch t.OID {
+	case Enum:
+		n, err := parseTypeName(t.Enum)
+		if err != nil {
+			return "25::pg_catalog.oid"
+		}
+		named, kind = names(n.Names), "e"
+		name = named[len(named)-1]
+	case Citext:
+	default:
+		return strconv.FormatUint(uint64(t.OID), 10) + "::pg_catalog.oid"
+	}
+	where := "y.typname = " + nameLiteral(name) + " AND y.typtype = '" + kind + "'"
+	if len(named) > 1 {
+		where += " AND z.nspname = " + nameLiteral(named[len(named)-2])
+	}
+	return "COALESCE((SELECT y.oid FROM pg_catalog.pg_type y JOIN pg_catalog.pg_namespace z ON z.oid = y.typnamespace WHERE " + where +
+		" ORDER BY z.nspname = " + nameLiteral(schema) + " DESC, pg_catalog.pg_type_is_visible(y.oid) DESC, y.oid LIMIT 1), 25::pg_catalog.oid)"
 }
 
 // nameLiteral is a string that means the same under every setting of
