@@ -63,7 +63,8 @@ func (s *session) maskOf(r *plan.Rule) *mask {
 }
 
 // permitValues refuses what a role may not do that does not get a column's
-// values: to store or compare any, and to read them where its mask says so.
+// values: to store or compare any, also with those of a column that it does get,
+// and to read them where its mask says so.
 func (s *session) permitValues(st *statement) error {
 	if s.masks == nil {
 		return nil
@@ -82,6 +83,13 @@ func (s *session) permitValues(st *statement) error {
 		for _, r := range st.plan.Statements[i].Moved {
 			if s.maskOf(r) != nil {
 				return s.denied(r)
+			}
+		}
+		for _, pair := range st.plan.Statements[i].Compared {
+			if l, r := s.maskOf(pair[0]), s.maskOf(pair[1]); l != nil && r == nil {
+				return s.denied(pair[0])
+			} else if l == nil && r != nil {
+				return s.denied(pair[1])
 			}
 		}
 		rules := rulesOf(st.plan.Statements[i].Outputs)

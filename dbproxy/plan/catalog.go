@@ -148,7 +148,8 @@ type Relation struct {
 	// Path; which of its columns are protected follows from it.
 	Definition string
 	Path       []string
-	moved      []*Rule // as Statement.Moved, of a view
+	moved      []*Rule    // as Statement.Moved, of a view
+	compared   [][2]*Rule // as Statement.Compared, likewise
 }
 
 func (r *Relation) column(name string) *Column {

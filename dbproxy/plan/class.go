@@ -158,6 +158,9 @@ func (a *analyzer) compareValues(l, r value, need Use, what string) {
 			a.refuse(int(r.loc), "protected columns "+lc.rule.Name()+" and "+rc.rule.Name()+" cannot be compared with each other",
 				"Both need the same domain, mode and type.")
 		}
+		if lc.rule != rc.rule {
+			a.compared = append(a.compared, [2]*Rule{lc.rule, rc.rule})
+		}
 	case lc.rule != nil:
 		a.bind(rc, lc.rule, l.loc)
 	case rc.rule != nil:

@@ -88,6 +88,9 @@ type Statement struct {
 	// Moved are protected columns between which values go, as in UNION and
 	// INSERT .. SELECT, so that they may be read as those of another.
 	Moved []*Rule
+	// Compared are pairs of protected columns that it compares with each other, as in
+	// a join: who knows the values of one learns those of the other.
+	Compared [][2]*Rule
 	// Plain are rules of columns in plaintext, of tables that it names.
 	Plain []*Rule
 	// Writes says that it stores something.
@@ -268,14 +271,14 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.classify(raw.Stmt)
 		a.names(raw.Stmt)
 		if mentioned {
-			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
+			a.touched, a.moved, a.compared = make(map[*Rule]bool), make(map[*Rule]bool), nil
 			literals := len(a.literals)
 			a.statement(raw.Stmt)
 			a.rowTypes(raw.Stmt)
 			a.resolveConstants()
 			a.finishOutputs()
 			a.keeps(a.literals[literals:])
-			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
+			a.stmt.Touched, a.stmt.Moved, a.stmt.Compared = sortedRules(a.touched), sortedRules(a.moved), a.compared
 			if settings && len(a.touched) > 0 {
 				a.refuse(-1, "settings that values depend on change within this text", "Send SET on its own.")
 			}
