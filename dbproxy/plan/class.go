@@ -179,7 +179,7 @@ func (a *analyzer) mix(l, r value) value {
 		a.plainly(r, "cannot be mixed with this expression")
 		return value{loc: l.loc}
 	}
-	out := value{array: l.array, typ: commonType(l.typ, r.typ), loc: l.loc}
+	out := value{array: l.array, typ: commonType(l.typ, r.typ), collated: l.collated || r.collated, loc: l.loc}
 	switch {
 	case lc.rule != nil && rc.rule != nil:
 		if !lc.rule.carries(rc.rule) {
