@@ -25,6 +25,8 @@ func (a *analyzer) classify(n *pg.Node) {
 	case *pg.Node_TransactionStmt:
 		a.stmt.Ends = ends(x.TransactionStmt.Kind)
 		a.stmt.Path, a.stmt.Finishes = a.stmt.Ends, finishes(x.TransactionStmt.Kind)
+		// What a prepared transaction has made is seen from now on.
+		a.stmt.Hidden = x.TransactionStmt.Kind == pg.TransactionStmtKind_TRANS_STMT_COMMIT_PREPARED
 	case *pg.Node_DiscardStmt:
 		a.stmt.Path, a.stmt.Deallocates, a.stmt.Settings = true, true, true
 	case *pg.Node_DeallocateStmt:
