@@ -117,7 +117,7 @@ func (s *session) permitValues(st *statement) error {
 
 // permitPlain refuses a masked role all use of a table whose column is in plaintext
 // for the time of its move: there the server computes, and nothing can be masked.
-// So are texts that are not seen.
+// So are texts that are not seen, functions that may read any table, and statistics.
 func (s *session) permitPlain(st *statement) error {
 	if s.masks == nil {
 		return nil
@@ -128,8 +128,12 @@ func (s *session) permitPlain(st *statement) error {
 		if k := slices.IndexFunc(one.Plain, masked); k >= 0 {
 			return s.deniedPlain("table "+one.Plain[k].Table, one.Plain[k].Name()+" is")
 		}
-		if (one.Hidden || one.Command == "CALL") && st.snap.cat.Plain(masked) {
-			return s.deniedPlain(one.Command, "Protected columns are")
+		if (one.Hidden || one.Calls || one.Command == "CALL") && st.snap.cat.Plain(masked) {
+			what := one.Command
+			if one.Calls {
+				what = "functions and statistics that may show values"
+			}
+			return s.deniedPlain(what, "Protected columns are")
 		}
 	}
 	return nil

@@ -95,6 +95,9 @@ type Statement struct {
 	Plain []*Rule
 	// Writes says that it stores something.
 	Writes bool
+	// Calls says that it may read what it does not name: by a function that is not
+	// one of the common ones, as a statement prepared before, or in statistics.
+	Calls bool
 	// DDL says that the catalog may differ afterwards.
 	DDL bool
 	// Path says that the search_path may differ afterwards.
@@ -261,7 +264,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(syntaxError(sql, err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
-	settings, tenant := false, false
+	settings, tenant, statistics := false, false, a.readsStatistics()
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.start, a.end = int(raw.StmtLocation), len(sql)
@@ -270,6 +273,8 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		}
 		a.classify(raw.Stmt)
 		a.names(raw.Stmt)
+		a.stmt.Calls, _ = a.calls()
+		a.stmt.Calls = a.stmt.Calls || a.stmt.Execute != nil || statistics
 		if mentioned {
 			a.touched, a.moved, a.compared = make(map[*Rule]bool), make(map[*Rule]bool), nil
 			literals := len(a.literals)

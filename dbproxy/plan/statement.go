@@ -128,6 +128,19 @@ func (a *analyzer) callsUnknown() bool {
 	return false
 }
 
+// statisticsOf are the catalogs and views that hold values of columns.
+var statisticsOf = map[string]bool{"pg_statistic": true, "pg_statistic_ext_data": true, "pg_stats": true, "pg_stats_ext": true, "pg_stats_ext_exprs": true}
+
+// readsStatistics says whether the text names one of them, or may.
+func (a *analyzer) readsStatistics() bool {
+	for _, t := range a.tokens {
+		if t.Token == pg.Token_UIDENT || t.Token == pg.Token_IDENT && statisticsOf[identifier(a.text(t))] {
+			return true
+		}
+	}
+	return false
+}
+
 // unknownFunction says whether the token before a parenthesis may name such a function.
 // Behind a dot any word may, and a common name is one of PostgreSQL's own only behind
 // pg_catalog.
