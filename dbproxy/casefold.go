@@ -29,7 +29,7 @@ const localeQuery = `SELECT pg_catalog.current_setting('server_encoding'), COALE
   COALESCE(j OPERATOR(pg_catalog.->>) 'datlocale', j OPERATOR(pg_catalog.->>) 'daticulocale', '')
 FROM (SELECT pg_catalog.to_jsonb(d) AS j FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) x`
 
-var contextual = []string{"az", "el", "hy", "lt", "tr"}
+var contextual = []string{"az", "aze", "el", "ell", "gre", "hy", "hye", "arm", "lt", "lit", "tr", "tur"}
 
 // maxVariants bounds the variants in case of one pattern: each is a token for
 // every data key of the column.

@@ -92,15 +92,41 @@ func TestCaseAgainstPostgres(t *testing.T) {
 
 // Where the case of a letter depends on others, nothing is answered regardless of it.
 func TestCaseOfTurkish(t *testing.T) {
+	for _, locale := range []string{"tr-TR", "tur"} {
+		f := start(t, shared, searched())
+		recreate(t, f, "LOCALE_PROVIDER icu ICU_LOCALE '"+locale+"' LOCALE 'C.UTF-8'")
+		conn := f.connect(t, pgx.QueryExecModeCacheStatement)
+		exec1(t, conn, notesDDL)
+		exec1(t, conn, "INSERT INTO notes VALUES (1, 'ab', '', '')")
+		if got, err := ids(t, conn, "SELECT id FROM notes WHERE body ILIKE $1", "AB"); state(err) != "0A000" {
+			t.Errorf("%s: ILIKE: %v, %v, want a refusal", locale, got, err)
+		}
+		if got, err := ids(t, conn, "SELECT id FROM notes WHERE body LIKE $1", "ab"); err != nil || len(got) != 1 {
+			t.Errorf("%s: LIKE: %v, %v", locale, got, err)
+		}
+	}
+}
+
+// TestCaseUnderCollation: a value under another collation than the database's own
+// has other cases, also where it is one of several.
+func TestCaseUnderCollation(t *testing.T) {
 	f := start(t, shared, searched())
-	recreate(t, f, "LOCALE_PROVIDER icu ICU_LOCALE 'tr-TR' LOCALE 'C.UTF-8'")
+	recreate(t, f, "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'")
 	conn := f.connect(t, pgx.QueryExecModeCacheStatement)
 	exec1(t, conn, notesDDL)
-	exec1(t, conn, "INSERT INTO notes VALUES (1, 'ab', '', '')")
-	if got, err := ids(t, conn, "SELECT id FROM notes WHERE body ILIKE $1", "AB"); state(err) != "0A000" {
-		t.Errorf("ILIKE: %v, %v, want a refusal", got, err)
+	exec1(t, conn, "INSERT INTO notes VALUES (1, 'É', '', ''), (2, 'é', '', '')")
+	for _, sql := range []string{
+		`SELECT id FROM notes WHERE body COLLATE "C" ILIKE 'é'`, `SELECT id FROM notes WHERE coalesce(body COLLATE "C", '') ILIKE 'é'`, `SELECT id FROM notes WHERE coalesce('x', body COLLATE "C") ILIKE 'é'`,
+		`SELECT id FROM (SELECT id, body COLLATE "C" AS b FROM notes UNION ALL SELECT 3, NULL) s WHERE lower(b) LIKE 'é'`, `CREATE VIEW v AS SELECT id, body COLLATE "C" AS b FROM notes`, `CREATE VIEW v AS SELECT id, coalesce(body COLLATE "C", '') AS b FROM notes`,
+	} {
+		if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); state(err) != "0A000" {
+			t.Errorf("%s: got %v, want a refusal", sql, err)
+		}
 	}
-	if got, err := ids(t, conn, "SELECT id FROM notes WHERE body LIKE $1", "ab"); err != nil || len(got) != 1 {
-		t.Errorf("LIKE: %v, %v", got, err)
+	exec1(t, conn, `CREATE VIEW v AS SELECT id, body COLLATE "default" AS b, plain COLLATE "C" AS plain FROM notes`)
+	for _, sql := range []string{"SELECT id FROM v WHERE b ILIKE 'é'", "SELECT id FROM notes WHERE coalesce(body, '') ILIKE 'é'"} {
+		if got, err := ids(t, conn, sql); err != nil || len(got) != 2 {
+			t.Errorf("%s: %v, %v; want both", sql, got, err)
+		}
 	}
 }

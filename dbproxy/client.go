@@ -392,6 +392,15 @@ func (s *session) clientFunction(length int) error {
 		refusal := &pgError{Code: codeNotSupported, Message: "function calls by message are not supported for functions that users made", Hint: "Use SELECT function()."}
 		return s.refuseQuery(refusal)
 	}
+	if s.masks != nil {
+		snap, err := s.snapshot()
+		if err == nil && snap.cat.Plain(func(r *plan.Rule) bool { return s.maskOf(r) != nil }) {
+			err = s.deniedPlain("function calls by message", "Protected columns are")
+		}
+		if err != nil {
+			return s.refuseQuery(err)
+		}
+	}
 	s.push(&entry{kind: 'F'})
 	// It is not known what the function does: set_config is one.
 	s.after([]plan.Statement{{Path: true, Tenant: true, Settings: true}})

@@ -63,7 +63,8 @@ func (s *session) maskOf(r *plan.Rule) *mask {
 }
 
 // permitValues refuses what a role may not do that does not get a column's
-// values: to store or compare any, and to read them where its mask says so.
+// values: to store or compare any, also with those of a column that it does get,
+// and to read them where its mask says so.
 func (s *session) permitValues(st *statement) error {
 	if s.masks == nil {
 		return nil
@@ -82,6 +83,13 @@ func (s *session) permitValues(st *statement) error {
 		for _, r := range st.plan.Statements[i].Moved {
 			if s.maskOf(r) != nil {
 				return s.denied(r)
+			}
+		}
+		for _, pair := range st.plan.Statements[i].Compared {
+			if l, r := s.maskOf(pair[0]), s.maskOf(pair[1]); l != nil && r == nil {
+				return s.denied(pair[0])
+			} else if l == nil && r != nil {
+				return s.denied(pair[1])
 			}
 		}
 		rules := rulesOf(st.plan.Statements[i].Outputs)
@@ -109,7 +117,7 @@ func (s *session) permitValues(st *statement) error {
 
 // permitPlain refuses a masked role all use of a table whose column is in plaintext
 // for the time of its move: there the server computes, and nothing can be masked.
-// So are texts that are not seen.
+// So are texts that are not seen, functions that may read any table, and statistics.
 func (s *session) permitPlain(st *statement) error {
 	if s.masks == nil {
 		return nil
@@ -120,8 +128,12 @@ func (s *session) permitPlain(st *statement) error {
 		if k := slices.IndexFunc(one.Plain, masked); k >= 0 {
 			return s.deniedPlain("table "+one.Plain[k].Table, one.Plain[k].Name()+" is")
 		}
-		if (one.Hidden || one.Command == "CALL") && st.snap.cat.Plain(masked) {
-			return s.deniedPlain(one.Command, "Protected columns are")
+		if (one.Hidden || one.Reads || one.Command == "CALL") && st.snap.cat.Plain(masked) {
+			what := one.Command
+			if one.Reads {
+				what = "functions and statistics that may show values"
+			}
+			return s.deniedPlain(what, "Protected columns are")
 		}
 	}
 	return nil

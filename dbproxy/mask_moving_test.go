@@ -22,7 +22,7 @@ func TestMasksWhileMoving(t *testing.T) {
 	for _, sql := range []string{
 		"CREATE TABLE people (id int PRIMARY KEY, email text)", "INSERT INTO people VALUES (1, 'first@example.com')", "CREATE TABLE other (id int)", "INSERT INTO other VALUES (7)",
 		"CREATE ROLE moving_analyst LOGIN", "GRANT ALL ON people, other TO moving_analyst", "CREATE SCHEMA apart CREATE TABLE people (id int, email text)", "GRANT ALL ON SCHEMA apart TO moving_analyst",
-		"INSERT INTO apart.people VALUES (5, 'apart')", "GRANT ALL ON apart.people TO moving_analyst",
+		"INSERT INTO apart.people VALUES (5, 'apart')", "CREATE FUNCTION shown() RETURNS text LANGUAGE sql AS 'SELECT email FROM people'", "GRANT ALL ON apart.people TO moving_analyst",
 	} {
 		exec1(t, direct, sql)
 	}
@@ -40,6 +40,9 @@ func TestMasksWhileMoving(t *testing.T) {
 				"SELECT email FROM people", "SELECT id FROM people", "SELECT lower(p.email) FROM other, public.people p", "TABLE people", "SELECT to_jsonb(p) FROM people p", "WITH x AS (SELECT * FROM people) SELECT * FROM x",
 				"SELECT (SELECT email FROM people)", "UPDATE people SET id = 2 WHERE email = 'first@example.com'", "DELETE FROM people USING other", "INSERT INTO other SELECT length(email) FROM people", "EXPLAIN ANALYZE SELECT * FROM people",
 				"PREPARE q AS SELECT email FROM people", "DECLARE c CURSOR WITH HOLD FOR SELECT email FROM people", "COPY people TO STDOUT", "COPY (SELECT email FROM people) TO STDOUT", "CREATE TEMP TABLE t AS SELECT email FROM people",
+				"SELECT most_common_vals FROM pg_stats WHERE attname = 'email'", `TABLE pg_catalog."pg_statistic"`, "SELECT query_to_xml('SELECT email FROM people', true, false, '')", "SELECT pg_catalog.table_to_xml('people', true, false, '')",
+				"SELECT * FROM ts_stat('SELECT to_tsvector(email) FROM people')", "CREATE FUNCTION pg_temp.show() RETURNS SETOF text LANGUAGE sql AS 'SELECT email FROM people'", "SELECT shown()", "EXECUTE shown", "EXPLAIN ANALYZE SELECT shown()", "SELECT 1; SELECT shown()",
+				"COPY (SELECT shown()) TO STDOUT", "CREATE VIEW pg_temp.v AS SELECT shown()", "UPDATE other SET id = id WHERE shown() = ''", "DECLARE c CURSOR WITH HOLD FOR SELECT shown()", "PREPARE q AS SELECT shown()", "VALUES (shown())",
 				"DO $$BEGIN PERFORM email FROM people; END$$", "SELECT email FROM seen", "SELECT s.email FROM seen_again s", "SELECT 1; SELECT email FROM people",
 			} {
 				if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); state(err) != "42501" {
@@ -49,7 +52,7 @@ func TestMasksWhileMoving(t *testing.T) {
 			if _, err := conn.Exec(t.Context(), "SELECT email FROM people WHERE id = $1", 1); state(err) != "42501" {
 				t.Errorf("%s, %s: with a parameter: got %v, want 42501", name, when, err)
 			}
-			for sql, want := range map[string]string{"SELECT email FROM apart.people": "apart", "SELECT id::text FROM other": "7"} {
+			for sql, want := range map[string]string{"SELECT email FROM apart.people": "apart", "SELECT id::text FROM other": "7", "SELECT lower(max(email)) || count(*) FROM apart.people": "apart1"} {
 				if got, err := names(t, conn, sql); err != nil || got != want {
 					t.Errorf("%s, %s: %s: %q, %v, want %q", name, when, sql, got, err, want)
 				}

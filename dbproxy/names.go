@@ -193,7 +193,7 @@ func (s *session) resolveExecute(st *statement, i int) error {
 // take has a statement that uses another by name touch what that one touches.
 func (s *session) take(st *statement, one, inner *plan.Statement, target *statement) {
 	one.Touched, one.Outputs, one.Columns, one.Unseen = inner.Touched, inner.Outputs, inner.Columns, inner.Unseen
-	one.Moved = inner.Moved
+	one.Moved, one.Compared = inner.Moved, inner.Compared
 	one.Writes = one.Writes || inner.Writes
 	if st.plan.Fingerprint == "" {
 		st.plan.Fingerprint = target.plan.Fingerprint

@@ -97,3 +97,35 @@ func TestFailedChain(t *testing.T) {
 	}
 	noCanary(t, f, "chmarker")
 }
+
+// TestPreparedTransaction: what a prepared transaction has made is seen by all
+// sessions once it is committed, from whichever.
+func TestPreparedTransaction(t *testing.T) {
+	dir, err := os.MkdirTemp("", "prepared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c, err := startCluster(serverDir, dir, "max_prepared_transactions = 2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.stop)
+	f := start(t, c, users())
+	maker, other := f.connect(t, pgx.QueryExecModeSimpleProtocol), f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, maker, usersDDL)
+	exec1(t, maker, "INSERT INTO users (email) VALUES ('prepared')")
+	for name, committer := range map[string]*pgx.Conn{"itself": maker, "another": other} {
+		exec1(t, maker, "BEGIN")
+		exec1(t, maker, "CREATE VIEW by_"+name+" AS SELECT email FROM users")
+		exec1(t, maker, "PREPARE TRANSACTION '"+f.database+"'")
+		exec1(t, other, "SELECT email FROM users")
+		exec1(t, committer, "COMMIT PREPARED '"+f.database+"'")
+		for _, conn := range []*pgx.Conn{other, maker, f.connect(t, pgx.QueryExecModeSimpleProtocol)} {
+			var email string
+			if err := conn.QueryRow(t.Context(), "SELECT email FROM by_"+name).Scan(&email); err != nil || email != "prepared" {
+				t.Errorf("committed by %s: %q, %v", name, email, err)
+			}
+		}
+	}
+}

@@ -22,6 +22,7 @@ type analyzer struct {
 	end       int
 	touched   map[*Rule]bool
 	moved     map[*Rule]bool // of the statement, see Statement.Moved
+	compared  [][2]*Rule     // likewise, see Statement.Compared
 	consts    []*constant    // of the statement
 	casts     []*conversion  // likewise
 	naming    target
@@ -134,6 +135,7 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 	}
 	a.moves(rel.moved...)
 	a.protects = true
+	a.compared = append(a.compared, rel.compared...)
 	return rel
 }
 

@@ -145,15 +145,23 @@ func (a *analyzer) rewriteExtreme(f *pg.FuncCall, naming target, rule *Rule) {
 		return
 	}
 	if naming.node.Val.GetFuncCall() == f {
-		// The column keeps its name.
-		if a.word(end+1) == "filter" {
-			end = a.closing(end + 2)
-		}
-		at := int(a.tokens[end].End)
-		a.edits = append(a.edits, Edit{at, at, ` AS "` + name + `"`})
+		a.keepName(f, naming)
 	} else if got, strength := figureName(naming.node.Val); strength == 2 && got == name {
 		a.refuseRule(rule, f.Location, "cannot be the argument of "+name+" here without a name for the column")
 	}
+}
+
+// keepName writes out the name that a column has of a call which is replaced.
+func (a *analyzer) keepName(f *pg.FuncCall, naming target) {
+	if naming.node == nil || naming.node.Name != "" || naming.node.Val.GetFuncCall() != f {
+		return
+	}
+	end := a.targetEnd(int(naming.node.Location))
+	if end < 0 {
+		a.refuse(int(f.Location), "this form of a column is not understood", "Name the column with AS.")
+		return
+	}
+	a.edits = append(a.edits, Edit{end, end, " AS " + quoteIdent(functionName(f))})
 }
 
 // closing gives the token that closes the parenthesis at token i, or -1.

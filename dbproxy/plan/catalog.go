@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Rule is one configured column: what the application believes the column to
@@ -147,7 +148,8 @@ type Relation struct {
 	// Path; which of its columns are protected follows from it.
 	Definition string
 	Path       []string
-	moved      []*Rule // as Statement.Moved, of a view
+	moved      []*Rule    // as Statement.Moved, of a view
+	compared   [][2]*Rule // as Statement.Compared, likewise
 }
 
 func (r *Relation) column(name string) *Column {
@@ -244,7 +246,48 @@ func (c *Catalog) Rule(a Attr) *Rule { return c.byAttr[a] }
 
 // mentions says whether an identifier can name a relation that matters, or one
 // of the system catalogs that describe such relations.
-func (c *Catalog) mentions(name string) bool { return c.concerns(name) || c.describes(name) }
+func (c *Catalog) mentions(name string) bool {
+	return c.concerns(name) || c.describes(name) || c.elementOf(name) != ""
+}
+
+// elementOf gives the relation that matters of whose rows a type's name may be that
+// of the array: an underscore before the name, which is cut to fit, and a number
+// behind it if another type has that already (makeArrayTypeName of pg_type.c).
+func (c *Catalog) elementOf(name string) string {
+	element, array := strings.CutPrefix(name, "_")
+	if !array {
+		return ""
+	}
+	counted := strings.TrimRight(element, "0123456789")
+	if counted == element || !strings.HasSuffix(counted, "_") {
+		counted = ""
+	}
+	for ; array; element, array = strings.CutPrefix(element, "_") {
+		if c.concerns(element) {
+			return element
+		}
+	}
+	if counted = strings.TrimSuffix(counted, "_"); counted != "" && c.concerns(counted) {
+		return counted
+	}
+	if len(name) < nameLen-utf8.UTFMax {
+		return ""
+	}
+	cut := func(long string) bool {
+		return strings.HasPrefix(long, name[1:]) || counted != "" && strings.HasPrefix(long, counted)
+	}
+	for long := range c.rules {
+		if cut(long) {
+			return long
+		}
+	}
+	for long := range c.byName {
+		if cut(long) {
+			return long
+		}
+	}
+	return ""
+}
 
 // concerns says whether an identifier can name a relation that matters.
 func (c *Catalog) concerns(name string) bool {

@@ -158,6 +158,9 @@ func (a *analyzer) compareValues(l, r value, need Use, what string) {
 			a.refuse(int(r.loc), "protected columns "+lc.rule.Name()+" and "+rc.rule.Name()+" cannot be compared with each other",
 				"Both need the same domain, mode and type.")
 		}
+		if lc.rule != rc.rule {
+			a.compared = append(a.compared, [2]*Rule{lc.rule, rc.rule})
+		}
 	case lc.rule != nil:
 		a.bind(rc, lc.rule, l.loc)
 	case rc.rule != nil:
@@ -176,7 +179,7 @@ func (a *analyzer) mix(l, r value) value {
 		a.plainly(r, "cannot be mixed with this expression")
 		return value{loc: l.loc}
 	}
-	out := value{array: l.array, typ: commonType(l.typ, r.typ), loc: l.loc}
+	out := value{array: l.array, typ: commonType(l.typ, r.typ), collated: l.collated || r.collated, loc: l.loc}
 	switch {
 	case lc.rule != nil && rc.rule != nil:
 		if !lc.rule.carries(rc.rule) {

@@ -18,7 +18,9 @@ type conversion struct {
 	collation string
 	edit      Edit
 	known     bool
-	loc       int
+	// kept says that the server keeps the query, without what is edited out.
+	kept bool
+	loc  int
 }
 
 // convert has a cast or COLLATE taken off a protected value.
@@ -35,6 +37,10 @@ func (a *analyzer) convert(c *conversion, to *class) {
 	if c.collation != "" {
 		if !textual(rule.Type) || c.collation != "C" && c.collation != "POSIX" && c.collation != "default" && c.collation != "ucs_basic" {
 			a.refuse(c.loc, "protected column "+rule.Name()+" cannot have this collation", `Its values compare and sort by bytes, as under COLLATE "C".`)
+			return
+		}
+		if c.kept && rule.Search != nil && c.collation != "default" {
+			a.refuseRule(rule, int32(c.loc), "cannot have a collation in a view: searches regardless of case would go by the database's own")
 			return
 		}
 	} else if !c.known || !keeps(rule.Type, c.typ) || !to.fit(c.typ) {
@@ -149,7 +155,7 @@ func (a *analyzer) collate(k *pg.CollateClause, sc *scope) value {
 	for a.word(last+1) == "." {
 		last += 2
 	}
-	c := &conversion{class: v.class, collation: lastName(k.Collname), loc: int(k.Location)}
+	c := &conversion{class: v.class, collation: lastName(k.Collname), kept: a.kept, loc: int(k.Location)}
 	if last < len(a.tokens) {
 		c.edit = Edit{int(k.Location), int(a.tokens[last].End), ""}
 	}

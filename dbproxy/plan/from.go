@@ -82,6 +82,11 @@ func (a *analyzer) fromFunction(r *pg.RangeFunction, sc *scope) *source {
 			out.name, _ = figureName(items[0])
 		}
 		if f == nil || functionName(f) != "unnest" || !bareCall(f) {
+			if f != nil {
+				if _, searches := a.searchCall(f); searches {
+					items = f.Args // what it would be rewritten to cannot stand here
+				}
+			}
 			a.openAll(items, sc)
 			out.fields = append(out.fields, field{rest: true})
 			continue

@@ -45,6 +45,7 @@ func TestOrdered(t *testing.T) {
 		"SELECT name FROM people UNION SELECT 'x' ORDER BY 1":                                 "SELECT name FROM people UNION SELECT " + n("x") + ` AS "?column?" ORDER BY 1`,
 		"SELECT greatest(name, 'x'), least(born, $1) FROM people":                             "SELECT greatest(name, " + n("x") + "), least(born, $1) FROM people",
 		"SELECT min(born), max(name) AS m FROM people":                                        `SELECT pg_catalog.percentile_disc(0) WITHIN GROUP (ORDER BY born) AS "min", pg_catalog.percentile_disc(1) WITHIN GROUP (ORDER BY name) AS m FROM people`,
+		"SELECT ((min(born))), 1 FROM people":                                                 `SELECT ((pg_catalog.percentile_disc(0) WITHIN GROUP (ORDER BY born))) AS "min", 1 FROM people`,
 		"SELECT max(coalesce(name, 'x')) FILTER (WHERE name > 'a')+1 FROM people":             "",
 		"SELECT pg_catalog.max(coalesce(name, 'x')) FILTER (WHERE name > 'a'), 1 FROM people": "SELECT pg_catalog.percentile_disc(1) WITHIN GROUP (ORDER BY coalesce(name, " + n("x") + ")) FILTER (WHERE name > " + n("a") + `) AS "max", 1 FROM people`,
 		"SELECT id FROM people GROUP BY id HAVING min(name) > 'a'":                            "SELECT id FROM people GROUP BY id HAVING pg_catalog.percentile_disc(0) WITHIN GROUP (ORDER BY name) > " + n("a"),

@@ -93,10 +93,16 @@ type Statement struct {
 	// Moved are protected columns between which values go, as in UNION and
 	// INSERT .. SELECT, so that they may be read as those of another.
 	Moved []*Rule
+	// Compared are pairs of protected columns that it compares with each other, as in
+	// a join: who knows the values of one learns those of the other.
+	Compared [][2]*Rule
 	// Plain are rules of columns in plaintext, of tables that it names.
 	Plain []*Rule
 	// Writes says that it stores something.
 	Writes bool
+	// Reads says that it may read what it does not name: by a function that is not
+	// one of the common ones, as a statement prepared before, or in statistics.
+	Reads bool
 	// DDL says that the catalog may differ afterwards.
 	DDL bool
 	// Path says that the search_path may differ afterwards.
@@ -272,7 +278,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		return refused(a.unparsed(err))
 	}
 	p := &Plan{Statements: make([]Statement, len(tree.Stmts)), Mentions: mentioned}
-	settings, tenant, calls := false, false, false
+	settings, tenant, calls, statistics := false, false, false, a.readsStatistics()
 	for i, raw := range tree.Stmts {
 		a.stmt = &p.Statements[i]
 		a.start, a.end = int(raw.StmtLocation), len(sql)
@@ -283,8 +289,10 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 		a.classify(raw.Stmt)
 		a.names(raw.Stmt)
 		a.stmt.Calls = a.callsOf() || a.stmt.Fetch != nil // of which it is not seen
+		unknown, _ := a.calls()
+		a.stmt.Reads = unknown || a.stmt.Execute != nil || statistics
 		if mentioned {
-			a.touched, a.moved = make(map[*Rule]bool), make(map[*Rule]bool)
+			a.touched, a.moved, a.compared = make(map[*Rule]bool), make(map[*Rule]bool), nil
 			literals := len(a.literals)
 			a.statement(raw.Stmt)
 			a.rowTypes(raw.Stmt)
@@ -292,7 +300,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 			a.finishOutputs()
 			a.takeMissing(p)
 			a.keeps(a.literals[literals:])
-			a.stmt.Touched, a.stmt.Moved = sortedRules(a.touched), sortedRules(a.moved)
+			a.stmt.Touched, a.stmt.Moved, a.stmt.Compared = sortedRules(a.touched), sortedRules(a.moved), a.compared
 			if calls {
 				a.refuseDated(a.literals[literals:])
 			}

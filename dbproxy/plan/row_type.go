@@ -26,7 +26,11 @@ func (a *analyzer) rowTypes(n *pg.Node) {
 // statements the walk.
 func (a *analyzer) typed() bool {
 	for i, t := range a.tokens {
-		if int(t.Start) < a.start || int(t.Start) >= a.end || !a.cat.concerns(identifier(a.text(t))) {
+		if int(t.Start) < a.start || int(t.Start) >= a.end {
+			continue
+		}
+		name := identifier(a.text(t))
+		if t.Token != pg.Token_UIDENT && !a.cat.concerns(name) && a.cat.elementOf(name) == "" {
 			continue
 		}
 		before := i - 1
@@ -76,6 +80,9 @@ func (a *analyzer) rowType(t *pg.TypeName) {
 		return
 	}
 	rv := &pg.RangeVar{Relname: path[len(path)-1], Location: t.Location}
+	if element := a.cat.elementOf(rv.Relname); element != "" && !a.cat.concerns(rv.Relname) {
+		rv.Relname = element
+	}
 	if len(path) == 2 {
 		rv.Schemaname = path[0]
 	}

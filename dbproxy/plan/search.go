@@ -111,7 +111,7 @@ func (a *analyzer) foldsBoth(s *search) bool {
 
 // searchCall says whether a call searches for a pattern: starts_with.
 func (a *analyzer) searchCall(f *pg.FuncCall) (search, bool) {
-	if functionName(f) != "starts_with" || len(f.Args) != 2 || !bareCall(f) {
+	if functionName(f) != "starts_with" || len(f.Args) != 2 || !bareCall(f) || foldOf(f.Args[0]) != NoFold {
 		return search{}, false
 	}
 	return search{column: f.Args[0], pattern: f.Args[1], match: Match{Form: Begins}, operator: -1, call: f, rest: -1}, true
@@ -121,7 +121,7 @@ func (a *analyzer) searchCall(f *pg.FuncCall) (search, bool) {
 // search, and = 0 for what is not found.
 func (a *analyzer) searchPosition(e *pg.A_Expr, name string) (search, bool) {
 	f, k := e.Lexpr.GetFuncCall(), e.Rexpr.GetAConst()
-	if f == nil || k.GetIval() == nil || len(f.Args) != 2 || !bareCall(f) {
+	if f == nil || k.GetIval() == nil || len(f.Args) != 2 || !bareCall(f) || foldOf(f.Args[0]) != NoFold {
 		return search{}, false
 	}
 	if called := functionName(f); called != "strpos" && called != "position" {
@@ -284,15 +284,10 @@ func (a *analyzer) searchByCall(s *search, v value, naming target) {
 		return
 	}
 	a.search(v, p, right, behind)
-	a.edits = append(a.edits, Edit{start, first, s.opening() + tokensOf}, Edit{left, right, found}, Edit{behind, to, ")" + nameOf(s, naming)})
-}
-
-// nameOf keeps the name that a column has of a call.
-func nameOf(s *search, naming target) string {
-	if s.rest < 0 && naming.node != nil && naming.node.Name == "" && naming.node.Val.GetFuncCall() == s.call {
-		return ` AS "` + functionName(s.call) + `"`
+	a.edits = append(a.edits, Edit{start, first, s.opening() + tokensOf}, Edit{left, right, found}, Edit{behind, to, ")"})
+	if s.rest < 0 {
+		a.keepName(s.call, naming)
 	}
-	return ""
 }
 
 // searchList rewrites col LIKE ANY and LIKE ALL of an array.

@@ -25,6 +25,8 @@ func (a *analyzer) classify(n *pg.Node) {
 	case *pg.Node_TransactionStmt:
 		a.stmt.Ends = ends(x.TransactionStmt.Kind)
 		a.stmt.Path, a.stmt.Finishes = a.stmt.Ends, finishes(x.TransactionStmt.Kind)
+		// What a prepared transaction has made is seen from now on.
+		a.stmt.Hidden = x.TransactionStmt.Kind == pg.TransactionStmtKind_TRANS_STMT_COMMIT_PREPARED
 	case *pg.Node_DiscardStmt:
 		a.stmt.Path, a.stmt.Deallocates, a.stmt.Settings = true, true, true
 	case *pg.Node_DeallocateStmt:
@@ -120,6 +122,19 @@ func (a *analyzer) calls() (unknown, setsConfig bool) {
 func (a *analyzer) callsUnknown() bool {
 	for i, t := range a.tokens {
 		if t.Token == pg.Token_ASCII_40 && i > 0 && a.unknownFunction(i-1) { // (
+			return true
+		}
+	}
+	return false
+}
+
+// statisticsOf are the catalogs and views that hold values of columns.
+var statisticsOf = map[string]bool{"pg_statistic": true, "pg_statistic_ext_data": true, "pg_stats": true, "pg_stats_ext": true, "pg_stats_ext_exprs": true}
+
+// readsStatistics says whether the text names one of them, or may.
+func (a *analyzer) readsStatistics() bool {
+	for _, t := range a.tokens {
+		if t.Token == pg.Token_UIDENT || t.Token == pg.Token_IDENT && statisticsOf[identifier(a.text(t))] {
 			return true
 		}
 	}

@@ -53,7 +53,7 @@ func (a *analyzer) readDefinition(rel *Relation) string {
 	case a.stmt.Columns != len(rel.Columns):
 		return "its columns are not known"
 	}
-	rel.moved = sortedRules(a.moved)
+	rel.moved, rel.compared = sortedRules(a.moved), a.compared
 	for _, o := range a.stmt.Outputs {
 		col := &rel.Columns[o.Left]
 		col.Rule, col.Type, col.Array = o.Rule, o.Type, o.Array
