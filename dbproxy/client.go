@@ -24,6 +24,7 @@ const (
 
 // fromClient reads the client's messages until it leaves.
 func (s *session) fromClient() error {
+	defer s.copyRoom.free()
 	for {
 		if s.fromC.empty() {
 			if err := s.up.flush(); err != nil {
@@ -55,9 +56,17 @@ func (s *session) clientMessage(kind byte, length int) error {
 		s.dropCopyIn()
 	}
 	s.copying = false
-	if length > longest(kind) {
-		return s.clientTooLarge(kind, length)
+	if err := permitLength(kind, length); err != nil {
+		return err
 	}
+	if length > largeMessage {
+		return s.clientLarge(kind, length)
+	}
+	return s.clientWhole(kind, length)
+}
+
+// clientWhole handles what is read as a whole, or passes.
+func (s *session) clientWhole(kind byte, length int) error {
 	switch kind {
 	case 'Q':
 		return s.clientQuery(length)

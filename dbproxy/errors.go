@@ -34,6 +34,7 @@ const (
 	codeAuthorization      = "28000"
 	codePrivilege          = "42501"
 	codeTypeMismatch       = "42804"
+	codeOutOfMemory        = "53200"
 	codeTooManyConnections = "53300"
 	codeTooLarge           = "54000"
 	codeShutdown           = "57P01"

@@ -255,6 +255,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 		return err
 	}
 	defer s.server.Close()
+	defer s.die()
 	defer s.uncancelable()
 	ok, err := s.authenticate(secure && s.host.tls != nil)
 	if err != nil || !ok {
@@ -298,6 +299,9 @@ func (p *Proxy) newSession(ctx context.Context, conn net.Conn, startup []byte) (
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
+	s.life, s.die = context.WithCancel(ctx)
+	s.fromC.room, s.fromS.room = s.share(p.clientMessages), s.share(p.serverMessages)
+	s.copyRoom, s.texts, s.rowRoom = *s.share(p.clientMessages), *s.share(p.clientMessages), *s.share(p.serverMessages)
 	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
 	s.up.before, s.down.before = s.intended, s.recorded
 	return s, id.database, nil
@@ -463,6 +467,7 @@ func (s *session) run(ctx context.Context) error {
 		return nil
 	}
 	defer s.leaveGate()
+	defer s.freeTexts()
 	s.relay()
 	return nil
 }
