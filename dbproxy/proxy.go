@@ -53,6 +53,7 @@ type Proxy struct {
 	starting atomic.Int32 // clients that are not authenticated yet
 
 	clientMessages, serverMessages *budget
+	cancelling                     cancels
 
 	mu        sync.Mutex
 	databases map[string]*database  // guarded by mu
@@ -69,6 +70,7 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		moving: moving(columns), identity: rand.Text(), keyAge: keyAge,
 		databases: make(map[string]*database), sessions: make(map[*session]struct{}), cancels: make(map[string]*session)}
 	memory := cfg.messageMemory()
+	p.cancelling = newCancels()
 	p.clientMessages, p.serverMessages = newBudget(memory/2), newBudget(memory/2)
 	var err error
 	if p.rules, err = planRules(columns, cfg.tenantSetting()); err != nil {
