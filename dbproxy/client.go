@@ -24,6 +24,7 @@ const (
 
 // fromClient reads the client's messages until it leaves.
 func (s *session) fromClient() error {
+	defer s.copyRoom.free()
 	for {
 		if s.fromC.empty() {
 			if err := s.up.flush(); err != nil {
@@ -59,9 +60,17 @@ func (s *session) clientMessage(kind byte, length int) error {
 	if (s.called || s.unsettled) && !s.batchOpen && s.answered() {
 		s.called, s.unsettled = false, false // what was changed is reported
 	}
-	if length > longest(kind) {
-		return s.clientTooLarge(kind, length)
+	if err := permitLength(kind, length); err != nil {
+		return err
 	}
+	if length > largeMessage {
+		return s.clientLarge(kind, length)
+	}
+	return s.clientWhole(kind, length)
+}
+
+// clientWhole handles what is read as a whole, or passes.
+func (s *session) clientWhole(kind byte, length int) error {
 	switch kind {
 	case 'Q':
 		return s.clientQuery(length)

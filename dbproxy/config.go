@@ -43,6 +43,14 @@ type Config struct {
 	// columns with per_tenant. Empty means sidekey.tenant; any name with a dot
 	// does, such as the one that row security policies already use.
 	TenantSetting string `yaml:"tenant_setting"`
+
+	// MessageMemory is how many bytes of messages all sessions together may hold, of
+	// those over 1 MiB that have to be read as a whole: half for what clients send,
+	// half for what servers send. Who finds no room for some seconds gets SQLSTATE
+	// 53200. While in work a message takes three to five times as much. 0 means an
+	// eighth of the memory limit (the least of GOMEMLIMIT and the cgroup's, or else
+	// what the machine has), from 16 to 512 MiB.
+	MessageMemory int64 `yaml:"message_memory"`
 }
 
 func (c *Config) tenantSetting() string {
@@ -119,6 +127,8 @@ func (c *Config) Validate() error {
 		return errors.New("postgres.tls.require: needs cert_file and key_file")
 	case c.TenantSetting != "" && !strings.Contains(c.TenantSetting, "."):
 		return fmt.Errorf("postgres.tenant_setting: %q has no dot: PostgreSQL knows no such setting", c.TenantSetting)
+	case c.MessageMemory != 0 && c.MessageMemory < leastMessageMemory:
+		return fmt.Errorf("postgres.message_memory: want a number of bytes, at least %d, or 0 for a share of the memory there is", leastMessageMemory)
 	case c.Upstream.Address == "":
 		return errors.New("postgres.upstream.address: missing")
 	}

@@ -50,6 +50,12 @@ func (c *copyCodec) feed(data []byte) {
 	c.buf, c.start = append(compact(c.buf, c.start), data...), 0
 }
 
+// forget drops what is held.
+func (c *copyCodec) forget() {
+	c.buf, c.start, c.value, c.out = nil, 0, nil, nil
+	c.lines.buf, c.lines.start, c.lines.at = nil, 0, 0
+}
+
 // held is how many bytes of an incomplete row are held.
 func (c *copyCodec) held() int {
 	return len(c.buf) - c.start + len(c.lines.buf) - c.lines.start

@@ -58,6 +58,7 @@ func (s *session) clientCopy(kind byte, length int) error {
 		}
 	}
 	c.release()
+	s.copyRoom.free()
 	return s.relayCopy(kind, length)
 }
 
@@ -74,7 +75,19 @@ func (s *session) dropCopyIn() {
 	if s.copyTo != nil {
 		s.copyTo.release()
 		s.copyTo = nil
+		s.copyRoom.free()
 	}
+}
+
+// holdRow makes room for the row that is not complete, and keeps nothing of those
+// before it.
+func holdRow(room *share, c *copyCodec) error {
+	c.value, c.out = trim(c.value), trim(c.out)
+	n := c.held()
+	if n > maxMessage || roomFor(n) > room.of.size {
+		return failf(codeTooLarge, "a row of COPY is longer than the encrypting proxy can change")
+	}
+	return room.resize(n)
 }
 
 // startCopy finds out whose data arrives. That is the server's to say, and it
@@ -267,8 +280,9 @@ func (s *session) sealRows(c *copyIn, eof bool) error {
 		for more && failed == nil && len(s.up.buf)-at < flushSize {
 			s.up.buf, more, failed = c.codec.next(s.up.buf, eof)
 		}
-		if failed == nil && c.codec.held() > maxMessage {
-			failed = failf(codeTooLarge, "a row of COPY is longer than the encrypting proxy can change")
+		c.stored = trim(c.stored)
+		if failed == nil {
+			failed = holdRow(&s.copyRoom, &c.codec)
 		}
 		s.up.closeFrame(at)
 		if err := s.up.full(); err != nil {
@@ -295,6 +309,8 @@ func (o *outbox) closeFrame(at int) {
 func (s *session) failCopy(c *copyIn, err error) error {
 	c.release()
 	c.failed = true
+	c.codec.forget()
+	s.copyRoom.free()
 	refusal := asPgError(err)
 	if !badInput(refusal.Code) && refusal.Code != codeTooLarge {
 		s.proxy.log.Warn("refusing data of COPY", "database", s.db.name, "user", s.user, "code", refusal.Code, "error", err)

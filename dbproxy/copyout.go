@@ -90,9 +90,10 @@ func (s *session) openCopy(e *entry, length int) error {
 			return s.failCopyOut(e, err)
 		}
 	}
-	if c.codec.held() > maxMessage {
+	c.stored = trim(c.stored)
+	if err := holdRow(&s.rowRoom, &c.codec); err != nil {
 		s.down.cut(at)
-		return s.failCopyOut(e, failf(codeTooLarge, "a row of COPY is longer than the encrypting proxy can change"))
+		return s.failCopyOut(e, err)
 	}
 	s.down.closeFrame(at)
 	s.tellsRows(c.op)
@@ -116,6 +117,7 @@ func (s *session) tellsRows(op *operation) {
 func (s *session) endCopyOut(e *entry) error {
 	c := s.copyFrom
 	s.copyFrom = nil
+	s.rowRoom.free()
 	if c == nil || s.swallow != nil || c.codec.held() == 0 {
 		return nil
 	}
@@ -123,6 +125,10 @@ func (s *session) endCopyOut(e *entry) error {
 }
 
 func (s *session) failCopyOut(e *entry, err error) error {
+	if s.copyFrom != nil {
+		s.copyFrom.codec.forget()
+	}
+	s.rowRoom.free()
 	failed := asPgError(err)
 	if failed.Code == codeBadCopy {
 		failed = failf(codeProtocolViolation, "the server's COPY data is not understood: %s", failed.Message)

@@ -35,6 +35,7 @@ const (
 	codePrivilege          = "42501"
 	codeAmbiguous          = "42702"
 	codeTypeMismatch       = "42804"
+	codeOutOfMemory        = "53200"
 	codeTooManyConnections = "53300"
 	codeTooLarge           = "54000"
 	codeShutdown           = "57P01"

@@ -73,3 +73,12 @@ func Preparing(ctx context.Context, p *Proxy, database string) (func(sql string)
 		return err
 	}, nil
 }
+
+// MessagesHeld is how much of large messages all sessions hold: of what clients sent,
+// and of what servers did.
+func (p *Proxy) MessagesHeld() (clients, servers int64) {
+	return p.clientMessages.held.Load(), p.serverMessages.held.Load()
+}
+
+// Patience is how long sessions wait for room for a large message.
+func (p *Proxy) Patience(d time.Duration) { p.clientMessages.wait, p.serverMessages.wait = d, d }

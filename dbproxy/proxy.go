@@ -53,6 +53,9 @@ type Proxy struct {
 	starting atomic.Int32 // clients that are not authenticated yet
 	on       processes
 
+	clientMessages, serverMessages *budget
+	cancelling                     cancels
+
 	mu        sync.Mutex
 	databases map[string]*database  // guarded by mu
 	sessions  map[*session]struct{} // guarded by mu
@@ -67,6 +70,9 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 	p := &Proxy{cfg: cfg, columns: columns, cipher: cipher, audit: al, log: log,
 		moving: moving(columns), identity: rand.Text(), keyAge: keyAge,
 		databases: make(map[string]*database), sessions: make(map[*session]struct{}), cancels: make(map[string]*session)}
+	memory := cfg.messageMemory()
+	p.cancelling = newCancels()
+	p.clientMessages, p.serverMessages = newBudget(memory/2), newBudget(memory/2)
 	var err error
 	if p.rules, err = planRules(columns, cfg.tenantSetting()); err != nil {
 		return nil, err

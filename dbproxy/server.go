@@ -15,6 +15,8 @@ import (
 
 // fromServer reads the server's messages until the connection ends.
 func (s *session) fromServer() error {
+	defer s.rowRoom.free()
+	defer s.fromS.drop()
 	for {
 		if s.fromS.empty() {
 			if err := s.down.flush(); err != nil {
@@ -27,6 +29,10 @@ func (s *session) fromServer() error {
 		}
 		if err := s.serverMessage(kind, length); err != nil {
 			return err
+		}
+		if length > largeMessage {
+			s.fromS.drop()
+			s.value = trim(s.value)
 		}
 	}
 }
@@ -250,6 +256,11 @@ func (s *session) serverData(kind byte, length int) error {
 	if s.swallow != nil {
 		return s.fromS.skip(length)
 	}
+	if length > largeMessage && (kind == 'd' && s.copyFrom != nil || kind == 'D' && columns != nil) {
+		if refused, err := s.serverLarge(e, length); refused || err != nil {
+			return err
+		}
+	}
 	if kind == 'd' && s.copyFrom != nil {
 		return s.openCopy(e, length)
 	}
@@ -258,9 +269,6 @@ func (s *session) serverData(kind byte, length int) error {
 	}
 	if kind == 'd' || columns == nil {
 		return s.down.relay(kind, length, s.fromS)
-	}
-	if length > maxMessage {
-		return s.rowTooLarge(e, length)
 	}
 	body, err := s.fromS.whole(length)
 	if err != nil {
@@ -412,6 +420,7 @@ func (s *session) serverError(body []byte) error {
 	}
 	defer s.wake()
 	s.copyFrom = nil
+	s.rowRoom.free()
 	if e.kind != 'Q' && e.kind != 'F' {
 		s.skipping = true
 		s.mu.Lock()
@@ -512,6 +521,7 @@ func (s *session) serverReady(body []byte) error {
 	if e.kind == 'Q' {
 		delete(s.statements, "")
 	}
+	s.forgetTexts()
 	rests := s.rests()
 	s.mu.Unlock()
 	if rests {

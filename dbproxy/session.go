@@ -39,6 +39,8 @@ type session struct {
 	masks   []*mask         // of the client's role, by rule; nil: none
 	ctx     context.Context // carries the session's span
 	ending  sync.Once
+	life    context.Context // ends when the session has to
+	die     context.CancelFunc
 	settled chan struct{} // wakes fromClient when the queue may be empty
 
 	// Of fromClient only.
@@ -64,6 +66,7 @@ type session struct {
 	unused    []entry     // entries that are made and not used yet
 	copying   bool        // the last message was CopyData
 	copyTo    *copyIn     // whose data it was; nil if no such COPY was awaited
+	copyRoom  share       // for the row of it that is not complete
 	shape     []byte      // of the text that is being planned
 	attrs     map[*plan.Statement][]attribute.KeyValue
 
@@ -76,6 +79,7 @@ type session struct {
 	tablesChanged bool           // tables that matter have changed since the last commit
 	value         []byte
 	copyFrom      *copyOut // the COPY TO that is being answered; nil if not of protected columns
+	rowRoom       share    // for the row of it that is not complete
 
 	catalog atomic.Pointer[snapshot] // against which results are checked
 	owed    atomic.Int64             // answers to a client without rules
@@ -94,6 +98,7 @@ type session struct {
 	using         bool                  // guarded by mu; the session has entered the gate of moving columns
 	entering      bool                  // guarded by mu; likewise, for a message that is still to be sent
 	settings      settings              // guarded by mu
+	texts         share                 // guarded by mu; for large texts that are kept
 }
 
 // settings are what the server reports of the session and plans depend on.
@@ -300,6 +305,9 @@ func (s *session) push(e *entry) {
 	case e.kind == 'Q':
 		// A simple query ends the unnamed statement and portal.
 		s.newStatements[""], s.newPortals[""] = e, e
+	}
+	if s.fromC.room.held > 0 {
+		s.keepText(e)
 	}
 }
 
@@ -539,6 +547,7 @@ func (s *session) fatal(e *pgError) {
 			s.down.last(e.response("FATAL"))
 		}
 		s.giveBack()
+		s.die()
 		s.client.Close()
 		s.server.Close()
 	})

@@ -256,6 +256,7 @@ func (p *Proxy) serveSession(ctx context.Context, conn net.Conn, secure bool, st
 	}
 	defer s.server.Close()
 	defer s.giveBack()
+	defer s.die()
 	defer s.uncancelable()
 	ok, err := s.authenticate(secure && s.host.tls != nil)
 	if err != nil || !ok {
@@ -299,6 +300,9 @@ func (p *Proxy) newSession(ctx context.Context, conn net.Conn, startup []byte) (
 		attrs:      make(map[*plan.Statement][]attribute.KeyValue),
 		statements: make(map[string]*statement), portals: make(map[string]*portal),
 		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
+	s.life, s.die = context.WithCancel(ctx)
+	s.fromC.room, s.fromS.room = s.share(p.clientMessages), s.share(p.serverMessages)
+	s.copyRoom, s.texts, s.rowRoom = *s.share(p.clientMessages), *s.share(p.clientMessages), *s.share(p.serverMessages)
 	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
 	s.up.before, s.down.before = s.intended, s.recorded
 	return s, id.database, nil
@@ -471,6 +475,7 @@ func (s *session) run(ctx context.Context) error {
 		return nil
 	}
 	defer s.leaveGate()
+	defer s.freeTexts()
 	s.relay()
 	return nil
 }

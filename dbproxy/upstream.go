@@ -9,7 +9,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -41,8 +40,6 @@ const (
 	freshAge = time.Second
 	// failedAge is how long a host that could not be reached is tried last.
 	failedAge = 5 * time.Second
-	// maxCancelKeys bounds the sessions whose host is known to cancel requests.
-	maxCancelKeys = 1 << 16
 )
 
 // host is one server of the upstream.
@@ -474,65 +471,6 @@ func (p *Proxy) reach(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// cancel passes a request to cancel on, to the host of the session that it names.
-// Keys are the server's own, so one that is not known here, such as that of
-// another replica's session, is for every host to look at.
-func (p *Proxy) cancel(ctx context.Context, request []byte) {
-	if n := len(request) - 8; n < minCancelKey || n > maxCancelKey {
-		return // the server would not answer either
-	}
-	hosts := p.hosts
-	p.mu.Lock()
-	if s := p.cancels[string(request[4:])]; s != nil {
-		hosts = []*host{s.host}
-	}
-	p.mu.Unlock()
-	var all sync.WaitGroup
-	for _, h := range hosts {
-		all.Go(func() {
-			defer p.survive(nil)
-			if err := h.cancel(ctx, request); err != nil {
-				p.log.Warn("passing a cancel request on", "server", h.address, "error", err)
-			}
-		})
-	}
-	all.Wait()
-}
-
-func (h *host) cancel(ctx context.Context, request []byte) error {
-	conn, err := h.dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(dialTimeout))
-	if _, err := conn.Write(packet(request)); err != nil {
-		return err
-	}
-	io.Copy(io.Discard, conn) // the server closes when it has read it
-	return nil
-}
-
-// cancelable takes the session's BackendKeyData.
-func (s *session) cancelable(body []byte) {
-	p := s.proxy
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s.cancelKey == "" && len(p.cancels) < maxCancelKeys {
-		s.cancelKey = string(body)
-		p.cancels[s.cancelKey] = s
-	}
-}
-
-func (s *session) uncancelable() {
-	p := s.proxy
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cancels[s.cancelKey] == s {
-		delete(p.cancels, s.cancelKey)
-	}
 }
 
 // readOnlyServer is what a standby answers to writes.

@@ -4,9 +4,12 @@ package dbproxy
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +28,8 @@ type frames struct {
 	r *reader
 	// body holds a message that does not fit a buffer.
 	body []byte
+	// room is for a large one; nil before the session, in which there are none.
+	room *share
 }
 
 func newFrames(r *reader) *frames { return &frames{r: r} }
@@ -46,10 +51,30 @@ func (f *frames) next() (kind byte, length int, err error) {
 	return kind, length, err
 }
 
-// whole reads a body of known length. It is valid until the next read.
+// hold makes room for a body that is to be read as a whole.
+func (f *frames) hold(length int) error {
+	if length <= largeMessage {
+		return nil
+	}
+	if length > maxMessage || f.room == nil {
+		return tooLarge(length, maxMessage)
+	}
+	return f.room.resize(length)
+}
+
+// drop forgets a large body, and gives its room back.
+func (f *frames) drop() {
+	f.body = trim(f.body)
+	if f.room != nil {
+		f.room.free()
+	}
+}
+
+// whole reads a body of known length. It is valid until the next read. A large one
+// is to be dropped once it is done with.
 func (f *frames) whole(length int) ([]byte, error) {
-	if length > maxMessage {
-		return nil, failf(codeTooLarge, "message of %d bytes is longer than the encrypting proxy can change", length)
+	if err := f.hold(length); err != nil {
+		return nil, err
 	}
 	if length <= bufferSize {
 		f.body = nil // do not keep what a large message needed
@@ -71,11 +96,33 @@ func (f *frames) whole(length int) ([]byte, error) {
 		n := min(length-len(f.body), max(bufferSize, len(f.body)))
 		at := len(f.body)
 		f.body = append(f.body, make([]byte, n)...)
-		if _, err := io.ReadFull(f.r, f.body[at:]); err != nil {
+		if err := f.fill(f.body[at:]); err != nil {
 			return nil, err
 		}
 	}
 	return f.body, nil
+}
+
+// stallTimeout is how long the sender of a large message, which has room that others
+// wait for, may take for a piece of it.
+const stallTimeout = time.Minute
+
+// fill reads as many bytes as b has.
+func (f *frames) fill(b []byte) error {
+	if f.room == nil || f.room.held == 0 {
+		_, err := io.ReadFull(f.r, b)
+		return err
+	}
+	defer f.r.conn.SetReadDeadline(time.Time{})
+	for piece := range slices.Chunk(b, largeMessage) {
+		f.r.conn.SetReadDeadline(time.Now().Add(stallTimeout))
+		if _, err := io.ReadFull(f.r, piece); errors.Is(err, os.ErrDeadlineExceeded) {
+			return failf(codeConnection, "a message of which nothing more came in %s", stallTimeout)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // skip reads a body that nobody wants.

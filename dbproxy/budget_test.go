@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy_test
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy"
+	"github.com/sidekey/sidekey/proxy"
+	"github.com/sidekey/sidekey/proxy/datakey"
+)
+
+const mib = 1 << 20
+
+// narrow is a proxy with room for 8 MiB of messages in each direction, for which
+// nobody waits long.
+func narrow(t *testing.T) *fixture {
+	t.Helper()
+	f := start(t, shared, []proxy.ColumnRule{column("large", "sealed", "text", "random")}, func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.MessageMemory = 16 * mib })
+	f.proxy.Patience(50 * time.Millisecond)
+	rawClient(t, f).send(&pgproto3.Query{String: "CREATE TABLE large (id serial, pin int, sealed text)"}).want("C Z")
+	return f
+}
+
+// holding waits until messages have so many MiB of room.
+func (f *fixture) holding(t *testing.T, clients, servers int64) {
+	t.Helper()
+	waitFor(t, func() bool {
+		c, s := f.proxy.MessagesHeld()
+		return c == clients*mib && s == servers*mib
+	})
+}
+
+// promise begins a Bind of a protected value and does not go on.
+func promise(t *testing.T, f *fixture, length int) *wire {
+	t.Helper()
+	w := rawClient(t, f)
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, &pgproto3.Sync{}).want("1 Z")
+	head := binary.BigEndian.AppendUint32([]byte{'B'}, uint32(length+4))
+	if _, err := w.conn.Write(append(head, "\x00s\x00\x00\x00\x00\x01"+strings.Repeat("x", 1000)...)); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// TestClientMessageMemory: what does not find room is refused, the session goes on, and
+// what needs no room is not in its way.
+func TestClientMessageMemory(t *testing.T) {
+	f := narrow(t)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	exec1(t, f.connect(t, pgx.QueryExecModeExec), "CREATE TABLE plain (v text)")
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, &pgproto3.Parse{Name: "p", Query: "INSERT INTO plain VALUES ($1)"}, sync).want("1 1 Z")
+	large := strings.Repeat("x", 4*mib-1000)
+	bind := func(name string) *pgproto3.Bind {
+		return &pgproto3.Bind{PreparedStatement: name, Parameters: [][]byte{[]byte(large)}}
+	}
+	query := func(sql string) *pgproto3.Query { return &pgproto3.Query{String: sql} }
+	run := &pgproto3.Execute{}
+	all := func(refused bool) {
+		t.Helper()
+		or := func(refusal, otherwise string) string {
+			if refused {
+				return refusal
+			}
+			return otherwise
+		}
+		w.send(query("SELECT 1 /*" + large + "*/")).want(or("E53200 Z", "T23 D:1 C Z"))
+		w.send(&pgproto3.Parse{Query: "SELECT 1 /*" + large + "*/"}, &pgproto3.Bind{}, run, sync).want(or("E53200 Z", "1 2 D:1 C Z"))
+		w.send(bind("s"), run, sync).want(or("E53200 Z", "2 C Z"))
+		w.send(&pgproto3.FunctionCall{Function: 1257 /* textlen */, Arguments: [][]byte{[]byte(large)}}).want(or("E53200 Z", "Z"))
+		w.send(query("COPY large (sealed) FROM STDIN")).want("G")
+		w.send(&pgproto3.CopyData{Data: []byte(large)}, &pgproto3.CopyDone{}).want(or("E53200 Z", "C Z"))
+		w.send(bind("p"), run, sync).want("2 C Z")
+		w.send(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte("small")}}, run, sync).want("2 C Z")
+	}
+	other := promise(t, f, 6*mib)
+	f.holding(t, 6, 0)
+	all(true)
+	other.conn.Close()
+	f.holding(t, 0, 0)
+	all(false)
+	f.holding(t, 0, 0)
+
+	// What has to wait gets the room that the other session gives back.
+	f.proxy.Patience(time.Minute)
+	other = promise(t, f, 6*mib)
+	f.holding(t, 6, 0)
+	w.send(bind("s"), run, sync).Flush()
+	other.conn.Close()
+	w.want("2 C Z")
+
+	// More than there is at all finds no room, however long it waits.
+	large = strings.Repeat("x", 9*mib)
+	w.send(bind("s"), run, sync).want("E54000 Z")
+	w.send(query("COPY large (sealed) FROM STDIN")).want("G")
+	w.send(&pgproto3.CopyData{Data: []byte(large)}, &pgproto3.CopyDone{}).want("E54000 Z")
+	w.send(bind("p"), run, sync).want("2 C Z")
+	f.holding(t, 0, 0)
+}
+
+// TestServerMessageMemory: a client that does not read keeps the room of a row; the
+// statements of others fail, and their sessions go on.
+func TestServerMessageMemory(t *testing.T) {
+	f := narrow(t)
+	f.proxy.Patience(time.Second)
+	conn := f.connect(t, pgx.QueryExecModeCacheDescribe)
+	exec1(t, conn, "INSERT INTO large (sealed, pin) VALUES ($1, 1)", strings.Repeat("x", 3*mib))
+	var value string
+	read := func(sql string) string {
+		if err := conn.QueryRow(t.Context(), sql).Scan(&value); err != nil {
+			return state(err)
+		}
+		return ""
+	}
+	for name, sql := range map[string]string{"rows": "SELECT sealed FROM large, generate_series(1, 40)", "COPY": "COPY (SELECT sealed FROM large, generate_series(1, 40)) TO STDOUT"} {
+		// One of the deaf may be the one that finds no room, and not the others.
+		var deaf []*wire
+		refused := func(ask func() string) {
+			waitFor(t, func() bool {
+				deaf = append(deaf, rawClient(t, f))
+				deaf[len(deaf)-1].send(&pgproto3.Query{String: sql}).Flush()
+				return ask() == "53200"
+			})
+		}
+		refused(func() string { return read("SELECT sealed FROM large") })
+		if got := read("SELECT id FROM large"); got != "" {
+			t.Errorf("%s: the session does not go on: %s", name, got)
+		}
+		refused(func() string {
+			_, err := conn.PgConn().CopyTo(t.Context(), &strings.Builder{}, "COPY large (sealed) TO STDOUT")
+			return state(err)
+		})
+		for _, w := range deaf {
+			w.conn.Close()
+		}
+		f.holding(t, 0, 0)
+		if got := read("SELECT sealed FROM large"); got != "" || len(value) != 3*mib {
+			t.Errorf("%s: afterwards: got %d bytes, %q", name, len(value), got)
+		}
+	}
+	exec1(t, conn, "INSERT INTO large (sealed, pin) VALUES ($1, 2)", strings.Repeat("x", 5*mib))
+	if err := conn.QueryRow(t.Context(), "SELECT sealed FROM large WHERE pin = 2", pgx.QueryResultFormats{pgx.BinaryFormatCode}).Scan(&value); err != nil {
+		t.Errorf("5 MiB in binary: %v", err)
+	}
+	rawClient(t, f).send(&pgproto3.Query{String: "SELECT sealed FROM large WHERE pin = 2"}).want("T25 E54000 Z")
+	f.holding(t, 0, 0)
+}
+
+// TestKeptTexts: a large text has its room until its statement is closed.
+func TestKeptTexts(t *testing.T) {
+	f := narrow(t)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	comment := " /*" + strings.Repeat("x", 3*mib-100) + "*/"
+	parse := func(name, sql string) *pgproto3.Parse { return &pgproto3.Parse{Name: name, Query: sql + comment} }
+	w.send(parse("a", "SELECT sealed FROM large"), sync).want("1 Z")
+	f.holding(t, 3, 0)
+	w.send(parse("plain", "SELECT 1"), sync).want("1 Z")
+	f.holding(t, 3, 0)
+	w.send(parse("b", "SELECT sealed FROM large"), sync).want("1 Z")
+	f.holding(t, 6, 0)
+	w.send(parse("c", "SELECT sealed FROM large"), sync).want("E53200 Z")
+	w.send(&pgproto3.Bind{PreparedStatement: "b"}, &pgproto3.Execute{}, &pgproto3.Close{ObjectType: 'S', Name: "a"}, sync).want("2 C 3 Z")
+	f.holding(t, 3, 0)
+	w.send(parse("c", "SELECT nothing FROM large"), sync).want("E42703 Z")
+	f.holding(t, 3, 0)
+	w.send(&pgproto3.Query{String: "SELECT sealed FROM large" + comment}).want("T25 C Z")
+	f.holding(t, 3, 0)
+	w.conn.Close()
+	f.holding(t, 0, 0)
+}
+
+// TestMessageMemoryIsChecked: a budget in which next to nothing fits is a mistake.
+func TestMessageMemoryIsChecked(t *testing.T) {
+	for n, ok := range map[int64]bool{-1: false, 512: false, 16*mib - 1: false, 0: true, 16 * mib: true} {
+		cfg := dbproxy.Config{Listen: "127.0.0.1:0", MessageMemory: n, Upstream: dbproxy.UpstreamConfig{Address: "127.0.0.1:5432"}}
+		if err := cfg.Validate(); (err == nil) != ok || err != nil && !strings.HasPrefix(err.Error(), "postgres.message_memory: ") {
+			t.Errorf("%d: got %v", n, err)
+		}
+	}
+}
