@@ -52,6 +52,9 @@ func declareParam(declared *uint32, p plan.Param) error {
 		*declared = p.OID
 	}
 	column := p.Rule.Type.OID
+	if column == plan.Enum && p.OID == plan.Unspecified && (*declared == shown(column) || p.Array && *declared == shown(plan.ArrayOf(column))) {
+		*declared = plan.Unspecified // who describes a statement declares what was shown
+	}
 	element := *declared
 	if p.Array {
 		if element = plan.ElementOf(*declared); own(p.Rule.Type, *declared) {

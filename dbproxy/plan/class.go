@@ -88,6 +88,10 @@ func (a *analyzer) require(v value, need Use, what string) {
 	}
 	r := requirement{need, what, v.loc}
 	if c.rule != nil {
+		if spelt(v) && need&Order != 0 {
+			a.refuseRule(c.rule, v.loc, "sorts by its labels' order, not as text")
+			return
+		}
 		a.check(c.rule, r)
 		return
 	}
@@ -161,6 +165,9 @@ func (a *analyzer) compareValues(l, r value, need Use, what string) {
 		if lc.rule != rc.rule {
 			a.compared = append(a.compared, [2]*Rule{lc.rule, rc.rule})
 		}
+	case spelt(l) || spelt(r):
+		a.plainly(l, "cannot be compared as text with a constant")
+		a.plainly(r, "cannot be compared as text with a constant")
 	case lc.rule != nil:
 		a.bind(rc, lc.rule, l.loc)
 	case rc.rule != nil:
@@ -168,6 +175,12 @@ func (a *analyzer) compareValues(l, r value, need Use, what string) {
 	default:
 		union(lc, rc)
 	}
+}
+
+// spelt says whether a value is the text of an enum's label.
+func spelt(v value) bool {
+	rule := v.sealed()
+	return rule != nil && rule.Type.OID == Enum && textual(v.typ)
 }
 
 // mix analyzes an expression whose value is one of two.

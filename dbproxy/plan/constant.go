@@ -34,6 +34,9 @@ type constant struct {
 	whole *Edit
 	// why it cannot stand for a protected value, if it cannot.
 	why string
+	// enum is the type that it is cast to, if that is no built-in one: then why
+	// says so, but not to a column of that enum.
+	enum *pg.TypeName
 	// match, if not nil, says that it is a pattern that values are searched for.
 	match *Match
 	// class tells whether it stands for one.
@@ -111,7 +114,7 @@ func (a *analyzer) signedConstant(e *pg.A_Expr) (constant, bool) {
 // castConstant reads 'x'::type, CAST(.. AS type) and type 'x'.
 func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	if cast.Arg.GetTypeCast() != nil {
-		return constant{}, false
+		return a.recastConstant(cast)
 	}
 	c, ok := a.constant(cast.Arg)
 	if !ok {
@@ -130,6 +133,9 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 		}
 	}
 	if !known || !ranged {
+		if c.why == "" && ranged && !array && (c.oid == Unspecified || c.null) {
+			c.enum = cast.TypeName
+		}
 		c.why = "this cast is not understood for a protected column"
 	}
 	text := "bytea"
@@ -148,6 +154,32 @@ func (a *analyzer) castConstant(cast *pg.TypeCast) (constant, bool) {
 	}
 	c.retype = &Edit{at, end, text}
 	return c, true
+}
+
+// recastConstant reads CAST($1::text AS mood), as some clients write the values of
+// an enum. Other casts of casts are none of a constant.
+func (a *analyzer) recastConstant(cast *pg.TypeCast) (constant, bool) {
+	if _, array, known := castType(cast.TypeName); known || array {
+		return constant{}, false
+	}
+	c, ok := a.constant(cast.Arg)
+	at := int(cast.TypeName.GetLocation())
+	if end, ranged := a.typeEnd(at); ok && ranged && c.why == "" && !c.array && c.retype != nil && textual(Type{OID: c.oid}) && c.mod < 0 && at > c.retype.End && c.retype.Start > c.start {
+		between := a.sql[c.retype.End:at]
+		c.enum, c.oid, c.whole = cast.TypeName, Unspecified, nil
+		c.why = "this cast is not understood for a protected column"
+		c.retype = &Edit{c.retype.Start, end, "bytea" + between + "bytea"}
+		return c, true
+	}
+	return constant{}, false
+}
+
+// unsealable says why the constant cannot stand for a value of the rule's column.
+func (c *constant) unsealable(r *Rule) string {
+	if c.enum != nil && r.Type.OID == Enum && declares(c.enum, r.Type) {
+		return ""
+	}
+	return c.why
 }
 
 // rounds says that a cast to the type does what storing in it does.

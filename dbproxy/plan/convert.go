@@ -16,8 +16,10 @@ type conversion struct {
 	typ Type
 	// collation, if it is COLLATE.
 	collation string
+	name      *pg.TypeName // of the type, if it is not known: perhaps an enum
 	edit      Edit
 	known     bool
+	ranged    bool // the edit is known
 	// kept says that the server keeps the query, without what is edited out.
 	kept bool
 	loc  int
@@ -43,11 +45,32 @@ func (a *analyzer) convert(c *conversion, to *class) {
 			a.refuseRule(rule, int32(c.loc), "cannot have a collation in a view: searches regardless of case would go by the database's own")
 			return
 		}
-	} else if !c.known || !keeps(rule.Type, c.typ) || !to.fit(c.typ) {
+	} else if !c.spells(to) && (!c.known || !keeps(rule.Type, c.typ) || !to.fit(c.typ)) {
 		a.refuse(c.loc, "protected column "+rule.Name()+" cannot be cast to this type", "The server cannot change a sealed value; cast it in the application.")
 		return
 	}
 	a.edits = append(a.edits, c.edit)
+}
+
+// spells says whether a cast gives an enum its own type, or text to a client that
+// gets text anyway: nothing is compared or sorted as text.
+func (c *conversion) spells(to *class) bool {
+	if to.rule.Type.OID != Enum || c.collation != "" {
+		return false
+	}
+	if c.name != nil {
+		return c.ranged && declares(c.name, to.rule.Type)
+	}
+	return c.known && textual(c.typ) && c.typ.Typmod < 0 && to.use&^(Compare|Read) == 0 && len(to.consts) == 0 && !c.kept
+}
+
+// asText makes an enum that is cast to text a value of its own, of which the other
+// uses of the column ask nothing.
+func (a *analyzer) asText(v value, typ Type) value {
+	if c := v.of(); c.rule != nil && c.rule.Type.OID == Enum && textual(typ) && !a.view {
+		v.class = &class{rule: c.rule, loc: c.loc, merged: c.merged}
+	}
+	return v
 }
 
 // keeps says whether a cast changes no value of a column.
@@ -126,10 +149,16 @@ func (a *analyzer) cast(t *pg.TypeCast, sc *scope) value {
 	}
 	at := int(t.TypeName.GetLocation())
 	end, ranged := a.typeEnd(at)
-	c := &conversion{class: v.class, typ: typ, known: known && ranged && array == v.array, edit: Edit{at, end, "bytea"}, loc: int(v.loc)}
+	v = a.asText(v, typ)
+	c := &conversion{class: v.class, typ: typ, known: known && ranged && array == v.array, kept: a.kept, edit: Edit{at, end, "bytea"}, ranged: ranged, loc: int(v.loc)}
+	if !known && !array && !v.array {
+		c.name = t.TypeName
+	}
 	a.convertLater(c, v)
 	v.plain, v.cast = false, v.cast || !a.view && typ != v.typ
-	if !known {
+	if rule := v.sealed(); c.name != nil && rule != nil && declares(c.name, rule.Type) {
+		v.typ = rule.Type
+	} else if !known {
 		v.typ = Type{OID: Unknown, Typmod: -1}
 	} else if !a.view || typ.OID != Bytea {
 		v.typ = typ

@@ -63,7 +63,7 @@ func (a *analyzer) checkOutput(o *Output, f field) {
 	case o.Type.OID == Unspecified || a.view && o.Type.OID == Bytea:
 		o.Type = o.Rule.Type
 		o.Type.Typmod = -1
-	case o.Type.OID != o.Rule.Type.OID && !(textual(o.Type) && textual(o.Rule.Type)):
+	case o.Type.OID != o.Rule.Type.OID && !(textual(o.Type) && (textual(o.Rule.Type) || o.Rule.Type.OID == Enum && f.cast)):
 		a.refuseRule(o.Rule, f.loc, "cannot be mixed with values of another type")
 	}
 	if o.Left < 0 && o.Right < 0 && !f.plain {

@@ -251,8 +251,8 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			oid = ElementOf(oid)
 		}
 		for _, c := range constants {
-			if c.why != "" && !c.null {
-				return nil, nil, arg.refusal(n, p.Rule, c.why)
+			if why := c.unsealable(p.Rule); why != "" && !c.null {
+				return nil, nil, arg.refusal(n, p.Rule, why)
 			}
 			array := p.Array && !arg.list
 			if array && c.retype != nil && !c.null {

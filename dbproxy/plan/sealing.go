@@ -91,7 +91,7 @@ func (a *analyzer) sealable(c *constant, to *class) bool {
 	if a.view {
 		return false // as the server has it, all is sealed
 	}
-	why := c.why
+	why := c.unsealable(to.rule)
 	if why == "" {
 		why = to.fixed(c)
 	}
