@@ -95,7 +95,12 @@ func foldOf(n *pg.Node) Fold {
 // foldsBoth takes lower(col) LIKE lower(pattern) for a search, and lower(col)
 // LIKE pattern. ILIKE folds by itself.
 func (a *analyzer) foldsBoth(s *search) bool {
-	column, pattern := foldOf(s.column), foldOf(s.pattern)
+	escaped := s.pattern.GetFuncCall()
+	inner := s.pattern
+	if escaped != nil && isEscape(escaped) && caseless(escaped.Args[1]) {
+		inner = escaped.Args[0]
+	}
+	column, pattern := foldOf(s.column), foldOf(inner)
 	switch {
 	case column == NoFold && pattern == NoFold:
 		return true
@@ -104,9 +109,20 @@ func (a *analyzer) foldsBoth(s *search) bool {
 	}
 	s.match.Fold, s.match.FoldPattern = column, pattern == column
 	if s.match.FoldPattern {
-		s.pattern = s.pattern.GetFuncCall().Args[0]
+		folded := inner.GetFuncCall().Args[0]
+		if inner == s.pattern {
+			s.pattern = folded
+		} else {
+			s.pattern = &pg.Node{Node: &pg.Node_FuncCall{FuncCall: &pg.FuncCall{Funcname: escaped.Funcname, Args: []*pg.Node{folded, escaped.Args[1]}, Funcformat: escaped.Funcformat, Location: escaped.Location}}}
+		}
 	}
 	return true
+}
+
+// caseless says whether lower and upper leave an escape character as it is.
+func caseless(n *pg.Node) bool {
+	c := n.GetAConst().GetSval().GetSval()
+	return strings.ToLower(c) == c && strings.ToUpper(c) == c
 }
 
 // searchCall says whether a call searches for a pattern: starts_with.
