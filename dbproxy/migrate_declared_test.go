@@ -136,6 +136,9 @@ func TestMigrateRefusesLabels(t *testing.T) {
 	}
 	refused(dbproxy.MigrateOptions{Table: "people"}, "it cannot be moved:\n  its type has the labels [\"sad\" \"ok\" \"new\"]")
 	exec1(t, direct, "ALTER TABLE people ALTER email TYPE text; DROP TYPE mood; CREATE TYPE mood AS ENUM ('sad', 'ok'); ALTER TABLE people ALTER email TYPE mood USING email::mood", pgx.QueryExecModeSimpleProtocol)
+	exec1(t, direct, "CREATE TYPE moods AS ENUM ('sad', 'ok'); ALTER TABLE people ALTER email TYPE moods USING email::text::moods", pgx.QueryExecModeSimpleProtocol)
+	refused(dbproxy.MigrateOptions{Table: "people"}, "it is of type public.moods in the database, and mood by its rule")
+	exec1(t, direct, "ALTER TABLE people ALTER email TYPE mood USING email::text::mood; DROP TYPE moods", pgx.QueryExecModeSimpleProtocol)
 	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"})
 	o := dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt}
 	exec1(t, direct, "DROP TYPE mood")

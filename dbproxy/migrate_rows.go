@@ -322,6 +322,10 @@ func (c *columnMove) convert(ctx context.Context, rows []storedRow) ([][]byte, e
 func reason(err error) error {
 	var own *pgError
 	if errors.As(err, &own) {
+		switch own.Code {
+		case codeBadText, codeOutOfRange, codeBadDatetime, codeDatetimeOverflow: // their messages quote it
+			return fmt.Errorf("its value is none of its type (SQLSTATE %s)", own.Code)
+		}
 		return fmt.Errorf("its value cannot be moved as it is (SQLSTATE %s): %w", own.Code, err)
 	}
 	return err
