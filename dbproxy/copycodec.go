@@ -20,6 +20,8 @@ var errNull = errors.New("the value is NULL for this role")
 type copyCodec struct {
 	opt   *plan.Copy
 	lines copyLines // of text and CSV
+	// version is the server's major one.
+	version int
 	// change appends to dst what takes the place of a value. Both are in the
 	// stream's format, without the quotes and escapes of text and CSV. It fails
 	// with errNull if NULL does.
@@ -384,7 +386,7 @@ func (c *copyCodec) binaryFields(row []byte, eof bool) (fields, size int, err er
 		case n < -1:
 			return fields, size, c.fieldError(codeBadCopy, "invalid field size", "", col)
 		case n >= maxAlloc:
-			return fields, size, c.fieldError(codeTooLarge, "out of memory", fmt.Sprintf("Cannot enlarge string buffer containing 0 bytes by %d more bytes.", n), col)
+			return fields, size, c.fieldError(codeTooLarge, c.tooLong(), fmt.Sprintf("Cannot enlarge string buffer containing 0 bytes by %d more bytes.", n), col)
 		case short && eof:
 			return fields, size, c.fieldError(codeBadCopy, "unexpected EOF in COPY data", "", col)
 		case short:
@@ -394,6 +396,14 @@ func (c *copyCodec) binaryFields(row []byte, eof bool) (fields, size int, err er
 		size += 4 + max(n, 0)
 	}
 	return fields, size, nil
+}
+
+// tooLong is the server's message for a field of maxAlloc bytes and more.
+func (c *copyCodec) tooLong() string {
+	if c.version >= 18 {
+		return fmt.Sprintf("string buffer exceeds maximum allowed length (%d bytes)", maxAlloc)
+	}
+	return "out of memory"
 }
 
 // maxAlloc is the server's MaxAllocSize, beyond which no field can be.

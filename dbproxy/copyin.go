@@ -241,7 +241,7 @@ func (s *session) newCopyIn(e *entry) *copyIn {
 		return c
 	}
 	c.leases = s.newLeases(e.operation())
-	c.codec = copyCodec{opt: one.Copy, lines: copyLines{opt: one.Copy, alone: s.settings.version >= 18}}
+	c.codec = copyCodec{opt: one.Copy, version: s.settings.version, lines: copyLines{opt: one.Copy, alone: s.settings.version >= 18}}
 	c.codec.change = func(dst []byte, r *plan.Rule, value []byte) ([]byte, error) { return s.sealField(c, dst, r, value) }
 	return c
 }
