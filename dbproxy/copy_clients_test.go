@@ -62,7 +62,11 @@ func TestPsqlCopy(t *testing.T) {
 	if err := os.WriteFile(in, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	text, err := psql(t, f.url(), nil, `\copy ct (id, email, pin) from '`+in+`' with (format csv, header match)
+	header := "match"
+	if serverVersion(t) < 15 {
+		header = "true"
+	}
+	text, err := psql(t, f.url(), nil, `\copy ct (id, email, pin) from '`+in+`' with (format csv, header `+header+`)
 COPY ct (id, email) FROM STDIN;
 5000	pcmark-inline
 \.

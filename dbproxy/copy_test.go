@@ -164,7 +164,7 @@ var copyInputs = []struct{ columns, options, data string }{
 	{"", "(FORMAT csv)", "1,a,x,7,8\r\n2,b,y,8,\n"},
 	{"", "(FORMAT csv)", "1,a,x,7,8\n2,b,y,8,\r\n"},
 	{"", "(FORMAT csv)", "1,\"a\r\nb\",x,7,8\n2,b,y,eight,\n"},
-	{"", "(FORMAT csv)", "1,a,x,7,8\n\\.\n2,b,y,8,\n"},
+	{"email, note", "(FORMAT csv)", "a,8\n\\.\nb,\n"},
 	{"email", "(FORMAT csv)", "a\n\\.x\n"},
 	{"email", "(FORMAT csv)", "a\n\\."},
 	{"", "(FORMAT csv)", "x,a,x,seven,8"},

@@ -82,3 +82,11 @@ func (p *Proxy) MessagesHeld() (clients, servers int64) {
 
 // Patience is how long sessions wait for room for a large message.
 func (p *Proxy) Patience(d time.Duration) { p.clientMessages.wait, p.serverMessages.wait = d, d }
+
+// Clients is how many clients there are: those that log in, those that have, and
+// those with keys for requests to cancel.
+func (p *Proxy) Clients() (starting, sessions, keys int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return int(p.starting.Load()), len(p.sessions), len(p.cancels)
+}

@@ -87,7 +87,11 @@ func TestIntrospection(t *testing.T) {
 	plain := twin.connect(t, pgx.QueryExecModeSimpleProtocol)
 	exec1(t, plain, kindsDDL())
 	exec1(t, plain, "CREATE INDEX kinds_plain ON kinds (plain) INCLUDE (c_varchar_20, c_int4)")
+	version := serverVersion(t)
 	for name, sql := range introspections {
+		if name == "grouped" && version < 14 {
+			continue // catalogs had no primary keys to group by
+		}
 		for mode, execMode := range execModes {
 			t.Run(name+"/"+mode, func(t *testing.T) {
 				sql := fmt.Sprintf(sql, "kinds")

@@ -549,9 +549,6 @@ func TestMigrateReencrypts(t *testing.T) {
 // inherited or not and valid or not.
 func TestMigrateKeepsNotNull(t *testing.T) {
 	version := serverVersion(t)
-	if version < 14 {
-		return // where TestMigrateNeeds14 has moves refused
-	}
 	for ddl, want := range map[string]string{
 		"CREATE TABLE people (id int PRIMARY KEY, email text NOT NULL)":                                                                              "people_email_not_null NOT NULL email",
 		"CREATE TABLE people (id int PRIMARY KEY, email text CONSTRAINT given NOT NULL UNIQUE)":                                                      "given NOT NULL email",
@@ -588,7 +585,7 @@ func TestMigrateKeepsNotNull(t *testing.T) {
 }
 
 // A server that is too old is said to be, and nothing is begun on it.
-func TestMigrateNeeds14(t *testing.T) {
+func TestMovesNeed14(t *testing.T) {
 	f := start(t, shared, movingColumn(proxy.ModeEquality))
 	exec1(t, f.direct(t), plainPeople, pgx.QueryExecModeSimpleProtocol)
 	got, want := "", ""

@@ -26,18 +26,23 @@ func pgTool(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestRawRole: a raw role dumps ciphertext and keys, which restore directly and
-// through the proxy.
-func TestRawRole(t *testing.T) {
-	f := start(t, shared, users(), func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.RawRoles = []string{"raw"} })
-	admin := f.direct(t)
+// withRaw has a raw role, and a row.
+func withRaw(t *testing.T) (f *fixture, admin, conn *pgx.Conn, url string) {
+	t.Helper()
+	f = start(t, shared, users(), func(cfg *dbproxy.Config, _ *datakey.Config) { cfg.RawRoles = []string{"raw"} })
+	admin = f.direct(t)
 	if _, err := admin.Exec(t.Context(), "CREATE ROLE raw SUPERUSER LOGIN"); err != nil && state(err) != "42710" {
 		t.Fatal(err)
 	}
-	conn := f.connect(t, pgx.QueryExecModeExec)
+	conn = f.connect(t, pgx.QueryExecModeExec)
 	exec1(t, conn, usersDDL)
 	exec1(t, conn, "INSERT INTO users (email, ssn, pin, note) VALUES ('raw@canary', '1', 2, 'n')")
-	rawURL := strings.Replace(f.url(), "postgres@", "raw@", 1)
+	return f, admin, conn, strings.Replace(f.url(), "postgres@", "raw@", 1)
+}
+
+// TestRawRole: a raw role sees ciphertext, and the guards are in its way.
+func TestRawRole(t *testing.T) {
+	f, _, _, rawURL := withRaw(t)
 	raw := dial(t, rawURL, pgx.QueryExecModeExec)
 	var email []byte
 	if err := raw.QueryRow(t.Context(), "SELECT email FROM users").Scan(&email); err != nil || !proxy.Sealed(email) {
@@ -49,6 +54,12 @@ func TestRawRole(t *testing.T) {
 	if got := textRows(t, raw, "SELECT atttypid FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'email'", f.database); got[0] != "17" {
 		t.Errorf("a raw role sees type %s", got)
 	}
+}
+
+// TestDumpOfCiphertext: a raw role dumps ciphertext and keys, which restore directly
+// and through the proxy.
+func TestDumpOfCiphertext(t *testing.T) {
+	f, admin, conn, rawURL := withRaw(t)
 	for _, format := range [][]string{{"--format=custom"}, {"--format=plain"}, {"--format=plain", "--inserts"}} {
 		for _, direct := range []bool{true, false} {
 			file := t.TempDir() + "/dump"

@@ -39,20 +39,26 @@ var serverDir = os.Getenv("SIDEKEY_POSTGRES")
 // serverVersion is the major version of that server.
 func serverVersion(t testing.TB) int {
 	t.Helper()
-	var number string
-	conn, err := pgx.Connect(t.Context(), shared.url("postgres", "postgres"))
+	n, err := shared.version(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	return n
+}
+
+// version is the server's major version.
+func (c *cluster) version(ctx context.Context) (int, error) {
+	conn, err := pgx.Connect(ctx, c.url("postgres", "postgres"))
+	if err != nil {
+		return 0, err
 	}
 	defer conn.Close(context.Background())
-	if err := conn.QueryRow(t.Context(), "SHOW server_version_num").Scan(&number); err != nil {
-		t.Fatal(err)
+	var number string
+	if err := conn.QueryRow(ctx, "SHOW server_version_num").Scan(&number); err != nil {
+		return 0, err
 	}
 	n, err := strconv.Atoi(number)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n / 10000
+	return n / 10000, err
 }
 
 // cluster is a PostgreSQL server of the tests' own.

@@ -21,6 +21,7 @@ func TestShapes(t *testing.T) {
 	exec1(t, conn, usersDDL)
 	exec1(t, conn, "CREATE TABLE other (id int, email text)")
 	exec1(t, conn, "INSERT INTO users (email, ssn, pin) VALUES ('base@x', '1', 1)")
+	version := serverVersion(t)
 	for _, c := range [][2]string{ // and its SQLSTATE, or "" for success
 		{"INSERT INTO users (id, email) VALUES (1, 'canary-conflict') ON CONFLICT (id) DO UPDATE SET email = 'canary-set0'", ""},
 		{"INSERT INTO users (email) VALUES ('canary-set') ON CONFLICT (email) DO UPDATE SET ssn = 'canary-ssn', note = 'x'", ""},
@@ -61,6 +62,9 @@ func TestShapes(t *testing.T) {
 		{"INSERT INTO users (email, extra) VALUES ('canary-extra', 1)", ""},
 	} {
 		sql, want := c[0], c[1]
+		if strings.HasPrefix(sql, "MERGE ") && version < 15 {
+			want = "42601" // which the server says
+		}
 		_, err := conn.Exec(t.Context(), sql)
 		if got := state(err); got != want {
 			t.Errorf("%s: got %v, want %q", sql, err, want)

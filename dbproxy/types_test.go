@@ -197,8 +197,12 @@ func TestInvalidInput(t *testing.T) {
 	conn := f.connect(t, pgx.QueryExecModeExec)
 	exec1(t, conn, "CREATE TYPE mood AS ENUM ('sad', 'so so', 'ok')")
 	exec1(t, conn, "CREATE TABLE types (id serial"+decl+")")
+	version := serverVersion(t)
 	for typ, texts := range bad {
 		for _, text := range texts {
+			if version < 14 && text == "Infinity" {
+				continue // of which 13 had none, and the proxy has
+			}
 			for _, format := range []string{"INSERT INTO types (%s) VALUES ('%s')"} {
 				_, got := conn.PgConn().Exec(t.Context(), fmt.Sprintf(format, name[typ], escape(text))).ReadAll()
 				_, want := conn.PgConn().Exec(t.Context(), fmt.Sprintf(format, "p"+name[typ], escape(text))).ReadAll()
