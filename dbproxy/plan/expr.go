@@ -25,6 +25,8 @@ func (a *analyzer) expr(n *pg.Node, sc *scope) value {
 		return a.collate(x.CollateClause, sc)
 	case *pg.Node_NullTest:
 		a.anyValue(x.NullTest.Arg, sc)
+	case *pg.Node_BoolExpr, *pg.Node_BooleanTest:
+		a.logic(n, sc)
 	case *pg.Node_GroupingFunc:
 		for _, arg := range x.GroupingFunc.Args {
 			a.expr(arg, sc)
@@ -96,7 +98,7 @@ func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
 		if c.Arg != nil {
 			a.compareValues(arg, a.expr(when.GetExpr(), sc), Compare, "cannot be compared")
 		} else {
-			a.open(when.GetExpr(), sc)
+			a.condition(when.GetExpr(), sc)
 		}
 		results = append(results, when.GetResult())
 	}

@@ -24,7 +24,7 @@ func (a *analyzer) index(s *pg.IndexStmt) {
 			a.refuse(int(s.Relation.Location), "protected column "+c.Rule.Name()+" can be indexed by btree and hash only", "Leave USING out.")
 		}
 	}
-	a.open(s.WhereClause, sc)
+	a.condition(s.WhereClause, sc)
 }
 
 // patternOps are operator classes that ORMs index a column for LIKE with.
@@ -75,7 +75,7 @@ func (a *analyzer) publication(objects []*pg.Node) {
 			continue
 		}
 		if rel, ok := a.changed(t.Relation, false); ok {
-			a.open(t.WhereClause, tableScope(rel))
+			a.condition(t.WhereClause, tableScope(rel))
 		}
 	}
 }
