@@ -14,12 +14,51 @@ import (
 func (a *analyzer) assigned(c *Column, n *pg.Node, sc *scope) value {
 	if c != nil && c.Rule != nil && !c.Array {
 		if element, ok := c.Rule.Type.Element(); ok {
-			if k, ok := a.arrayConstant(n, element); ok {
-				return a.constantValue(k)
-			}
+			return a.exprFor(&element, n, sc)
 		}
 	}
 	return a.expr(n, sc)
+}
+
+// exprFor is expr of what a column of arrays of a type gets, nil for another column:
+// also the branches of a CASE or COALESCE, and what is cast, are whole arrays.
+func (a *analyzer) exprFor(element *Type, n *pg.Node, sc *scope) value {
+	if element == nil {
+		return a.expr(n, sc)
+	}
+	if k, ok := a.arrayConstant(n, *element); ok {
+		return a.constantValue(k)
+	}
+	if k, ok := a.constant(n); ok {
+		return asWhole(a.constantValue(k))
+	}
+	switch x := n.GetNode().(type) {
+	case *pg.Node_CaseExpr:
+		return a.caseExpr(x.CaseExpr, element, sc)
+	case *pg.Node_CoalesceExpr:
+		return a.mixAll(x.CoalesceExpr.Args, element, sc)
+	case *pg.Node_TypeCast:
+		if _, array, _ := castType(x.TypeCast.TypeName); array {
+			return a.castArray(x.TypeCast, element, sc)
+		}
+	}
+	return a.expr(n, sc)
+}
+
+// castArray is cast of a whole array.
+func (a *analyzer) castArray(t *pg.TypeCast, element *Type, sc *scope) value {
+	typ, _, known := castType(t.TypeName)
+	typ.OID = ArrayOf(typ.OID)
+	v := a.exprFor(element, t.Arg, sc)
+	if v.class == nil || v.array {
+		a.plainly(v, "cannot be cast here")
+		return value{loc: v.loc}
+	}
+	at := int(t.TypeName.GetLocation())
+	end, ranged := a.wholeTypeEnd(at)
+	a.convertLater(&conversion{class: v.class, typ: typ, known: known && ranged, kept: a.kept, edit: Edit{at, end, "bytea"}, ranged: ranged, loc: int(v.loc)}, v)
+	v.plain, v.cast, v.typ = false, true, typ
+	return v
 }
 
 // arrayConstant reads ARRAY[..] of literals, perhaps with a cast, as one constant
