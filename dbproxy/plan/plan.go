@@ -287,6 +287,7 @@ func Make(sql string, cat *Catalog, opt Options) *Plan {
 			a.end = a.start + int(raw.StmtLen)
 		}
 		a.classify(raw.Stmt)
+		a.bodies(raw.Stmt)
 		a.names(raw.Stmt)
 		a.stmt.Calls = a.callsOf() || a.stmt.Fetch != nil // of which it is not seen
 		unknown, _ := a.calls()
