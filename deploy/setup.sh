@@ -3,7 +3,7 @@
 # SoftHSM2, PostgreSQL, PgBouncer, pgpool-II and unmodified clients. Does nothing where
 # all of it is there. Needs root only to install.
 set -eu
-packages='softhsm2 postgresql postgresql-contrib pgbouncer pgpool2 awscli s3cmd rclone restic curl openssl python3 python3-boto3 python3-cryptography python3-psycopg python3-psycopg2 python3-asyncpg python3-sqlalchemy python3-django ruby-activerecord ruby-pg'
+packages='softhsm2 postgresql postgresql-contrib pgbouncer pgpool2 awscli s3cmd rclone restic curl openssl python3 python3-boto3 python3-cryptography python3-psycopg python3-psycopg2 python3-asyncpg python3-sqlalchemy python3-django ruby-activerecord ruby-pg openjdk-17-jdk-headless libpostgresql-jdbc-java'
 command -v npm >/dev/null 2>&1 || packages="$packages nodejs npm" # a Node.js from elsewhere brings its own npm
 missing=
 for package in $packages; do
