@@ -76,9 +76,6 @@ func (s *session) namesKnown(st *statement) error {
 	if !pending {
 		return nil
 	}
-	if s.batchOpen {
-		return &pgError{Code: codeNotSupported, Message: "a prepared statement or cursor cannot be used in the pipeline in which SQL makes one", Hint: "Send Sync first."}
-	}
 	return s.settle()
 }
 
@@ -154,6 +151,9 @@ func (s *session) resolveExecute(st *statement, i int) error {
 	if target == nil {
 		var known bool
 		if target, known = s.statementNamed(one.Execute.Name); !known || target == nil || target.plan == nil {
+			if s.transaction() == 'E' {
+				return errAborted
+			}
 			return noStatement(one.Execute.Name)
 		}
 		if err := s.stillMeant(target); err != nil {

@@ -304,6 +304,7 @@ func (p *Proxy) newSession(ctx context.Context, conn net.Conn, startup []byte) (
 	s.fromC.room, s.fromS.room = s.share(p.clientMessages), s.share(p.serverMessages)
 	s.copyRoom, s.texts, s.rowRoom = *s.share(p.clientMessages), *s.share(p.clientMessages), *s.share(p.serverMessages)
 	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
+	s.reported = s.settings
 	s.up.before, s.down.before = s.intended, s.recorded
 	return s, id.database, nil
 }

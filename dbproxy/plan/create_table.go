@@ -60,7 +60,7 @@ func (a *analyzer) created(s *pg.CreateStmt, rel *Relation, child, configured bo
 // names it. Later statements of the text cannot use it; later texts have the
 // catalog read first, which then knows it.
 func (a *analyzer) madeHere(name string) {
-	a.stmt.Hidden, a.stmt.Makes = true, append(a.stmt.Makes, name)
+	a.stmt.Hidden = true
 	a.cat = a.cat.with(&Relation{Name: name, Refuse: "relation " + name + " has been made or changed by the same text, and depends on a table with protected columns",
 		Hint: "Send the statement on its own."})
 }

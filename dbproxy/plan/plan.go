@@ -142,9 +142,6 @@ type Statement struct {
 	CopyFrom bool
 	// Copy is what a COPY of protected columns copies; nil for other statements.
 	Copy *Copy
-	// Makes are names of views, partitions and the like that hold or show sealed
-	// values, which the catalog does not know yet.
-	Makes []string
 }
 
 // Literal is a constant that stands for a value of a protected column.
