@@ -72,6 +72,9 @@ func (a *analyzer) nullIf(e *pg.A_Expr, sc *scope) value {
 		c.use |= Typed
 	}
 	l.plain = false
+	if r.typ.OID == Unspecified {
+		l = a.settled(l)
+	}
 	switch {
 	case l.typ.OID == Varchar:
 		l.typ = Type{OID: Text, Typmod: -1}
