@@ -553,7 +553,7 @@ func (s *session) sealLiteral(ctx context.Context, l plan.Literal, loc locale) (
 			if v, err = castTo(*l.As, oid, format, v, loc); err != nil {
 				return nil, err
 			}
-			format = formatBinary
+			oid, format = l.As.OID, formatBinary
 		}
 		if values[i], err = s.sealValue(ctx, l.Use, l.Rule, oid, format, v, loc); err != nil {
 			return nil, err

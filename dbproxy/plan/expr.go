@@ -30,9 +30,9 @@ func (a *analyzer) expr(n *pg.Node, sc *scope) value {
 			a.expr(arg, sc)
 		}
 	case *pg.Node_CaseExpr:
-		return a.caseExpr(x.CaseExpr, sc)
+		return a.settled(a.caseExpr(x.CaseExpr, sc))
 	case *pg.Node_CoalesceExpr:
-		return a.mixAll(x.CoalesceExpr.Args, sc)
+		return a.settled(a.mixAll(x.CoalesceExpr.Args, sc))
 	case *pg.Node_MinMaxExpr:
 		return a.minMax(x.MinMaxExpr, sc)
 	case *pg.Node_AArrayExpr:
@@ -85,7 +85,7 @@ func (a *analyzer) mixAll(nodes []*pg.Node, sc *scope) value {
 func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
 	var arg value
 	if c.Arg != nil {
-		arg = a.expr(c.Arg, sc)
+		arg = a.settled(a.expr(c.Arg, sc))
 	}
 	results := make([]*pg.Node, 0, len(c.Args)+1)
 	if c.Defresult != nil {
@@ -109,7 +109,7 @@ func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
 
 // minMax analyzes GREATEST and LEAST.
 func (a *analyzer) minMax(m *pg.MinMaxExpr, sc *scope) value {
-	out := a.mixAll(m.Args, sc)
+	out := a.settled(a.mixAll(m.Args, sc))
 	if out.array {
 		a.plainly(out, "cannot be compared so")
 	}

@@ -151,7 +151,8 @@ type Literal struct {
 	Value string
 	// OID is the type that the text gives it, or Unspecified.
 	OID uint32
-	// As is that type if it has a modifier, to which the value is rounded first.
+	// As is that type if it has a modifier, to which the value is rounded first; of an
+	// argument of EXECUTE, the parameter's type, to which it is assigned first.
 	As   *Type
 	Rule *Rule
 	// Cast says that the replacement has to say that it is bytea.
