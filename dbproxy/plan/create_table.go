@@ -299,6 +299,8 @@ func (a *analyzer) declaredType(n *pg.TypeName, r *Rule) (at, end int, ok bool) 
 	name := "another type"
 	if known {
 		name = declared.String()
+	} else if ranged {
+		name = a.sql[at:end] // as written: names of enums often differ in case only
 	}
 	a.refuseCode(codeTypeMismatch, at, "column "+r.Name()+" is not declared with the type of its rule",
 		fmt.Sprintf("The rule says %s, the statement %s.", r.Type, name), "Change the rule or the statement. Lengths, and text for varchar, can change: the stored values do not depend on them.")
