@@ -266,8 +266,7 @@ func (c *columnMove) all(ctx context.Context) error {
 	if err := c.session(ctx); err != nil {
 		return err
 	}
-	var err error
-	if c.t, err = inspectTable(ctx, c.conn, c.rule); err != nil {
+	if err := c.inspect(ctx); err != nil {
 		return err
 	}
 	if c.m.o.Abandon {
@@ -296,7 +295,7 @@ func (c *columnMove) all(ctx context.Context) error {
 	if c.m.o.DryRun {
 		return c.describe(ctx)
 	}
-	if err := c.alone(ctx); err != nil {
+	if err := c.silence(ctx); err != nil {
 		return err
 	}
 	if err := c.sides(ctx); err != nil {
@@ -318,6 +317,22 @@ func (c *columnMove) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// inspect reads what there is. A run that changes it keeps others away first, and
+// reads it again: one that it waited for may have swapped the columns.
+func (c *columnMove) inspect(ctx context.Context) (err error) {
+	if c.t, err = inspectTable(ctx, c.conn, c.rule); err != nil || c.m.o.DryRun || c.m.o.VerifyOnly {
+		return err
+	}
+	oid := c.t.oid
+	if err := c.alone(ctx); err != nil {
+		return err
+	}
+	if c.t, err = inspectTable(ctx, c.conn, c.rule); err == nil && c.t.oid != oid {
+		err = errors.New("the table has been replaced by another meanwhile; start it again")
+	}
+	return err
 }
 
 // said tells tests of a step.
