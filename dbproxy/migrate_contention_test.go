@@ -53,3 +53,62 @@ func TestMigrateTwice(t *testing.T) {
 		}
 	}
 }
+
+// While transactions that use the table go on for long, a move waits for them, and
+// nobody for the move: neither for a lock of the table nor for that of the sidecars.
+func TestMigrateHoldsUpNobody(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	direct, other := f.direct(t), f.direct(t)
+	exec1(t, direct, plainPeople, pgx.QueryExecModeSimpleProtocol)
+	for _, step := range []string{"", "indexed"} {
+		for _, isolation := range []string{"BEGIN; SELECT FROM people LIMIT 1", "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT"} {
+			if step == "" && !strings.Contains(isolation, "people") {
+				continue // the table is not used
+			}
+			hold := func() { exec1(t, other, isolation, pgx.QueryExecModeSimpleProtocol) }
+			busy := 0
+			change := func(m *dbproxy.Migrator) {
+				m.Observe(func(s string) {
+					if s == step {
+						hold()
+					}
+					if s != "busy" {
+						return
+					}
+					if busy++; busy == 3 {
+						exec1(t, other, "COMMIT")
+					}
+				})
+			}
+			if step == "" {
+				hold()
+			}
+			done, watched := make(chan bool), make(chan int)
+			const waiters = `SELECT count(*) FROM pg_locks WHERE (SELECT xact_start FROM pg_stat_activity WHERE pid = $1) IS NOT NULL AND (locktype = 'advisory' AND mode = 'ExclusiveLock' AND objsubid = 1
+  OR locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND mode = 'AccessExclusiveLock' AND relation = 'people'::regclass AND NOT granted)`
+			go func() {
+				seen := 0
+				for {
+					select {
+					case <-done:
+						watched <- seen
+						return
+					default:
+					}
+					var n int
+					err := direct.QueryRow(context.Background(), waiters, int32(other.PgConn().PID())).Scan(&n)
+					if err != nil {
+						t.Error(err)
+					}
+					seen += n
+				}
+			}()
+			f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"}, change)
+			close(done)
+			if seen := <-watched; seen > 0 || busy < 3 {
+				t.Errorf("beside %q at %q: somebody was seen to wait for the move %d times; it was busy %d times", isolation, step, seen, busy)
+			}
+			f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
+		}
+	}
+}

@@ -94,7 +94,7 @@ func (c *columnMove) prepare(ctx context.Context) error {
 		r := c.shadowRule()
 		statements = append(statements, "ALTER TABLE "+c.t.name+" ADD CONSTRAINT "+quoteIdent(r.CheckName())+" CHECK ("+r.CheckSQL()+") NOT VALID")
 	}
-	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
+	err = c.inTurn(ctx, "making the second column", func(tx pgx.Tx) error {
 		for _, sql := range statements {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err

@@ -247,7 +247,7 @@ func (c *columnMove) abandon(ctx context.Context) error {
 	if v.action == string(Rotate) && !c.t.hasShadow {
 		return errors.New("a rotation in place is not taken back: rotate again")
 	}
-	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
+	err = c.inTurn(ctx, "taking the move back", func(tx pgx.Tx) error {
 		for _, sql := range []string{
 			"DROP TRIGGER IF EXISTS " + quoteIdent(c.triggerName()) + " ON " + c.t.name,
 			"DROP FUNCTION IF EXISTS " + c.functionName() + "()",

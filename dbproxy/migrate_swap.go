@@ -20,7 +20,6 @@ const (
 	writesPatience   = "1s" // of transactions that have written values past the sidecars
 	pendingPatience  = 2 * time.Second
 	snapshotPatience = 2 * time.Second
-	lockPatience     = "1s"
 )
 
 // busyError says what a swap waited for in vain. It is tried again.
@@ -154,7 +153,8 @@ func (c *columnMove) swap(ctx context.Context) error {
 			return fmt.Errorf("the columns could not be swapped in %d attempts, the last of which waited for %w; start it again to go on", attempt, err)
 		}
 		c.m.tally.printf("%s: not swapped yet: %v", c.rule.Name(), err)
-		sleep(c.run, min(c.m.pause<<min(attempt-1, 4), 15*time.Second))
+		c.said("busy")
+		c.backOff(attempt - 1)
 	}
 	return nil
 }
@@ -173,6 +173,9 @@ func sleep(ctx context.Context, d time.Duration) {
 // read the table as it was before they were made.
 func (c *columnMove) trySwap(ctx context.Context) (err error) {
 	if err := c.sidecarsTakePart(ctx); err != nil {
+		return err
+	}
+	if err := c.quiet(ctx, true); err != nil {
 		return err
 	}
 	defer func() {
@@ -319,25 +322,13 @@ func (c *columnMove) awaitOlder(ctx context.Context) error {
 	if err := c.conn.QueryRow(ctx, olderQuery, leaseName).Scan(&older); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(snapshotPatience); len(older) > 0; {
-		err := c.conn.QueryRow(ctx, "SELECT COALESCE(array_agg(virtualtransaction), '{}') FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND granted AND virtualtransaction = ANY ($1)", older).Scan(&older)
-		if err != nil {
-			return err
-		}
-		if len(older) > 0 && time.Now().After(deadline) {
-			return busyError("transactions that began before the last values were made")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return nil
+	return c.awaitEnd(ctx, older, snapshotPatience, "transactions that began before the last values were made")
 }
 
 // exchange is the transaction of the swap.
 func (c *columnMove) exchange(ctx context.Context, tx pgx.Tx) error {
-	for _, sql := range []string{"SET LOCAL lock_timeout TO '" + lockPatience + "'", "LOCK TABLE " + c.t.name + " IN ACCESS EXCLUSIVE MODE"} {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
+	if err := c.lockTable(ctx, tx); err != nil {
+		return err
 	}
 	now, err := inspectTable(ctx, tx.Conn(), c.rule)
 	if err != nil {
@@ -456,11 +447,10 @@ func (c *columnMove) rewrite(ctx context.Context) error {
 		_, err := c.conn.Exec(ctx, "ANALYZE "+c.t.name)
 		return err
 	}
-	if _, err := c.conn.Exec(ctx, "SET lock_timeout TO 0"); err != nil {
-		return err
-	}
-	if _, err := c.conn.Exec(ctx, "VACUUM (FULL, ANALYZE) "+c.t.name); err != nil {
-		return fmt.Errorf("writing the table anew: %w", err)
+	for _, l := range c.t.leaves() {
+		if err := c.vacuum(ctx, l); err != nil {
+			return fmt.Errorf("writing the table anew: %w", err)
+		}
 	}
 	// Statistics keep samples of values; the files of what was dropped go at a checkpoint.
 	for _, sql := range []string{"VACUUM FULL pg_catalog.pg_statistic", "CHECKPOINT"} {
@@ -472,4 +462,22 @@ func (c *columnMove) rewrite(ctx context.Context) error {
 		c.m.tally.printf("%s: the table is written anew. Plaintext remains in the write-ahead log, replicas and backups of before.", c.rule.Name())
 	}
 	return nil
+}
+
+// vacuum has one table written anew, when nobody uses it.
+func (c *columnMove) vacuum(ctx context.Context, l *migrateTable) error {
+	for attempt := 0; ; attempt++ {
+		err := c.quiet(ctx, false)
+		if err == nil {
+			err = c.lockWithin(ctx, lockPatience, "VACUUM (FULL, ANALYZE) "+l.name)
+		}
+		var busy busyError
+		if !contended(err) && !errors.As(err, &busy) {
+			return err
+		}
+		if c.run.Err() != nil {
+			return ErrInterrupted
+		}
+		c.backOff(attempt)
+	}
 }
