@@ -78,8 +78,11 @@ type MigrateOptions struct {
 	// DropIndexes drops the indexes that cannot be had on the new column.
 	DropIndexes bool
 
-	// AcceptTriggers goes on though functions of triggers name the column.
+	// AcceptTriggers goes on though functions of triggers get to the column.
 	AcceptTriggers bool
+
+	// AcceptPublications goes on though publications have the table.
+	AcceptPublications bool
 
 	// IgnoreSidecars swaps although sidecars are connected that do not take part.
 	IgnoreSidecars bool
@@ -289,7 +292,7 @@ func (c *columnMove) all(ctx context.Context) error {
 		}
 		return c.verifyTenants(ctx)
 	}
-	if err := errors.Join(c.t.refuse(c), c.everyTenant(ctx)); err != nil {
+	if err := errors.Join(c.t.refuse(c), c.everyTenant(ctx), c.fits(ctx)); err != nil {
 		return err
 	}
 	if c.m.o.DryRun {

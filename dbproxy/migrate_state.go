@@ -162,7 +162,7 @@ func (c *columnMove) alone(ctx context.Context) error {
 func (c *columnMove) silence(ctx context.Context) error {
 	// As a replica would, the server fires no triggers for what the move does to rows.
 	if _, err := c.conn.Exec(ctx, "SET session_replication_role TO replica"); err != nil && c.t.fires {
-		return errors.New("triggers of the table would fire for what the move does to rows, and the role of admin_url_file may not turn that off: it must be superuser, or be granted SET ON PARAMETER session_replication_role")
+		return errors.New("triggers or rules of the table would fire for what the move does to rows, and the role of admin_url_file may not turn that off: it must be superuser, or be granted SET ON PARAMETER session_replication_role")
 	}
 	return nil
 }

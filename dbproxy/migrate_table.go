@@ -23,6 +23,7 @@ type migrateTable struct {
 	// partition says that it is one of a partitioned table.
 	partition bool
 	schema    string
+	table     string // as it is
 	name      string // quoted, with its schema
 	column    string // as it is
 	shadow    string // the name of the second column
@@ -35,8 +36,11 @@ type migrateTable struct {
 	grants    []string // statements with %s for the column
 	checks    []string // definitions of the valid CHECK constraints on it
 	indexes   []migrateIndex
-	refusal   []string // what stands against moving it
-	// triggers are those whose functions name the column.
+	refusal   []string // what stands against changing its rows
+	// dependents stand against another column in its place.
+	dependents []string
+	published  []string // publications that would publish the second column
+	// triggers are those whose functions get to the column.
 	triggers  []string
 	hasShadow bool
 	fires     bool // other triggers fire on UPDATE
@@ -124,12 +128,15 @@ func inspectTable(ctx context.Context, conn *pgx.Conn, r *plan.Rule) (*migrateTa
 	if err == nil && t.kind == "p" {
 		err = t.readParts(ctx, conn, r)
 	}
+	if err == nil {
+		err = t.readPublications(ctx, conn)
+	}
 	return t, err
 }
 
 // inspectRelation reads what there is of a table, or of a partition of one.
 func inspectRelation(ctx context.Context, conn *pgx.Conn, r *plan.Rule, ofParent bool) (*migrateTable, error) {
-	t := &migrateTable{schema: r.Schema, name: pgx.Identifier{r.Schema, r.Table}.Sanitize(), column: r.Column, shadow: shadowName(r.Column)}
+	t := &migrateTable{schema: r.Schema, table: r.Table, name: pgx.Identifier{r.Schema, r.Table}.Sanitize(), column: r.Column, shadow: shadowName(r.Column)}
 	var persistence, identity, generated string
 	var inherits, owner bool
 	err := conn.QueryRow(ctx, relationQuery, r.Schema, r.Table, r.Column, t.shadow).Scan(&t.oid, &t.kind, &persistence, &t.partition, &inherits, &owner,
@@ -150,7 +157,8 @@ func inspectRelation(ctx context.Context, conn *pgx.Conn, r *plan.Rule, ofParent
 	against(inherits && t.kind == "r" && !t.partition, "it inherits, or is inherited from, and children are not watched as partitions are: make partitions of them, or move the rows into one table")
 	against(!owner, "the role of admin_url_file is not an owner of the table")
 	against(identity != "" || generated != "", "it is an identity or generated column")
-	for _, read := range []func(context.Context, *pgx.Conn) error{t.readDeclared, t.readChecks, t.readIndexes, t.readDependents, t.readTriggers, t.readGrants, t.readPartitioning} {
+	dependents := func(ctx context.Context, conn *pgx.Conn) error { return t.readDependents(ctx, conn, r) }
+	for _, read := range []func(context.Context, *pgx.Conn) error{t.readDeclared, t.readChecks, t.readIndexes, dependents, t.readTriggers, t.readGrants, t.readPartitioning, t.readHindrances} {
 		if err := read(ctx, conn); err != nil {
 			return nil, err
 		}
@@ -201,7 +209,7 @@ WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid 
   AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class i WHERE i.oid = d.objid AND i.relkind IN ('i', 'I')))
   AND COALESCE(k.contype::text, '') NOT IN ('p', 'u') ORDER BY 1`
 
-func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn) error {
+func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn, r *plan.Rule) error {
 	rows, err := conn.Query(ctx, dependentQuery, t.oid, t.attnum)
 	if err != nil {
 		return err
@@ -211,11 +219,11 @@ func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn) error
 		switch {
 		case kind == "n":
 			t.notNullAs = name + " " + def
-		case kind == "c" && strings.Contains(def, "encode("+"\"substring\"("):
+		case kind == "c" && (slices.ContainsFunc(r.CheckNames(), func(n string) bool { return quoteIdent(n) == quoteIdent(strings.Trim(name, `"`)) }) || r.Guards(def)):
 		case kind == "f":
-			t.refusal = append(t.refusal, what+" is a foreign key: drop it, and make it anew when both columns are of one domain")
+			t.dependents = append(t.dependents, what+" is a foreign key: drop it, and make it anew when both columns are of one domain")
 		default:
-			t.refusal = append(t.refusal, what+" depends on it: drop it")
+			t.dependents = append(t.dependents, what+" depends on it: drop it")
 		}
 		return nil
 	})
@@ -226,20 +234,21 @@ func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn) error
 // as it is stored.
 const triggerPrefix = "~sidekey_"
 
-// triggerQuery says of each trigger whether its function names the column, and
-// whether it sees the row behind ours.
-const triggerQuery = `SELECT t.tgname, p.prosrc ~ ('\y' || $2 || '\y'), t.tgtype & 2 > 0 AND t.tgtype & 1 > 0 AND t.tgname > $3 COLLATE "C", t.tgtype & 16 > 0 AND t.tgenabled IN ('O', 'A', 'R'), t.tgenabled IN ('A', 'R')
+// triggerQuery says of each trigger what its function is given, and whether it sees
+// the row behind ours.
+const triggerQuery = `SELECT t.tgname::text, p.prosrc, replace(encode(t.tgargs, 'escape'), '\000', ' '), t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL,
+  t.tgtype & 2 > 0 AND t.tgtype & 1 > 0 AND t.tgname > $2 COLLATE "C", t.tgtype & 16 > 0 AND t.tgenabled IN ('O', 'A', 'R'), t.tgenabled IN ('A', 'R')
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgname NOT LIKE '~sidekey\_%' ORDER BY 1`
 
 func (t *migrateTable) readTriggers(ctx context.Context, conn *pgx.Conn) error {
-	rows, err := conn.Query(ctx, triggerQuery, t.oid, escapeRegexp(t.column), triggerPrefix)
+	rows, err := conn.Query(ctx, triggerQuery, t.oid, triggerPrefix)
 	if err != nil {
 		return err
 	}
-	var name string
-	var names, behind, fires, always bool
-	_, err = pgx.ForEachRow(rows, []any{&name, &names, &behind, &fires, &always}, func() error {
-		if names {
+	var name, body, args string
+	var transition, behind, fires, always bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &body, &args, &transition, &behind, &fires, &always}, func() error {
+		if seesColumn(t.column, body, args, transition) {
 			t.triggers = append(t.triggers, name)
 		}
 		if behind {
@@ -252,17 +261,6 @@ func (t *migrateTable) readTriggers(ctx context.Context, conn *pgx.Conn) error {
 		return nil
 	})
 	return err
-}
-
-func escapeRegexp(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if strings.ContainsRune(`\.+*?()|[]{}^$`, r) {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }
 
 // readGrants reads privileges on the column as statements.
@@ -292,20 +290,41 @@ func (t *migrateTable) guarded(r *plan.Rule) bool {
 
 // refuse says everything that stands against the move, before anything is changed.
 func (t *migrateTable) refuse(c *columnMove) error {
-	problems := append(slices.Clone(t.refusal), t.againstDeclared(c)...)
-	for _, p := range t.parts {
-		for _, why := range append(p.againstDeclared(c), p.againstIndexes(c)...) {
-			problems = append(problems, "partition "+p.name+": "+why)
+	problems := slices.Clone(t.refusal)
+	for _, p := range t.all() {
+		for _, why := range p.against(c) {
+			if p != t {
+				why = "partition " + p.name + ": " + why
+			}
+			problems = append(problems, why)
 		}
 	}
-	if len(t.triggers) > 0 && !c.m.o.AcceptTriggers {
-		problems = append(problems, "the functions of these triggers name it, and would see sealed values: "+strings.Join(t.triggers, ", ")+"; --accept-triggers if they do no harm")
+	if !c.inPlaceRotation() {
+		problems = append(problems, t.againstReaders(c)...)
 	}
-	problems = append(problems, t.againstIndexes(c)...)
 	if len(problems) > 0 {
 		return fmt.Errorf("it cannot be moved:\n  %s", strings.Join(problems, "\n  "))
 	}
 	return nil
+}
+
+// against says what stands against the move of one table or partition.
+func (t *migrateTable) against(c *columnMove) (problems []string) {
+	if !c.inPlaceRotation() {
+		problems = slices.Clone(t.dependents)
+	}
+	return append(append(problems, t.againstDeclared(c)...), t.againstIndexes(c)...)
+}
+
+// againstReaders says who would get the second column, and then sealed values.
+func (t *migrateTable) againstReaders(c *columnMove) (problems []string) {
+	if len(t.triggers) > 0 && !c.m.o.AcceptTriggers {
+		problems = append(problems, "the functions of these triggers name it, or take rows as a whole, and would see the second column and sealed values: "+strings.Join(t.triggers, ", ")+"; --accept-triggers if they do no harm")
+	}
+	if len(t.published) > 0 && !c.m.o.AcceptPublications {
+		problems = append(problems, "these publications publish it, and their subscribers would get the second column and sealed values: "+strings.Join(t.published, ", ")+"; --accept-publications if they can take both")
+	}
+	return problems
 }
 
 // againstIndexes says which indexes stand against the move.
@@ -315,7 +334,7 @@ func (t *migrateTable) againstIndexes(c *columnMove) (problems []string) {
 		if why == "" {
 			why = c.againstTenants(&x)
 		}
-		if why != "" && !x.inherited && !c.inPlaceRotation() {
+		if why != "" && (!x.inherited || x.identity) && !c.inPlaceRotation() {
 			problems = append(problems, "index "+x.name+" "+why)
 		}
 	}

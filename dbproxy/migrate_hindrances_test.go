@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbproxy_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sidekey/sidekey/dbproxy"
+	"github.com/sidekey/sidekey/proxy"
+)
+
+// by is the fixture with another administrative role, which may make the schema of
+// the keys and owns table people.
+func (f *fixture) by(t *testing.T, role string) *fixture {
+	t.Helper()
+	direct := f.direct(t)
+	exec1(t, direct, "CREATE ROLE "+role+" LOGIN; GRANT CREATE ON DATABASE "+f.database+" TO "+role+"; GRANT CREATE ON SCHEMA public TO "+role+"; ALTER TABLE people OWNER TO "+role, pgx.QueryExecModeSimpleProtocol)
+	t.Cleanup(func() {
+		if _, err := direct.Exec(context.Background(), "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Error(err)
+		}
+	})
+	of := *f
+	of.urlFile = filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(of.urlFile, []byte(f.cluster.url(role, f.database)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &of
+}
+
+// untouched fails if the move has left anything.
+func untouched(t *testing.T, direct *pgx.Conn) {
+	t.Helper()
+	if left := textRows(t, direct, "SELECT attrelid::regclass::text || '.' || attname FROM pg_attribute WHERE attname LIKE '%\\_\\_sidekey' UNION ALL SELECT tgname FROM pg_trigger WHERE tgname LIKE '~sidekey%' UNION ALL SELECT relname FROM pg_class WHERE relname LIKE 'sidekey\\_%' OR relname = 'moves'", "database"); len(left) > 0 {
+		t.Errorf("the move has left %q", left)
+	}
+}
+
+// What would stop a move in the middle, or give its second column to somebody who
+// does not know of it, is refused before anything is changed.
+func TestMigrateRefusesEarly(t *testing.T) {
+	const fn = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS "
+	const tg = "; CREATE TRIGGER t AFTER UPDATE ON people FOR EACH ROW EXECUTE FUNCTION f()"
+	const plain = "CREATE TABLE people (id int PRIMARY KEY, email text, hits int NOT NULL DEFAULT 0); INSERT INTO people (id, email) SELECT i, 'movmark-' || i FROM generate_series(0, 9) i;"
+	const parted = "CREATE TABLE people (id int NOT NULL, email text NOT NULL) PARTITION BY RANGE (id); CREATE UNIQUE INDEX pairs ON people (id, email); CREATE TABLE people_all PARTITION OF people DEFAULT;"
+	for name, c := range map[string]struct{ sql, role, want string }{
+		"row type":            {plain + "CREATE TABLE kept (p people, q people[])", "", "stored as a whole, with the values as they are, in public.kept.p, public.kept.q"},
+		"domain of rows":      {plain + "CREATE DOMAIN person AS people; CREATE TABLE kept (p person)", "", "in public.kept.p"},
+		"typed table":         {"CREATE TYPE person AS (id int, email text); CREATE TABLE people OF person", "", "typed table"},
+		"update rule":         {plain + "CREATE RULE r AS ON UPDATE TO people DO INSTEAD NOTHING; ALTER TABLE people ENABLE ALWAYS RULE r", "", "its rules on UPDATE fire always, also for what the move does to rows: r"},
+		"rule, no replica":    {plain + "CREATE RULE r AS ON UPDATE TO people DO INSTEAD NOTHING", "movrole_a", "triggers or rules of the table would fire"},
+		"forced row security": {plain + "ALTER TABLE people ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", "movrole_b", "BYPASSRLS"},
+		"schema":              {plain + "CREATE SCHEMA s", "movrole_c", "it needs CREATE on schema public"},
+		"publication":         {plain + "CREATE PUBLICATION p FOR TABLE people", "", "--accept-publications"},
+		"all are published":   {parted + "CREATE PUBLICATION p FOR ALL TABLES", "", "publish it, and their subscribers would get the second column and sealed values: p;"},
+		"no identity":         {"CREATE TABLE people (id int, email text); CREATE PUBLICATION p FOR TABLE people", "", "does not take without a replica identity"},
+		"unvalidated":         {plain + "ALTER TABLE people ADD CONSTRAINT few CHECK (id < 5) NOT VALID", "", "break its constraint few, which is not valid"},
+		"long values":         {plain + "INSERT INTO people VALUES (77, repeat('long ', 1000)); CREATE INDEX emails ON people (email)", "", "index emails cannot hold its longest value, of 5000 bytes, once that is sealed"},
+		"identity of a part":  {parted + "ALTER TABLE people_all REPLICA IDENTITY USING INDEX people_all_id_email_idx", "", "people_all_id_email_idx is the replica identity"},
+		"folded name":         {plain + fn + "'BEGIN PERFORM NEW.EMAIL; RETURN NEW; END'" + tg, "", "would see the second column and sealed values: t;"},
+		"row into a table":    {plain + "CREATE TABLE history (LIKE people);" + fn + "'BEGIN INSERT INTO history SELECT OLD.*; RETURN NULL; END'" + tg, "", "would see the second column and sealed values: t;"},
+		"row as JSON":         {plain + fn + "'BEGIN PERFORM to_jsonb( OLD ); RETURN NULL; END'" + tg, "", "would see the second column and sealed values: t;"},
+		"row as a parameter":  {plain + fn + "'BEGIN EXECUTE ''INSERT INTO history SELECT ($1).*'' USING NEW; RETURN NULL; END'" + tg, "", "would see the second column and sealed values: t;"},
+		"transition table":    {plain + fn + "'BEGIN PERFORM * FROM n; RETURN NULL; END'; CREATE TRIGGER t AFTER UPDATE ON people REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION f()", "", "would see the second column and sealed values: t;"},
+		"name as an argument": {plain + "ALTER TABLE people ADD words tsvector; CREATE TRIGGER t BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION tsvector_update_trigger(words, 'pg_catalog.simple', email)", "", "would see the second column and sealed values: t;"},
+		"like a guard":        {"CREATE TABLE people (id int PRIMARY KEY, email text, CONSTRAINT mine CHECK (encode(\"substring\"(email::bytea, 1, 1), 'hex') <> '00'))", "", "constraint mine on table public.people depends on it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, shared, movingColumn(proxy.ModeEquality))
+			direct := f.direct(t)
+			exec1(t, direct, c.sql, pgx.QueryExecModeSimpleProtocol)
+			by := f
+			if c.role != "" {
+				by = f.by(t, c.role)
+			}
+			if name == "schema" {
+				exec1(t, direct, "REVOKE CREATE ON SCHEMA public FROM "+c.role)
+			}
+			for _, dry := range []bool{true, false} {
+				if dry && name == "rule, no replica" {
+					continue
+				}
+				_, err := by.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people", DryRun: dry})
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %v, want an error with %q", err, c.want)
+				}
+			}
+			untouched(t, direct)
+		})
+	}
+}
+
+// What only looks like a hindrance is none.
+func TestMigrateGoesOn(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	direct := f.direct(t)
+	exec1(t, direct, `CREATE TABLE people (id int PRIMARY KEY, email text, state text, at timestamptz);
+INSERT INTO people SELECT i, 'movmark-' || i, 'new' FROM generate_series(0, 9) i;
+ALTER TABLE people ADD CONSTRAINT few CHECK (id < 50) NOT VALID;
+ALTER TABLE people ENABLE ROW LEVEL SECURITY;
+CREATE RULE r AS ON UPDATE TO people DO INSTEAD NOTHING;
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS '
+BEGIN -- the new state, not the "email_address"
+  IF NEW.state = ''new'' AND old.id <> new . id THEN new.at := now(); RETURN new ; END IF;
+  RETURN NEW;
+END';
+CREATE TRIGGER t BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION f()`, pgx.QueryExecModeSimpleProtocol)
+	if serverVersion(t) >= 15 { // since then they can name columns
+		exec1(t, direct, "CREATE PUBLICATION p FOR TABLE people (id, state)")
+	}
+	by := f.by(t, "movrole_d")
+	if serverVersion(t) >= 15 {
+		exec1(t, direct, "GRANT SET ON PARAMETER session_replication_role TO movrole_d")
+	} else {
+		exec1(t, direct, "ALTER ROLE movrole_d SUPERUSER")
+	}
+	by.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"})
+	exec1(t, direct, "DROP RULE r ON people")
+	by.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", VerifyOnly: true})
+	by.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
+	if got := textRows(t, direct, "SELECT count(*) FROM people WHERE email = 'movmark-' || id AND at IS NULL", f.database); got[0] != "10" {
+		t.Errorf("%s rows are as they were, want 10", got[0])
+	}
+}
