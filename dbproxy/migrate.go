@@ -123,6 +123,7 @@ func (o *MigrateOptions) validate() error {
 
 const (
 	defaultBatch    = 500
+	firstBatch      = 16
 	maxBatch        = 10000
 	defaultAttempts = 50
 	rateBurst       = maxBatch
@@ -261,6 +262,7 @@ type columnMove struct {
 	back     *declared  // how it is to be declared in plaintext; only for Decrypt
 	tenant   *rowTenant // nil if values are of nobody in particular
 	key      uint32     // the data key that values move to; only for Rotate
+	ask      int        // how many rows the next batch reads
 	inPlace  bool       // each value is replaced by one that the same column may hold
 }
 

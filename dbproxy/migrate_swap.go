@@ -48,12 +48,12 @@ func (c *columnMove) pendingIndexes(ctx context.Context) error {
 	return nil
 }
 
-// drainPending goes on until no batch is full.
+// drainPending goes on until a batch comes to an end.
 func (c *columnMove) drainPending(ctx context.Context) error {
 	for _, l := range c.t.leaves() {
-		for n := c.m.o.Batch; n >= c.m.o.Batch && c.run.Err() == nil; {
+		for more := true; more && c.run.Err() == nil; {
 			var err error
-			if n, err = c.batch(ctx, l, ""); err != nil {
+			if more, err = c.batch(ctx, l, ""); err != nil {
 				return err
 			}
 		}

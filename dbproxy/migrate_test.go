@@ -28,7 +28,7 @@ import (
 func (f *fixture) migrate(t testing.TB, ctx context.Context, o dbproxy.MigrateOptions, change ...func(*dbproxy.Migrator)) (string, error) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	keys, err := datakey.NewCache(datakey.Config{}, f.kms.Client(), log)
+	keys, err := datakey.NewCache(f.moves, f.kms.Client(), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,6 +103,9 @@ func (c *columnMove) verifyValues(ctx context.Context) error {
 				return n, err
 			}
 			plain, err := open.canonical(ctx, c.rule, raw[1], string(raw[2]))
+			if leaseOver(err) {
+				return n, err // says nothing of the value
+			}
 			if err == nil {
 				_, err = encodeValue(nil, c.rule.Type, formatBinary, plain, time.UTC)
 			}

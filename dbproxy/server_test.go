@@ -221,6 +221,7 @@ type fixture struct {
 	columns  []proxy.ColumnRule
 	urlFile  string
 	stop     context.CancelFunc
+	moves    datakey.Config // of the migrations
 }
 
 func column(table, name, typ, mode string) proxy.ColumnRule {
