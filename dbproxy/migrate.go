@@ -306,7 +306,7 @@ func (c *columnMove) all(ctx context.Context) error {
 	if err := c.sides(ctx); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{c.prepare, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.rewrite, c.verifyTenants}
+	steps := []func(context.Context) error{c.prepare, c.announce, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.rewrite, c.verifyTenants}
 	switch {
 	case c.inPlace:
 		steps = []func(context.Context) error{c.rotate}

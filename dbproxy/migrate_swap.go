@@ -183,10 +183,8 @@ func (c *columnMove) trySwap(ctx context.Context) (err error) {
 		_, failed := c.conn.Exec(ctx, "SELECT pg_advisory_unlock($1), pg_advisory_unlock($2, $3)", leaseLock, classWrites, int32(c.t.oid))
 		err = errors.Join(err, failed)
 	}()
-	asked := c.askForLease(ctx)
-	err = c.lockWithin(ctx, leasePatience, "SELECT pg_advisory_lock($1)", leaseLock)
-	if err = errors.Join(err, asked()); err != nil {
-		return waited(err, "sidecars, whose clients have long transactions")
+	if err := c.takeLease(ctx); err != nil {
+		return err
 	}
 	if err := c.lockWithin(ctx, writesPatience, "SELECT pg_advisory_lock($1, $2)", classWrites, int32(c.t.oid)); err != nil {
 		return waited(err, "transactions that write to the column")
@@ -200,6 +198,40 @@ func (c *columnMove) trySwap(ctx context.Context) (err error) {
 	}
 	err = pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error { return c.exchange(ctx, tx) })
 	return waited(err, "transactions that use the table")
+}
+
+// takeLease has the lock of the sidecars alone: they hold their clients, and read the
+// catalog anew when they have it again.
+func (c *columnMove) takeLease(ctx context.Context) error {
+	asked := c.askForLease(ctx)
+	err := c.lockWithin(ctx, leasePatience, "SELECT pg_advisory_lock($1)", leaseLock)
+	return waited(errors.Join(err, asked()), "sidecars, whose clients have long transactions")
+}
+
+// announce has the sidecars know of the second column before it holds values that
+// their masks keep from some of their clients.
+func (c *columnMove) announce(ctx context.Context) error {
+	if c.to != nil || len(c.config().Masks) == 0 {
+		return nil
+	}
+	for attempt := 0; c.run.Err() == nil; attempt++ {
+		err := c.sidecarsTakePart(ctx)
+		if err == nil {
+			err = c.takeLease(ctx)
+			_, failed := c.conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", leaseLock)
+			err = errors.Join(err, failed)
+		}
+		var busy busyError
+		if err == nil || !errors.As(err, &busy) {
+			return err
+		}
+		if attempt+1 >= c.m.o.Attempts {
+			return fmt.Errorf("sidecars could not be told of the second column in %d attempts, the last of which waited for %w; start it again to go on", attempt+1, err)
+		}
+		c.m.tally.printf("%s: not begun yet: %v", c.rule.Name(), err)
+		c.backOff(attempt)
+	}
+	return nil
 }
 
 // askForLease tells sidecars on the channel once the move waits for their lock: one
