@@ -289,10 +289,12 @@ func (c *columnMove) all(ctx context.Context) error {
 	}
 	if finished {
 		c.m.tally.printf("%s: is as it is to become.", c.rule.Name())
-		if err := c.rewrite(ctx); err != nil {
-			return err
+		for _, step := range []func(context.Context) error{c.settleNotNull, c.rewrite, c.verifyTenants} {
+			if err := step(ctx); err != nil {
+				return err
+			}
 		}
-		return c.verifyTenants(ctx)
+		return nil
 	}
 	if err := errors.Join(c.t.refuse(c), c.everyTenant(ctx), c.fits(ctx)); err != nil {
 		return err
@@ -306,12 +308,12 @@ func (c *columnMove) all(ctx context.Context) error {
 	if err := c.sides(ctx); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{c.prepare, c.announce, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.rewrite, c.verifyTenants}
+	steps := []func(context.Context) error{c.prepare, c.announce, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.settleNotNull, c.rewrite, c.verifyTenants}
 	switch {
 	case c.inPlace:
 		steps = []func(context.Context) error{c.rotate}
 	case c.m.o.NoSwap:
-		steps = steps[:len(steps)-3]
+		steps = steps[:len(steps)-4]
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -332,6 +334,9 @@ func (c *columnMove) inspect(ctx context.Context) (err error) {
 	}
 	oid := c.t.oid
 	if err := c.alone(ctx); err != nil {
+		return err
+	}
+	if err := c.settle(ctx, false); err != nil { // of a run that ended after its swap
 		return err
 	}
 	if c.t, err = inspectTable(ctx, c.conn, c.rule); err == nil && c.t.oid != oid {

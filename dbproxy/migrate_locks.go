@@ -79,6 +79,12 @@ func canceled(err error) bool {
 	return errors.As(err, &e) && e.Code == "57014"
 }
 
+// hasNull says that a column holds NULLs that it was to be without.
+func hasNull(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "23502"
+}
+
 // holderQuery names the transactions that have some of the tables locked. One of
 // autovacuum gives way.
 const holderQuery = `SELECT COALESCE(array_agg(DISTINCT l.virtualtransaction), '{}') FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid

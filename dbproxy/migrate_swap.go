@@ -407,27 +407,21 @@ func (c *columnMove) exchange(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-func (c *columnMove) exchangeStatements(t *migrateTable) []string {
-	alter, column := "ALTER TABLE "+t.name+" ", quoteIdent(t.column)
+func (c *columnMove) exchangeStatements(whole *migrateTable) []string {
+	alter, column := "ALTER TABLE "+whole.name+" ", quoteIdent(whole.column)
 	out := []string{
-		"DROP TRIGGER " + quoteIdent(c.triggerName()) + " ON " + t.name,
+		"DROP TRIGGER " + quoteIdent(c.triggerName()) + " ON " + whole.name,
 		"DROP FUNCTION " + c.functionName() + "()",
 		// Its indexes and constraints go with it.
 		alter + "DROP COLUMN " + column,
-		alter + "RENAME COLUMN " + quoteIdent(t.shadow) + " TO " + column,
+		alter + "RENAME COLUMN " + quoteIdent(whole.shadow) + " TO " + column,
 	}
 	if c.to != nil {
 		out = append(out, alter+"RENAME CONSTRAINT "+quoteIdent(c.shadowRule().CheckName())+" TO "+quoteIdent(c.rule.CheckName()))
 	}
 	// Those of partitions come first: those of the whole take them up.
-	for _, t := range t.all() {
-		alter := "ALTER TABLE " + t.name + " "
-		switch {
-		case t.notNullAs != "":
-			out = append(out, alter+"ADD CONSTRAINT "+t.notNullAs)
-		case t.notNull:
-			out = append(out, alter+"ALTER COLUMN "+column+" SET NOT NULL")
-		}
+	for _, t := range whole.all() {
+		out = append(out, c.notNull(whole, t)...)
 		for _, x := range c.keptIndexes(t) {
 			out = append(out, x.takePlace(t)...)
 		}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -581,6 +582,66 @@ func TestMigrateKeepsNotNull(t *testing.T) {
 		if got := textRows(t, direct, "SELECT id FROM people WHERE email = 'a@example.com'", f.database); len(got) != 1 || got[0] != "1" {
 			t.Errorf("%s: got rows %q", ddl, got)
 		}
+	}
+}
+
+// The swap has nobody wait until all rows are read: the column takes no NULL from then
+// on, and is NOT NULL at the end, also if the run is killed in between.
+func TestMigrateSettlesNotNull(t *testing.T) {
+	for name, ddl := range map[string]string{
+		"table":      "CREATE TABLE people (id int PRIMARY KEY, email text NOT NULL)",
+		"partitions": "CREATE TABLE people (id int PRIMARY KEY, email text NOT NULL) PARTITION BY RANGE (id); CREATE TABLE people_0 PARTITION OF people FOR VALUES FROM (0) TO (9); CREATE TABLE people_1 PARTITION OF people DEFAULT PARTITION BY HASH (id); CREATE TABLE people_2 PARTITION OF people_1 FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+		"partition":  "CREATE TABLE people (id int PRIMARY KEY, email text) PARTITION BY RANGE (id); CREATE TABLE people_0 PARTITION OF people DEFAULT; ALTER TABLE people_0 ALTER email SET NOT NULL",
+		"key":        "CREATE TABLE people (id int, email text, PRIMARY KEY (id, email))",
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, shared, movingColumn(proxy.ModeEquality))
+			direct := f.direct(t)
+			exec1(t, direct, ddl+"; INSERT INTO people SELECT i, 'movmark-' || i FROM generate_series(0, 19) i", pgx.QueryExecModeSimpleProtocol)
+			const declared = "SELECT attrelid::regclass || ' ' || attnotnull FROM pg_attribute WHERE attname = 'email' AND attrelid::regclass::text LIKE 'people%' AND attrelid IN (SELECT oid FROM pg_class WHERE relkind IN ('r', 'p')) ORDER BY 1"
+			before := textRows(t, direct, declared, f.database)
+			killed := func(action dbproxy.MigrateAction) {
+				t.Helper()
+				if _, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people", Action: action}, func(m *dbproxy.Migrator) {
+					m.Observe(func(step string) {
+						if step != "swapped" {
+							return
+						}
+						var n int
+						if err := direct.QueryRow(context.Background(), "SELECT count(*) FROM pg_constraint WHERE conname = 'sidekey_not_null_email' AND NOT convalidated").Scan(&n); err != nil || n == 0 && name != "key" && serverVersion(t) < 18 {
+							t.Errorf("%v: %d constraints wait to be validated, %v", action, n, err)
+						}
+						if _, err := direct.Exec(context.Background(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sidekey migrate' AND datname = current_database()"); err != nil {
+							t.Error(err)
+						}
+					})
+				}); err == nil {
+					t.Errorf("%v: was killed, and got no error", action)
+				}
+				if _, err := direct.Exec(t.Context(), "INSERT INTO people VALUES (7, NULL)"); state(err) != "23514" && state(err) != "23502" {
+					t.Errorf("%v: NULL after the swap: got %v, want 23514 or 23502", action, err)
+				}
+			}
+			settled := func() {
+				t.Helper()
+				if after := textRows(t, direct, declared, f.database); !slices.Equal(after, before) {
+					t.Errorf("got %q, want %q", after, before)
+				}
+				if left := textRows(t, direct, "SELECT conname FROM pg_constraint WHERE conname LIKE 'sidekey_not_null%'", f.database); len(left) > 0 {
+					t.Errorf("%q is left", left)
+				}
+			}
+			killed(dbproxy.Encrypt)
+			f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"})
+			settled()
+			killed(dbproxy.Rotate)
+			killed(dbproxy.Decrypt) // goes on with what was left
+			f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
+			settled()
+			if got := textRows(t, direct, "SELECT id FROM people WHERE email = 'movmark-' || id", f.database); len(got) != 20 {
+				t.Errorf("%d values are as they were, want 20", len(got))
+			}
+		})
 	}
 }
 
