@@ -5,6 +5,7 @@ package dbproxy_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,4 +112,41 @@ func TestMigrateHoldsUpNobody(t *testing.T) {
 			f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
 		}
 	}
+}
+
+// Indexes that are made or rebuilt while a move goes on are taken up, and none of those
+// that it made is left behind. A trigger that does not watch any more ends the move.
+func TestMigrateTakesUpIndexes(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	direct := f.direct(t)
+	exec1(t, direct, plainPeople, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, direct, "CREATE INDEX hashed ON people USING hash (email)")
+	first := true
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"}, func(m *dbproxy.Migrator) {
+		m.Observe(func(step string) {
+			if step != "indexed" || !first {
+				return
+			}
+			first = false
+			exec1(t, direct, "REINDEX TABLE CONCURRENTLY people")
+			exec1(t, direct, "CREATE INDEX late ON people (hits, email)")
+			exec1(t, direct, "DROP INDEX hashed")
+		})
+	})
+	want := []string{"CREATE INDEX late ON public.people USING btree (hits, email) true", "CREATE UNIQUE INDEX people_email_key ON public.people USING btree (email) true", "CREATE UNIQUE INDEX people_pkey ON public.people USING btree (id) true"}
+	if got := textRows(t, direct, "SELECT pg_get_indexdef(indexrelid) || ' ' || indisvalid FROM pg_index WHERE indrelid = 'people'::regclass ORDER BY 1", f.database); !slices.Equal(got, want) {
+		t.Errorf("got indexes %q, want %q", got, want)
+	}
+	_, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt}, func(m *dbproxy.Migrator) {
+		m.Observe(func(step string) {
+			if step == "indexed" {
+				exec1(t, direct, "ALTER TABLE people DISABLE TRIGGER USER; ALTER TABLE people ENABLE TRIGGER USER", pgx.QueryExecModeSimpleProtocol)
+			}
+		})
+	})
+	if err == nil || !strings.Contains(err.Error(), "is gone or does not always fire: --abandon and begin anew") {
+		t.Errorf("with a trigger that did not fire for some time: %v", err)
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt, Abandon: true})
+	newMovers().compare(t, f.connect(t, pgx.QueryExecModeExec))
 }

@@ -156,7 +156,7 @@ func (c *columnMove) tooLong(ctx context.Context, l *migrateTable) (problems []s
 	if c.m.o.Action != Encrypt || !slices.Contains([]uint32{plan.Text, plan.Varchar, plan.Bytea}, c.rule.Type.OID) {
 		return nil, nil
 	}
-	indexes := slices.DeleteFunc(c.keptIndexes(l), func(x migrateIndex) bool { return x.method != "btree" })
+	indexes := slices.DeleteFunc(c.keptIndexes(l), func(x migrateIndex) bool { return x.method != "btree" || !x.holds })
 	if len(indexes) == 0 {
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,5 +127,47 @@ CREATE TRIGGER t BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION f()`, pgx
 	by.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
 	if got := textRows(t, direct, "SELECT count(*) FROM people WHERE email = 'movmark-' || id AND at IS NULL", f.database); got[0] != "10" {
 		t.Errorf("%s rows are as they were, want 10", got[0])
+	}
+}
+
+// What was set of the column and of its indexes is set of those that take their place,
+// and comes back with the plaintext.
+func TestMigrateKeepsSettings(t *testing.T) {
+	const set = `CREATE TABLE people (id int, email text, org int, CONSTRAINT people_pk PRIMARY KEY (id) INCLUDE (email));
+ALTER TABLE people ALTER email SET STATISTICS 321, ALTER email SET (n_distinct = -0.5), ALTER email SET STORAGE EXTERNAL, ALTER email SET COMPRESSION pglz;
+CREATE INDEX covering ON people (org) INCLUDE (email) WITH (fillfactor = 70);
+CREATE INDEX present ON people (org, id) WHERE org > 3 AND email IS NOT NULL;
+COMMENT ON CONSTRAINT people_pk ON people IS 'one row each'; COMMENT ON INDEX covering IS 'for the list'; COMMENT ON COLUMN people.email IS 'an address';
+GRANT SELECT (email), UPDATE (email) ON people TO PUBLIC;
+INSERT INTO people SELECT i, CASE WHEN i % 4 > 0 THEN 'movmark-' || i END, i % 7 FROM generate_series(0, 99) i`
+	const equality = "; CREATE UNIQUE INDEX one_each ON people (email DESC NULLS LAST, org) WHERE email IS NOT NULL AND org > 0; CREATE INDEX order_of_rows ON people (email, id); CLUSTER people USING order_of_rows; COMMENT ON INDEX one_each IS 'one'"
+	for mode, sql := range map[string]string{"random": set, "equality": set + equality} {
+		f := start(t, shared, movingColumn(mode))
+		direct := f.direct(t)
+		exec1(t, direct, sql, pgx.QueryExecModeSimpleProtocol)
+		if mode == "random" {
+			exec1(t, direct, "SET allow_in_place_tablespaces TO on")
+			exec1(t, direct, "CREATE TABLESPACE movspace LOCATION ''")
+			exec1(t, direct, "ALTER INDEX covering SET TABLESPACE movspace")
+			t.Cleanup(func() {
+				for _, sql := range []string{"DROP TABLE people", "DROP TABLESPACE movspace"} {
+					if _, err := direct.Exec(context.Background(), sql); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		read := func() []string {
+			return textRows(t, direct, `SELECT format('%s %s %s %s %s %s', attname, attstattarget, attoptions, attstorage, attcompression, attacl) || ' ' || col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = 'people'::regclass AND attname = 'email'
+UNION ALL SELECT format('%s %s %s %s %s', pg_get_indexdef(indexrelid), obj_description(indexrelid, 'pg_class'), obj_description(k.oid, 'pg_constraint'), indisclustered, (SELECT spcname FROM pg_tablespace s JOIN pg_class c ON c.reltablespace = s.oid WHERE c.oid = indexrelid))
+  FROM pg_index LEFT JOIN pg_constraint k ON conindid = indexrelid WHERE indrelid = 'people'::regclass ORDER BY 1`, f.database)
+		}
+		before := read()
+		for _, action := range []dbproxy.MigrateAction{dbproxy.Encrypt, dbproxy.Rotate, dbproxy.Decrypt} {
+			f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: action})
+			if after := read(); !slices.Equal(after, before) {
+				t.Errorf("mode %s, after %s: got\n%s\nwant\n%s", mode, action, strings.Join(after, "\n"), strings.Join(before, "\n"))
+			}
+		}
 	}
 }

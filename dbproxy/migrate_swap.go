@@ -74,19 +74,15 @@ func (c *columnMove) build(ctx context.Context, l *migrateTable, name, sql strin
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
-	if _, err := c.conn.Exec(ctx, "SET lock_timeout TO 0"); err != nil {
-		return err
-	}
 	if err == nil {
-		if _, err := c.conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pgx.Identifier{schema, name}.Sanitize()); err != nil {
+		if err := c.lockWithin(ctx, "0", "DROP INDEX CONCURRENTLY "+pgx.Identifier{schema, name}.Sanitize()); err != nil {
 			return err
 		}
 	}
-	if _, err := c.conn.Exec(ctx, sql); err != nil {
+	if err := c.lockWithin(ctx, "0", sql); err != nil {
 		return fmt.Errorf("building an index: %w", err)
 	}
-	_, err = c.conn.Exec(ctx, "SET lock_timeout TO '2s'")
-	return err
+	return nil
 }
 
 // validate has the server check all new values for their form.
@@ -116,6 +112,9 @@ func (c *columnMove) index(ctx context.Context) error {
 
 func (c *columnMove) newIndexes(ctx context.Context) error {
 	for _, l := range c.t.leaves() {
+		if err := c.dropStale(ctx, l); err != nil {
+			return err
+		}
 		for _, x := range c.keptIndexes(l) {
 			sql, err := x.moved(l, x.newName(), l.shadow)
 			if err != nil {
@@ -127,6 +126,29 @@ func (c *columnMove) newIndexes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// dropStale drops new indexes of those that are gone: REINDEX makes others of them.
+func (c *columnMove) dropStale(ctx context.Context, l *migrateTable) error {
+	var wanted []string
+	for _, x := range c.keptIndexes(l) {
+		wanted = append(wanted, x.newName())
+	}
+	rows, err := c.conn.Query(ctx, `SELECT n.nspname::text, i.relname::text FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE x.indrelid = $1 AND i.relname LIKE 'sidekey\_new\_%' AND i.relname <> ALL ($2)`, l.oid, wanted)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (id pgx.Identifier, err error) {
+		id = make(pgx.Identifier, 2)
+		return id, row.Scan(&id[0], &id[1])
+	})
+	for _, id := range names {
+		if err == nil {
+			err = c.lockWithin(ctx, "0", "DROP INDEX CONCURRENTLY "+id.Sanitize())
+		}
+	}
+	return err
 }
 
 // swap puts the second column in the place of the first, as soon as it can be done
@@ -426,6 +448,7 @@ func (c *columnMove) exchangeStatements(whole *migrateTable) []string {
 			out = append(out, x.takePlace(t)...)
 		}
 		out = append(out, t.grants...)
+		out = append(out, c.settings(t)...)
 		if t.comment != nil {
 			out = append(out, "COMMENT ON COLUMN "+t.name+"."+column+" IS "+quoteLiteral(*t.comment))
 		}
@@ -438,10 +461,10 @@ func (x *migrateIndex) takePlace(t *migrateTable) []string {
 	alter, name := "ALTER TABLE "+t.name+" ", quoteIdent(x.name)
 	switch {
 	case x.partitioned && x.constraint != nil:
-		return []string{alter + "ADD CONSTRAINT " + quoteIdent(*x.constraint) + " " + *x.constraintDefinition}
+		return append([]string{alter + "ADD CONSTRAINT " + quoteIdent(*x.constraint) + " " + *x.constraintDefinition}, x.comments(t)...)
 	case x.partitioned:
 		sql, _ := x.moved(t, x.name, t.column) // it is kept, and so there is no error
-		return []string{sql}
+		return append([]string{sql}, x.comments(t)...)
 	}
 	out := []string{"ALTER INDEX " + pgx.Identifier{x.schema, x.newName()}.Sanitize() + " RENAME TO " + name}
 	if x.constraint != nil {
@@ -460,6 +483,28 @@ func (x *migrateIndex) takePlace(t *migrateTable) []string {
 	}
 	if x.clustered {
 		out = append(out, alter+"CLUSTER ON "+name)
+	}
+	return append(out, x.comments(t)...)
+}
+
+func (x *migrateIndex) comments(t *migrateTable) (out []string) {
+	if x.comment != nil {
+		out = append(out, "COMMENT ON INDEX "+pgx.Identifier{x.schema, x.name}.Sanitize()+" IS "+quoteLiteral(*x.comment))
+	}
+	if x.ofConstraint != nil {
+		out = append(out, "COMMENT ON CONSTRAINT "+quoteIdent(*x.constraint)+" ON "+t.name+" IS "+quoteLiteral(*x.ofConstraint))
+	}
+	return out
+}
+
+// settings sets of the new column what was set of the old one. Types of a fixed length
+// are stored in one way only.
+func (c *columnMove) settings(t *migrateTable) (out []string) {
+	for _, clause := range t.settings {
+		if c.to == nil && c.rule.Type.Len() >= 0 && (strings.HasPrefix(clause, "SET STORAGE") || strings.HasPrefix(clause, "SET COMPRESSION")) {
+			continue
+		}
+		out = append(out, "ALTER TABLE ONLY "+t.name+" ALTER COLUMN "+quoteIdent(t.column)+" "+clause)
 	}
 	return out
 }

@@ -33,10 +33,12 @@ type migrateTable struct {
 	// since PostgreSQL 18.
 	notNullAs string
 	comment   *string
-	grants    []string // statements with %s for the column
-	checks    []string // definitions of the valid CHECK constraints on it
-	indexes   []migrateIndex
-	refusal   []string // what stands against changing its rows
+	grants    []string // statements
+	// settings are clauses of ALTER COLUMN for what was set of the column.
+	settings []string
+	checks   []string // definitions of the valid CHECK constraints on it
+	indexes  []migrateIndex
+	refusal  []string // what stands against changing its rows
 	// dependents stand against another column in its place.
 	dependents []string
 	published  []string // publications that would publish the second column
@@ -63,11 +65,14 @@ type migrateIndex struct {
 	identity, clustered, valid bool
 	nullsEqual                 bool
 	definition                 string
+	tablespace                 string // "" for that of the database
+	comment, ofConstraint      *string
 	// inherited says that it is part of an index of the partitioned table, and
 	// partitioned that it has parts itself.
 	inherited, partitioned bool
 	constraintDefinition   *string
 	columns                []string // of its key
+	holds                  bool     // the column is one of its key, or is included
 }
 
 func quoteIdent(s string) string { return pgx.Identifier{s}.Sanitize() }
@@ -158,7 +163,7 @@ func inspectRelation(ctx context.Context, conn *pgx.Conn, r *plan.Rule, ofParent
 	against(!owner, "the role of admin_url_file is not an owner of the table")
 	against(identity != "" || generated != "", "it is an identity or generated column")
 	dependents := func(ctx context.Context, conn *pgx.Conn) error { return t.readDependents(ctx, conn, r) }
-	for _, read := range []func(context.Context, *pgx.Conn) error{t.readDeclared, t.readChecks, t.readIndexes, dependents, t.readTriggers, t.readGrants, t.readPartitioning, t.readHindrances} {
+	for _, read := range []func(context.Context, *pgx.Conn) error{t.readDeclared, t.readChecks, t.readIndexes, dependents, t.readTriggers, t.readGrants, t.readSettings, t.readPartitioning, t.readHindrances} {
 		if err := read(ctx, conn); err != nil {
 			return nil, err
 		}
@@ -178,7 +183,8 @@ func (t *migrateTable) readChecks(ctx context.Context, conn *pgx.Conn) error {
 const indexQuery = `SELECT x.indexrelid, n.nspname, i.relname, am.amname, x.indisunique, x.indisprimary, k.conname, COALESCE(k.condeferrable, false), COALESCE(k.condeferred, false),
   x.indisreplident, x.indisclustered, x.indisvalid, COALESCE((to_jsonb(x)->>'indnullsnotdistinct')::bool, false), pg_get_indexdef(x.indexrelid),
   i.relispartition, i.relkind = 'I', pg_get_constraintdef(k.oid),
-  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = x.indrelid AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1]))
+  ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = x.indrelid AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])),
+  $2 = ANY (x.indkey::int2[]), COALESCE((SELECT spcname::text FROM pg_tablespace p WHERE p.oid = i.reltablespace), ''), obj_description(x.indexrelid, 'pg_class'), obj_description(k.oid, 'pg_constraint')
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace JOIN pg_am am ON am.oid = i.relam
 LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u', 'x')
 WHERE x.indrelid = $1 AND (EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
@@ -192,7 +198,7 @@ func (t *migrateTable) readIndexes(ctx context.Context, conn *pgx.Conn) error {
 	}
 	t.indexes, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (x migrateIndex, err error) {
 		err = row.Scan(&x.oid, &x.schema, &x.name, &x.method, &x.unique, &x.primary, &x.constraint, &x.deferrable, &x.deferred,
-			&x.identity, &x.clustered, &x.valid, &x.nullsEqual, &x.definition, &x.inherited, &x.partitioned, &x.constraintDefinition, &x.columns)
+			&x.identity, &x.clustered, &x.valid, &x.nullsEqual, &x.definition, &x.inherited, &x.partitioned, &x.constraintDefinition, &x.columns, &x.holds, &x.tablespace, &x.comment, &x.ofConstraint)
 		return x, err
 	})
 	return err
@@ -283,6 +289,17 @@ FROM pg_attribute a, aclexplode(a.attacl) g LEFT JOIN pg_roles r ON r.oid = g.gr
 	return err
 }
 
+// readSettings reads what was set of the column: how large a sample statistics take of
+// it, what the planner is told, and how values are stored, where the new type has that.
+func (t *migrateTable) readSettings(ctx context.Context, conn *pgx.Conn) error {
+	return conn.QueryRow(ctx, `SELECT ARRAY(SELECT s FROM (VALUES
+  (CASE WHEN a.attstattarget >= 0 THEN 'SET STATISTICS ' || a.attstattarget END),
+  ('SET (' || array_to_string(a.attoptions, ', ') || ')'),
+  (CASE WHEN y.typlen = -1 AND a.attstorage <> y.typstorage AND a.attstorage <> 'p' THEN 'SET STORAGE ' || CASE a.attstorage WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END),
+  (CASE a.attcompression WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4' END)) v (s) WHERE s IS NOT NULL)
+FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum = $2`, t.oid, t.attnum).Scan(&t.settings)
+}
+
 // guarded says that the column holds what the rule seals.
 func (t *migrateTable) guarded(r *plan.Rule) bool {
 	return t.typ.OID == plan.Bytea && slices.ContainsFunc(t.checks, r.Guards)
@@ -353,7 +370,7 @@ func (x *migrateIndex) against(sealed, equality, drop bool, t *migrateTable) str
 	}
 	_, err := x.moved(t, "x", t.shadow)
 	switch {
-	case err == nil && (!sealed || equality && (x.method == "btree" || x.method == "hash")):
+	case err == nil && (!sealed || equality && (x.method == "btree" || x.method == "hash") || !slices.Contains(x.columns, t.column)):
 		return ""
 	case drop && !x.unique:
 		return ""
@@ -379,6 +396,7 @@ func (x *migrateIndex) moved(t *migrateTable, name, column string) (string, erro
 	}
 	s := tree.Stmts[0].Stmt.GetIndexStmt()
 	s.Idxname, s.Concurrent = name, !x.partitioned
+	s.TableSpace = x.tablespace
 	s.Relation.Inh = s.Relation.Inh || x.partitioned
 	found := false
 	for _, list := range [][]*pg.Node{s.IndexParams, s.IndexIncludingParams} {
@@ -389,11 +407,31 @@ func (x *migrateIndex) moved(t *migrateTable, name, column string) (string, erro
 			}
 		}
 	}
+	const none = "\x01" // no column's name
+	found = renameNotNull(s.WhereClause, t.column, none) || found
 	// What is left may not name the column: it would be an expression over it.
-	if rest, err := pg.Deparse(tree); err == nil && found && !namesColumn(tree, t.column) {
-		return rest, nil
+	if found && !namesColumn(tree, t.column) {
+		renameNotNull(s.WhereClause, none, column)
+		if sql, err := pg.Deparse(tree); err == nil {
+			return sql, nil
+		}
 	}
 	return "", fmt.Errorf("has an expression or a condition over the column: drop it")
+}
+
+// renameNotNull has a condition ask for another column where it asks whether one is
+// not NULL: with values missing, such an index holds too few rows, and none too many.
+func renameNotNull(n *pg.Node, from, to string) (found bool) {
+	for _, arg := range n.GetBoolExpr().GetArgs() {
+		found = n.GetBoolExpr().Boolop != pg.BoolExprType_NOT_EXPR && renameNotNull(arg, from, to) || found
+	}
+	test := n.GetNullTest()
+	fields := test.GetArg().GetColumnRef().GetFields()
+	if test.GetNulltesttype() == pg.NullTestType_IS_NOT_NULL && len(fields) == 1 && fields[0].GetString_().GetSval() == from {
+		fields[0].GetString_().Sval = to
+		return true
+	}
+	return found
 }
 
 // namesColumn says whether an expression of an index names the column.

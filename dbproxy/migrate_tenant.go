@@ -160,7 +160,7 @@ func (c *columnMove) everyTenant(ctx context.Context) error {
 // againstTenants says why a unique index would hold less of sealed values than of
 // plaintext, or more: those of two tenants are never equal.
 func (c *columnMove) againstTenants(x *migrateIndex) string {
-	if c.tenant == nil || !x.unique {
+	if c.tenant == nil || !x.unique || !slices.Contains(x.columns, c.t.column) {
 		return ""
 	}
 	for _, name := range c.tenant.columns {
