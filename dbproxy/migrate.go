@@ -263,7 +263,9 @@ type columnMove struct {
 	tenant   *rowTenant // nil if values are of nobody in particular
 	key      uint32     // the data key that values move to; only for Rotate
 	ask      int        // how many rows the next batch reads
-	inPlace  bool       // each value is replaced by one that the same column may hold
+	// noMissing says that the definition of the column held no value.
+	noMissing bool
+	inPlace   bool // each value is replaced by one that the same column may hold
 }
 
 // all goes through the steps. Each finds out what is done already.

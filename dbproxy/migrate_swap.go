@@ -425,6 +425,7 @@ func (c *columnMove) exchange(ctx context.Context, tx pgx.Tx) error {
 	if err := c.promote(ctx, tx); err != nil {
 		return err
 	}
+	c.noMissing = !slices.ContainsFunc(now.all(), func(t *migrateTable) bool { return t.missing })
 	_, err = tx.Exec(ctx, "UPDATE sidekey.moves SET finished = now() WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
 	return err
 }
@@ -523,10 +524,12 @@ func (c *columnMove) rewrite(ctx context.Context) error {
 			return fmt.Errorf("writing the table anew: %w", err)
 		}
 	}
-	// Statistics keep samples of values; the files of what was dropped go at a checkpoint.
-	for _, sql := range []string{"VACUUM FULL pg_catalog.pg_statistic", "CHECKPOINT"} {
-		if _, err := c.conn.Exec(ctx, sql); err != nil {
-			c.m.tally.printf("%s: %s needs a superuser: until it is run, statistics and files of the server may hold old values.", c.rule.Name(), sql)
+	if _, err := c.conn.Exec(ctx, "ANALYZE "+c.t.name); err != nil {
+		return err
+	}
+	for _, sql := range c.remains() {
+		if err := c.lockWithin(ctx, lockPatience, sql); err != nil {
+			c.m.tally.printf("%s: %s, which needs a superuser, was not done (%v): until it is run, statistics and files of the server may hold old values.", c.rule.Name(), sql, err)
 		}
 	}
 	if c.m.o.Action == Encrypt {
@@ -535,12 +538,23 @@ func (c *columnMove) rewrite(ctx context.Context) error {
 	return nil
 }
 
+// remains are the statements that rid the server's own tables of values: statistics
+// keep samples of them, definitions of columns the default, and the value that rows
+// from before the column have. The files of what was dropped go at a checkpoint.
+func (c *columnMove) remains() []string {
+	out := []string{"VACUUM FULL pg_catalog.pg_statistic", "VACUUM FULL pg_catalog.pg_attrdef"}
+	if !c.noMissing {
+		out = append(out, "VACUUM FULL pg_catalog.pg_attribute")
+	}
+	return append(out, "CHECKPOINT")
+}
+
 // vacuum has one table written anew, when nobody uses it.
 func (c *columnMove) vacuum(ctx context.Context, l *migrateTable) error {
 	for attempt := 0; ; attempt++ {
 		err := c.quiet(ctx, false)
 		if err == nil {
-			err = c.lockWithin(ctx, lockPatience, "VACUUM (FULL, ANALYZE) "+l.name)
+			err = c.lockWithin(ctx, lockPatience, "VACUUM (FULL) "+l.name)
 		}
 		var busy busyError
 		if !contended(err) && !errors.As(err, &busy) {

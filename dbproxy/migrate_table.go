@@ -29,6 +29,7 @@ type migrateTable struct {
 	shadow    string // the name of the second column
 	typ       plan.Type
 	notNull   bool
+	missing   bool // its definition holds the value of rows from before it
 	// notNullAs is the NOT NULL constraint, name and definition, where it has one:
 	// since PostgreSQL 18.
 	notNullAs string
@@ -122,7 +123,7 @@ func (c *columnMove) session(ctx context.Context) error {
 }
 
 const relationQuery = `SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relispartition, c.relhassubclass OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid),
-  pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
+  pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasmissing, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
   EXISTS (SELECT FROM pg_attribute s WHERE s.attrelid = c.oid AND s.attname = $4 AND NOT s.attisdropped)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND NOT a.attisdropped AND a.attnum > 0
 WHERE n.nspname = $1 AND c.relname = $2`
@@ -145,7 +146,7 @@ func inspectRelation(ctx context.Context, conn *pgx.Conn, r *plan.Rule, ofParent
 	var persistence, identity, generated string
 	var inherits, owner bool
 	err := conn.QueryRow(ctx, relationQuery, r.Schema, r.Table, r.Column, t.shadow).Scan(&t.oid, &t.kind, &persistence, &t.partition, &inherits, &owner,
-		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &identity, &generated, &t.comment, &t.hasShadow)
+		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &t.missing, &identity, &generated, &t.comment, &t.hasShadow)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("the database has no such table or column")
 	}
