@@ -261,7 +261,7 @@ type columnMove struct {
 	from, to *valueSide
 	back     *declared  // how it is to be declared in plaintext; only for Decrypt
 	tenant   *rowTenant // nil if values are of nobody in particular
-	key      uint32     // the data key that values move to; only for Rotate
+	key      uint32     // the data key that values move to, if it is a new one
 	ask      int        // how many rows the next batch reads
 	// noMissing says that the definition of the column held no value.
 	noMissing bool

@@ -168,18 +168,14 @@ func (c *columnMove) silence(ctx context.Context) error {
 }
 
 // sides makes the ciphers.
-func (c *columnMove) sides(ctx context.Context) error {
+func (c *columnMove) sides(ctx context.Context) (err error) {
 	c.inPlace = c.inPlaceRotation()
 	switch c.m.o.Action {
-	case Encrypt, Decrypt:
-		side, err := c.ownSide(ctx, c.m.o.Action == Encrypt)
-		if err != nil {
-			return err
-		}
-		if c.m.o.Action == Encrypt {
-			c.to = side
-		} else {
-			c.from = side
+	case Encrypt:
+		c.to, err = c.sealingSide(ctx)
+		return err
+	case Decrypt:
+		if c.from, err = c.ownSide(ctx, false); err == nil {
 			c.back, err = c.plainDeclared(ctx)
 		}
 		return err
@@ -190,7 +186,7 @@ func (c *columnMove) sides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.to, err = c.ownSide(ctx, true); err != nil {
+	if c.to, err = c.sealingSide(ctx); err != nil {
 		return err
 	}
 	if rule.TenantSetting != "" {
