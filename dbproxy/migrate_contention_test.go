@@ -150,3 +150,61 @@ func TestMigrateTakesUpIndexes(t *testing.T) {
 	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt, Abandon: true})
 	newMovers().compare(t, f.connect(t, pgx.QueryExecModeExec))
 }
+
+// A run that gets stuck while all wait for it loses its locks to the server, before the
+// sidecars give up; the next goes on.
+func TestMigrateStuck(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	exec1(t, f.direct(t), plainPeople, pgx.QueryExecModeSimpleProtocol)
+	app := f.connect(t, pgx.QueryExecModeExec)
+	stuck := false
+	_, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people"}, func(m *dbproxy.Migrator) {
+		m.Observe(func(step string) {
+			if step != "alone" || stuck {
+				return
+			}
+			stuck = true
+			if _, err := app.Exec(context.Background(), "UPDATE people SET email = 'meanwhile' WHERE id = 7"); err != nil {
+				t.Errorf("while the run is stuck: %v", err)
+			}
+		})
+	})
+	if err == nil || !stuck {
+		t.Errorf("the run that was stuck (%v) went on", stuck)
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people"})
+	m := newMovers()
+	meanwhile := "meanwhile"
+	m.set(7, &meanwhile)
+	m.compare(t, app)
+}
+
+// A rotation in place waits for transactions that have stored values of the old key:
+// it says that none is left.
+func TestMigrateRotatesUncommitted(t *testing.T) {
+	f := start(t, shared, []proxy.ColumnRule{column("people", "email", "text", proxy.ModeRandom)})
+	app, direct := f.connect(t, pgx.QueryExecModeExec), f.direct(t)
+	exec1(t, app, "CREATE TABLE people (id int PRIMARY KEY, email text)")
+	exec1(t, app, "INSERT INTO people VALUES (1, 'first@example.com')")
+	exec1(t, app, "BEGIN")
+	exec1(t, app, "INSERT INTO people VALUES (2, 'second@example.com')")
+	busy := 0
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Rotate}, func(m *dbproxy.Migrator) {
+		m.Observe(func(step string) {
+			if step != "busy" {
+				return
+			}
+			if busy++; busy == 2 {
+				exec1(t, app, "COMMIT")
+			}
+		})
+	})
+	if got := textRows(t, direct, "SELECT id FROM people WHERE encode(substr(email, 4, 4), 'hex') <> '00000002'", f.database); len(got) > 0 || busy < 2 {
+		t.Errorf("rows %q are under the old key; it waited %d times", got, busy)
+	}
+	for id, want := range map[int]string{1: "first@example.com", 2: "second@example.com"} {
+		if got, err := names(t, app, "SELECT email FROM people WHERE id = $1", id); err != nil || got != want {
+			t.Errorf("row %d: got %q, %v, want %q", id, got, err, want)
+		}
+	}
+}

@@ -20,6 +20,8 @@ const (
 	lockPatience = "1500ms"
 	// quietPatience is how long transactions may have gone on already.
 	quietPatience = 2 * time.Second
+	// idlePatience is how long the server keeps rows locked for a run that does nothing.
+	idlePatience = "60s"
 	// maxPause is the longest time between two attempts.
 	maxPause = 15 * time.Second
 )
@@ -79,6 +81,17 @@ func canceled(err error) bool {
 	return errors.As(err, &e) && e.Code == "57014"
 }
 
+// endIdle has the server end the session of a run that does nothing for so long, in a
+// transaction, or at all if it keeps the sidecars waiting: its machine may be gone.
+func (c *columnMove) endIdle(ctx context.Context, patience string) error {
+	outside := patience
+	if patience == idlePatience {
+		outside = "0" // as between batches that are held back
+	}
+	_, err := c.conn.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', $1, false), set_config('idle_session_timeout', $2, false)", patience, outside)
+	return err
+}
+
 // hasNull says that a column holds NULLs that it was to be without.
 func hasNull(err error) bool {
 	var e *pgconn.PgError
@@ -94,20 +107,27 @@ WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHER
 // quiet waits a while for the transactions that use the table and, before a swap,
 // those that could read it as it was. It holds up nobody.
 func (c *columnMove) quiet(ctx context.Context, swap bool) error {
-	var oids []uint32
-	for _, t := range c.t.all() {
-		oids = append(oids, t.oid)
-	}
-	var using, older []string
-	if err := c.conn.QueryRow(ctx, holderQuery, oids).Scan(&using); err != nil {
+	using, err := c.using(ctx)
+	if err != nil {
 		return err
 	}
+	var older []string
 	if swap {
 		if err := c.conn.QueryRow(ctx, olderQuery, leaseName).Scan(&older); err != nil {
 			return err
 		}
 	}
 	return c.awaitEnd(ctx, append(using, older...), quietPatience, "transactions that have used the table, or gone on, for long")
+}
+
+// using names the transactions that have the table locked, or some of its partitions.
+func (c *columnMove) using(ctx context.Context) (transactions []string, err error) {
+	var oids []uint32
+	for _, t := range c.t.all() {
+		oids = append(oids, t.oid)
+	}
+	err = c.conn.QueryRow(ctx, holderQuery, oids).Scan(&transactions)
+	return transactions, err
 }
 
 // awaitEnd waits for the end of transactions, also of those that are prepared.

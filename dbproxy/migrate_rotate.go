@@ -201,6 +201,9 @@ func (c *columnMove) rotate(ctx context.Context) error {
 		c.m.tally.printf("%s: waiting %s until every sidecar seals with the new key.", c.rule.Name(), wait.Round(time.Second))
 		sleep(c.run, wait)
 	}
+	if err := c.awaitWriters(ctx); err != nil {
+		return err
+	}
 	if err := c.allPasses(ctx); err != nil || c.run.Err() != nil {
 		return err
 	}
@@ -224,6 +227,24 @@ func (c *columnMove) rotate(ctx context.Context) error {
 	})
 	if err == nil {
 		c.m.tally.printf("%s: all values are sealed with data key %d; the others are retired.", c.rule.Name(), c.key)
+	}
+	return err
+}
+
+// awaitWriters waits for the end of the transactions that use the table: they may have
+// stored values of older keys, which nobody sees yet.
+func (c *columnMove) awaitWriters(ctx context.Context) error {
+	writing, err := c.using(ctx)
+	for told := false; err == nil && c.run.Err() == nil; told = true {
+		err = c.awaitEnd(ctx, writing, quietPatience, "transactions that use the table")
+		var busy busyError
+		if !errors.As(err, &busy) {
+			return err
+		}
+		if err = nil; !told {
+			c.m.tally.printf("%s: waiting for %v.", c.rule.Name(), busy)
+		}
+		c.said("busy")
 	}
 	return err
 }

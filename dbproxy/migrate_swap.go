@@ -20,6 +20,7 @@ const (
 	writesPatience   = "1s" // of transactions that have written values past the sidecars
 	pendingPatience  = 2 * time.Second
 	snapshotPatience = 2 * time.Second
+	stuckPatience    = "6s" // of the server with a run that does nothing, but keeps all waiting
 )
 
 // busyError says what a swap waited for in vain. It is tried again.
@@ -203,7 +204,7 @@ func (c *columnMove) trySwap(ctx context.Context) (err error) {
 	defer func() {
 		// One that was not taken brings a warning.
 		_, failed := c.conn.Exec(ctx, "SELECT pg_advisory_unlock($1), pg_advisory_unlock($2, $3)", leaseLock, classWrites, int32(c.t.oid))
-		err = errors.Join(err, failed)
+		err = errors.Join(err, failed, c.endIdle(ctx, idlePatience))
 	}()
 	if err := c.takeLease(ctx); err != nil {
 		return err
@@ -225,6 +226,9 @@ func (c *columnMove) trySwap(ctx context.Context) (err error) {
 // takeLease has the lock of the sidecars alone: they hold their clients, and read the
 // catalog anew when they have it again.
 func (c *columnMove) takeLease(ctx context.Context) error {
+	if err := c.endIdle(ctx, stuckPatience); err != nil {
+		return err
+	}
 	asked := c.askForLease(ctx)
 	err := c.lockWithin(ctx, leasePatience, "SELECT pg_advisory_lock($1)", leaseLock)
 	return waited(errors.Join(err, asked()), "sidecars, whose clients have long transactions")
@@ -241,7 +245,7 @@ func (c *columnMove) announce(ctx context.Context) error {
 		if err == nil {
 			err = c.takeLease(ctx)
 			_, failed := c.conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", leaseLock)
-			err = errors.Join(err, failed)
+			err = errors.Join(err, failed, c.endIdle(ctx, idlePatience))
 		}
 		var busy busyError
 		if err == nil || !errors.As(err, &busy) {

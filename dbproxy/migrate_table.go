@@ -91,7 +91,7 @@ func shadowName(column string) string {
 // firing the triggers of others, and sees that nothing is hidden from it.
 func (c *columnMove) session(ctx context.Context) error {
 	for _, sql := range []string{
-		"SET search_path TO pg_catalog", "SET client_encoding TO 'UTF8'", "SET statement_timeout TO 0", "SET idle_in_transaction_session_timeout TO 0", "SET quote_all_identifiers TO off", "SET default_tablespace TO ''", "SET standard_conforming_strings TO on",
+		"SET search_path TO pg_catalog", "SET client_encoding TO 'UTF8'", "SET statement_timeout TO 0", "SET idle_in_transaction_session_timeout TO '" + idlePatience + "'", "SET quote_all_identifiers TO off", "SET default_tablespace TO ''", "SET standard_conforming_strings TO on",
 		"SET TimeZone TO 'UTC'", "SET DateStyle TO ISO", "SET IntervalStyle TO postgres", "SET bytea_output TO hex", "SET extra_float_digits TO 1", "SET row_security TO off",
 		"SET default_transaction_isolation TO 'read committed'", "SET default_transaction_read_only TO off",
 		"SET enable_hashjoin TO off", "SET enable_mergejoin TO off", "SET enable_seqscan TO off", "SET lock_timeout TO '2s'", "SET sidekey.migrate TO on",
@@ -102,7 +102,9 @@ func (c *columnMove) session(ctx context.Context) error {
 	}
 	// These need a privilege, or are not of all versions. A lock that autovacuum has is
 	// given up to one that waits for so long.
-	for _, sql := range []string{"SET deadlock_timeout TO '200ms'", "SET transaction_timeout TO 0", "SET idle_session_timeout TO 0"} {
+	for _, sql := range []string{"SET deadlock_timeout TO '200ms'", "SET transaction_timeout TO 0", "SET idle_session_timeout TO 0",
+		// The locks of a run whose machine is gone are not to stay for hours.
+		"SET tcp_keepalives_idle TO 10", "SET tcp_keepalives_interval TO 5", "SET tcp_keepalives_count TO 3", "SET tcp_user_timeout TO '30s'", "SET client_connection_check_interval TO '5s'"} {
 		var refused *pgconn.PgError
 		if _, err := c.conn.Exec(ctx, sql); err != nil && !errors.As(err, &refused) {
 			return err
