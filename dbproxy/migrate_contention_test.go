@@ -5,6 +5,7 @@ package dbproxy_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -205,6 +206,107 @@ func TestMigrateRotatesUncommitted(t *testing.T) {
 	for id, want := range map[int]string{1: "first@example.com", 2: "second@example.com"} {
 		if got, err := names(t, app, "SELECT email FROM people WHERE id = $1", id); err != nil || got != want {
 			t.Errorf("row %d: got %q, %v, want %q", id, got, err, want)
+		}
+	}
+}
+
+// Whatever changes rows, keys, partitions and values at once while the column moves,
+// through sidecars and past them, is in the table when it has moved.
+func TestMigrateEveryWrite(t *testing.T) {
+	f := start(t, shared, movingColumn(proxy.ModeEquality))
+	direct, app := f.direct(t), f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, direct, `CREATE TABLE people (id int PRIMARY KEY, email text, hits int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
+CREATE TABLE low PARTITION OF people FOR VALUES FROM (0) TO (1000); CREATE TABLE high PARTITION OF people FOR VALUES FROM (1000) TO (100000);
+CREATE TABLE wiped PARTITION OF people FOR VALUES FROM (100000) TO (200000);
+INSERT INTO people SELECT i, 'movmark-' || i FROM generate_series(0, 999) i; INSERT INTO wiped SELECT i, 'wiped' FROM generate_series(100000, 100500) i`, pgx.QueryExecModeSimpleProtocol)
+	want := map[int]string{}
+	for i := range 1000 {
+		want[i] = fmt.Sprint("movmark-", i)
+	}
+	next, sealed := 0, false
+	write := func(conn *pgx.Conn, how string) {
+		at := next
+		next += 20
+		do := func(sql string, args ...any) {
+			t.Helper()
+			if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
+				t.Errorf("%s: %s: %v", how, sql, err)
+			}
+		}
+		mail := func(k int) string { return fmt.Sprintf("%s-%d", how, at+k) }
+		do("UPDATE people SET email = $1 WHERE id = $2", mail(0), at)
+		want[at] = mail(0)
+		do("UPDATE people SET id = id + 5000 WHERE id = $1", at+1) // into another partition
+		want[at+5001] = want[at+1]
+		delete(want, at+1)
+		do("UPDATE people SET id = id + 5000, email = $1 WHERE id = $2", mail(2), at+2)
+		want[at+5002] = mail(2)
+		delete(want, at+2)
+		do("DELETE FROM people WHERE id = $1", at+3)
+		delete(want, at+3)
+		do("INSERT INTO people (id, email) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email", at+4, mail(4))
+		want[at+4] = mail(4)
+		do("INSERT INTO people (id, email) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", at+5, mail(5))
+		if serverVersion(t) >= 15 {
+			do("MERGE INTO people p USING (SELECT 1) x ON p.id = "+fmt.Sprint(at+6)+" WHEN MATCHED THEN UPDATE SET email = '"+mail(6)+"' WHEN NOT MATCHED THEN INSERT (id) VALUES (-1)", pgx.QueryExecModeSimpleProtocol)
+			want[at+6] = mail(6)
+		}
+		do("UPDATE people p SET email = q.email FROM people q WHERE p.id = $1 AND q.id = $2", at+7, at+8)
+		want[at+7] = want[at+8]
+		do("BEGIN")
+		do("UPDATE people SET email = $1 WHERE id = $2", mail(9), at+9)
+		do("SAVEPOINT s")
+		do("UPDATE people SET email = $1 WHERE id = $2", mail(99), at+9)
+		do("ROLLBACK TO s")
+		do("COMMIT")
+		want[at+9] = mail(9)
+		do("UPDATE people SET email = NULL WHERE id = $1", at+10)
+		do("UPDATE people SET email = $1 WHERE id = $2 AND email IS NULL", mail(10), at+10)
+		want[at+10] = mail(10)
+		if _, err := conn.PgConn().CopyFrom(context.Background(), strings.NewReader(fmt.Sprintf("%d\t%s\n%d\t\\N\n", 9000+at, mail(11), 9001+at)), "COPY people (id, email) FROM STDIN"); err != nil {
+			t.Errorf("%s: COPY: %v", how, err)
+		}
+		want[9000+at], want[9001+at] = mail(11), ""
+	}
+	change := func(step string) {
+		if step != "alone" {
+			write(app, "app")
+		}
+		if step != "alone" && !sealed {
+			write(direct, "direct")
+		}
+		if step == "caught up" {
+			exec1(t, direct, "TRUNCATE wiped")
+			exec1(t, direct, "INSERT INTO wiped SELECT * FROM wiped")
+		}
+	}
+	for _, action := range []dbproxy.MigrateAction{dbproxy.Encrypt, dbproxy.Rotate, dbproxy.Decrypt} {
+		next = map[dbproxy.MigrateAction]int{dbproxy.Encrypt: 0, dbproxy.Rotate: 300, dbproxy.Decrypt: 600}[action]
+		f.migrateKilled(t, dbproxy.MigrateOptions{Table: "people", Action: action, Batch: 100}, change)
+		sealed = action != dbproxy.Decrypt
+		got := map[int]string{}
+		rows, err := app.Query(t.Context(), "SELECT id, email FROM people")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var id int
+		var email *string
+		if _, err := pgx.ForEachRow(rows, []any{&id, &email}, func() error {
+			got[id] = ""
+			if email != nil {
+				got[id] = *email
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if !maps.Equal(got, want) {
+			for id, v := range want {
+				if g, ok := got[id]; !ok || g != v {
+					t.Errorf("after %s: row %d: got %q (%v), want %q", action, id, g, ok, v)
+				}
+			}
+			t.Errorf("after %s: %d rows, want %d", action, len(got), len(want))
 		}
 	}
 }
