@@ -66,6 +66,7 @@ Exit status 0 says that the columns are what they were to become, 1 that they ar
 	flags.BoolVar(&o.Rewrite, "rewrite", false, "write the table anew at the end (VACUUM FULL), so that its files hold nothing of the old column; locks the table")
 	flags.BoolVar(&o.DropIndexes, "drop-indexes", false, "drop indexes that sealed values cannot have")
 	flags.BoolVar(&o.AcceptTriggers, "accept-triggers", false, "go on though functions of triggers name the column, or take rows as a whole")
+	flags.BoolVar(&o.AcceptOrder, "accept-order", false, "go on though the column comes last in the order of columns: no client has INSERT or COPY without a list of columns")
 	flags.BoolVar(&o.AcceptPublications, "accept-publications", false, "go on though publications have the table: subscribers get the second column, then sealed values")
 	flags.BoolVar(&o.IgnoreSidecars, "ignore-sidecars", false, "swap though sidecars are connected that do not take part")
 	flags.IntVar(&o.Attempts, "attempts", 50, "how often the swap is tried")

@@ -81,6 +81,10 @@ type MigrateOptions struct {
 	// AcceptTriggers goes on though functions of triggers get to the column.
 	AcceptTriggers bool
 
+	// AcceptOrder goes on though the column comes last in the order of columns, and did
+	// not before.
+	AcceptOrder bool
+
 	// AcceptPublications goes on though publications have the table.
 	AcceptPublications bool
 

@@ -130,6 +130,7 @@ func TestMigrateTakesUpIndexes(t *testing.T) {
 			}
 			first = false
 			exec1(t, direct, "REINDEX TABLE CONCURRENTLY people")
+			exec1(t, direct, "ALTER TABLE people ADD added int")
 			exec1(t, direct, "CREATE INDEX late ON people (hits, email)")
 			exec1(t, direct, "DROP INDEX hashed")
 		})

@@ -42,6 +42,7 @@ type migrateTable struct {
 	refusal  []string // what stands against changing its rows
 	// dependents stand against another column in its place.
 	dependents []string
+	after      []string // the columns that it comes behind, and was before
 	published  []string // publications that would publish the second column
 	// triggers are those whose functions get to the column.
 	triggers  []string
@@ -126,7 +127,9 @@ func (c *columnMove) session(ctx context.Context) error {
 
 const relationQuery = `SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relispartition, c.relhassubclass OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid),
   pg_has_role(c.relowner, 'USAGE'), a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasmissing, a.attidentity::text, a.attgenerated::text, col_description(c.oid, a.attnum),
-  EXISTS (SELECT FROM pg_attribute s WHERE s.attrelid = c.oid AND s.attname = $4 AND NOT s.attisdropped)
+  EXISTS (SELECT FROM pg_attribute s WHERE s.attrelid = c.oid AND s.attname = $4 AND NOT s.attisdropped),
+  ARRAY(SELECT o.attname::text FROM pg_attribute o WHERE o.attrelid = c.oid AND NOT o.attisdropped AND o.attnum > a.attnum
+    AND o.attnum < COALESCE((SELECT s.attnum FROM pg_attribute s WHERE s.attrelid = c.oid AND s.attname = $4 AND NOT s.attisdropped), 32767) ORDER BY o.attnum)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND NOT a.attisdropped AND a.attnum > 0
 WHERE n.nspname = $1 AND c.relname = $2`
 
@@ -148,7 +151,7 @@ func inspectRelation(ctx context.Context, conn *pgx.Conn, r *plan.Rule, ofParent
 	var persistence, identity, generated string
 	var inherits, owner bool
 	err := conn.QueryRow(ctx, relationQuery, r.Schema, r.Table, r.Column, t.shadow).Scan(&t.oid, &t.kind, &persistence, &t.partition, &inherits, &owner,
-		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &t.missing, &identity, &generated, &t.comment, &t.hasShadow)
+		&t.attnum, &t.typ.OID, &t.typ.Typmod, &t.notNull, &t.missing, &identity, &generated, &t.comment, &t.hasShadow, &t.after)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("the database has no such table or column")
 	}
@@ -340,6 +343,9 @@ func (t *migrateTable) against(c *columnMove) (problems []string) {
 func (t *migrateTable) againstReaders(c *columnMove) (problems []string) {
 	if len(t.triggers) > 0 && !c.m.o.AcceptTriggers {
 		problems = append(problems, "the functions of these triggers name it, or take rows as a whole, and would see the second column and sealed values: "+strings.Join(t.triggers, ", ")+"; --accept-triggers if they do no harm")
+	}
+	if len(t.after) > 0 && !c.m.o.AcceptOrder {
+		problems = append(problems, "it would come last in the order of columns, behind "+strings.Join(t.after, ", ")+", and INSERT and COPY without a list of columns would store its values in these, in plaintext; --accept-order if no client has such statements")
 	}
 	if len(t.published) > 0 && !c.m.o.AcceptPublications {
 		problems = append(problems, "these publications publish it, and their subscribers would get the second column and sealed values: "+strings.Join(t.published, ", ")+"; --accept-publications if they can take both")

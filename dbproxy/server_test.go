@@ -222,6 +222,7 @@ type fixture struct {
 	urlFile  string
 	stop     context.CancelFunc
 	moves    datakey.Config // of the migrations
+	inOrder  bool           // of columns, which no migration may change
 }
 
 func column(table, name, typ, mode string) proxy.ColumnRule {
