@@ -84,7 +84,7 @@ type columnMigration struct {
 }
 
 func (m *columnMigration) args(more ...string) []string {
-	args := []string{"migrate", "pg", "--config", shared.path("proxy.yaml"), "--table", "moved", "--accept-order"}
+	args := []string{"migrate", "pg", "--config", shared.path("proxy.yaml"), "--table", "moved"}
 	for _, a := range more {
 		if a != "" {
 			args = append(args, a)
