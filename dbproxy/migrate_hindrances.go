@@ -125,7 +125,7 @@ func (c *columnMove) fits(ctx context.Context) error {
 func (c *columnMove) unchecked(ctx context.Context, l *migrateTable) (problems []string, err error) {
 	rows, err := c.conn.Query(ctx, `SELECT quote_ident(k.conname), CASE WHEN k.contype = 'c' THEN 'NOT (' || pg_get_expr(k.conbin, k.conrelid) || ')'
   ELSE (SELECT quote_ident(a.attname) || ' IS NULL' FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = k.conkey[1]) END
-FROM pg_constraint k WHERE k.conrelid = $1 AND k.contype IN ('c', 'n') AND NOT k.convalidated AND k.conname <> $2 ORDER BY 1`, l.oid, c.shadowRule().CheckName())
+FROM pg_constraint k WHERE k.conrelid = $1 AND k.contype IN ('c', 'n') AND NOT k.convalidated AND k.conname <> $2 ORDER BY 1`, l.oid, c.shadowCheck())
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package dbproxy_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -169,5 +170,63 @@ UNION ALL SELECT format('%s %s %s %s %s', pg_get_indexdef(indexrelid), obj_descr
 				t.Errorf("mode %s, after %s: got\n%s\nwant\n%s", mode, action, strings.Join(after, "\n"), strings.Join(before, "\n"))
 			}
 		}
+	}
+}
+
+// Names that have to be quoted, and the longest ones, are no hindrance.
+func TestMigrateOddNames(t *testing.T) {
+	long := strings.Repeat("ä", 31)
+	const odd = `E-Mail "x" 'y' \z`
+	columns := []proxy.ColumnRule{column(`My Schema.of " people`, odd, "text", proxy.ModeEquality), column(`My Schema.of " people`, long, "text", proxy.ModeEquality)}
+	for i := range columns {
+		columns[i].Moving = proxy.MovingPlaintext
+	}
+	f := start(t, shared, columns)
+	direct := f.direct(t)
+	table, column := pgx.Identifier{"My Schema", `of " people`}.Sanitize(), pgx.Identifier{odd}.Sanitize()
+	exec1(t, direct, fmt.Sprintf(`CREATE SCHEMA "My Schema"; CREATE TABLE %[1]s (id int PRIMARY KEY, %[2]s text NOT NULL DEFAULT 'it''s \', %[3]s text NOT NULL UNIQUE);
+CREATE UNIQUE INDEX "an ""index" ON %[1]s (%[2]s, id) WHERE %[2]s IS NOT NULL; COMMENT ON COLUMN %[1]s.%[2]s IS 'it''s'; GRANT UPDATE (%[2]s) ON %[1]s TO PUBLIC;
+INSERT INTO %[1]s SELECT i, 'movmark-' || i, 'movmark-' || i FROM generate_series(0, 9) i`, table, column, long), pgx.QueryExecModeSimpleProtocol)
+	read := func() []string {
+		return textRows(t, direct, fmt.Sprintf(`SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = '%[1]s'::regclass
+UNION ALL SELECT format('%%s %%s %%s %%s %%s %%s', attname, atttypid::regtype, attnotnull, attacl, col_description(attrelid, attnum), pg_get_expr(adbin, adrelid)) FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+  WHERE attrelid = '%[1]s'::regclass AND attnum > 0 AND NOT attisdropped
+UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = '%[1]s'::regclass UNION ALL SELECT id || %[2]s || %[3]s::text FROM %[1]s ORDER BY 1`, table, column, long), f.database)
+	}
+	before := read()
+	for _, action := range []dbproxy.MigrateAction{dbproxy.Encrypt, dbproxy.Rotate, dbproxy.Decrypt} {
+		f.migrateKilled(t, dbproxy.MigrateOptions{Table: `My Schema.of " people`, Action: action}, nil)
+		if sealed := textRows(t, direct, fmt.Sprintf("SELECT count(*) FROM %s WHERE left(%s::text, 6) = '\\xf84b' AND left(%s::text, 6) = '\\xf84b'", table, column, long), f.database); sealed[0] != map[bool]string{true: "0", false: "10"}[action == dbproxy.Decrypt] {
+			t.Errorf("after %s %s rows are sealed", action, sealed)
+		}
+	}
+	if after := read(); !slices.Equal(after, before) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+	}
+}
+
+// The server's log holds no value that a move has stored, not even in plaintext again.
+func TestMigrateLogsNoValues(t *testing.T) {
+	c := ownCluster(t, "log_statement = all", "log_min_duration_statement = 0", "log_parameter_max_length_on_error = -1")
+	f := start(t, c, []proxy.ColumnRule{column("people", "email", "text", proxy.ModeRandom)})
+	app := f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, app, "CREATE TABLE people (id int PRIMARY KEY, email text)")
+	exec1(t, app, "INSERT INTO people VALUES (1, 'movmark-first'), (2, 'movmark-second')")
+	app.Close(t.Context())
+	f.stop()
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt})
+	logs := func(text string) (n int) {
+		for _, file := range c.contains(t, text) {
+			if strings.Contains(file, "log") && !strings.Contains(file, "pg_wal") {
+				n++
+			}
+		}
+		return n
+	}
+	if logs("SET sidekey.migrate TO on") == 0 {
+		t.Error("the statements of the move are not found in the log")
+	}
+	if n := logs("movmark-"); n > 0 {
+		t.Errorf("%d logs hold a value", n)
 	}
 }

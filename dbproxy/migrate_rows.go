@@ -34,6 +34,10 @@ func (c *columnMove) shadowRule() *plan.Rule {
 	return &r
 }
 
+// shadowCheck is the name of the second column's guard. That by its name could be the
+// one of the column itself, if the names are long.
+func (c *columnMove) shadowCheck() string { return fmt.Sprintf("sidekey_moved_%d", c.t.attnum) }
+
 // pending is true for rows whose value is still to be made.
 func (c *columnMove) pending() string {
 	column := quoteIdent(c.t.column)
@@ -92,7 +96,7 @@ func (c *columnMove) prepare(ctx context.Context) error {
 	}
 	if c.to != nil {
 		r := c.shadowRule()
-		statements = append(statements, "ALTER TABLE "+c.t.name+" ADD CONSTRAINT "+quoteIdent(r.CheckName())+" CHECK ("+r.CheckSQL()+") NOT VALID")
+		statements = append(statements, "ALTER TABLE "+c.t.name+" ADD CONSTRAINT "+quoteIdent(c.shadowCheck())+" CHECK ("+r.CheckSQL()+") NOT VALID")
 	}
 	err = c.inTurn(ctx, "making the second column", func(tx pgx.Tx) error {
 		for _, sql := range statements {

@@ -92,7 +92,7 @@ func (c *columnMove) validate(ctx context.Context) error {
 		return nil
 	}
 	return c.inTransaction(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "ALTER TABLE "+c.t.name+" VALIDATE CONSTRAINT "+quoteIdent(c.shadowRule().CheckName()))
+		_, err := tx.Exec(ctx, "ALTER TABLE "+c.t.name+" VALIDATE CONSTRAINT "+quoteIdent(c.shadowCheck()))
 		return err
 	})
 }
@@ -444,7 +444,7 @@ func (c *columnMove) exchangeStatements(whole *migrateTable) []string {
 		alter + "RENAME COLUMN " + quoteIdent(whole.shadow) + " TO " + column,
 	}
 	if c.to != nil {
-		out = append(out, alter+"RENAME CONSTRAINT "+quoteIdent(c.shadowRule().CheckName())+" TO "+quoteIdent(c.rule.CheckName()))
+		out = append(out, alter+"RENAME CONSTRAINT "+quoteIdent(c.shadowCheck())+" TO "+quoteIdent(c.rule.CheckName()))
 	}
 	// Those of partitions come first: those of the whole take them up.
 	for _, t := range whole.all() {
@@ -520,15 +520,14 @@ func (c *columnMove) rewrite(ctx context.Context) error {
 		if c.m.o.Action == Encrypt {
 			c.m.tally.printf("%s: plaintext remains in the table's files until it is written anew (--rewrite, or VACUUM FULL), and in the write-ahead log, replicas and backups of before.", c.rule.Name())
 		}
-		_, err := c.conn.Exec(ctx, "ANALYZE "+c.t.name)
-		return err
+		return c.lockWithin(ctx, "0", "ANALYZE "+c.t.name)
 	}
 	for _, l := range c.t.leaves() {
 		if err := c.vacuum(ctx, l); err != nil {
 			return fmt.Errorf("writing the table anew: %w", err)
 		}
 	}
-	if _, err := c.conn.Exec(ctx, "ANALYZE "+c.t.name); err != nil {
+	if err := c.lockWithin(ctx, "0", "ANALYZE "+c.t.name); err != nil {
 		return err
 	}
 	for _, sql := range c.remains() {

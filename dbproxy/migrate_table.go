@@ -102,8 +102,8 @@ func (c *columnMove) session(ctx context.Context) error {
 		}
 	}
 	// These need a privilege, or are not of all versions. A lock that autovacuum has is
-	// given up to one that waits for so long.
-	for _, sql := range []string{"SET deadlock_timeout TO '200ms'", "SET transaction_timeout TO 0", "SET idle_session_timeout TO 0",
+	// given up to one that waits for so long, and values are in no log.
+	for _, sql := range []string{"SET deadlock_timeout TO '200ms'", "SET log_parameter_max_length TO 0", "SET log_parameter_max_length_on_error TO 0", "SET transaction_timeout TO 0", "SET idle_session_timeout TO 0",
 		// The locks of a run whose machine is gone are not to stay for hours.
 		"SET tcp_keepalives_idle TO 10", "SET tcp_keepalives_interval TO 5", "SET tcp_keepalives_count TO 3", "SET tcp_user_timeout TO '30s'", "SET client_connection_check_interval TO '5s'"} {
 		var refused *pgconn.PgError
