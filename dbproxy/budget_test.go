@@ -4,6 +4,8 @@ package dbproxy_test
 
 import (
 	"encoding/binary"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +173,64 @@ func TestKeptTexts(t *testing.T) {
 	w.send(&pgproto3.Query{String: "SELECT sealed FROM large" + comment}).want("T25 C Z")
 	f.holding(t, 3, 0)
 	w.conn.Close()
+	f.holding(t, 0, 0)
+}
+
+// inUse is how much memory of this process is in use.
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestTextsAreNotKeptUncounted: what stays of a large text is no more than has room.
+func TestTextsAreNotKeptUncounted(t *testing.T) {
+	f := narrow(t)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	large := strings.Repeat("x", 3*mib-1000)
+	trace := "/*traceparent='" + traceparent + "',x='" + large + "'*/ "
+	prepared := 0
+	for what, send := range map[string]func(i int){
+		"PREPARE": func(i int) {
+			w.send(&pgproto3.Query{String: fmt.Sprintf("PREPARE q%d AS SELECT sealed FROM large WHERE id = %d; SELECT 1 /*%s*/", i, i, large)}).want("C T23 D:1 C Z")
+		},
+		"a trace before other tables": func(i int) {
+			w.send(&pgproto3.Parse{Name: fmt.Sprint("t", i), Query: fmt.Sprintf("%sSELECT %d AS a%d", trace, i, i)}, sync).want("1 Z")
+		},
+		"a trace before a query": func(i int) {
+			w.send(&pgproto3.Query{String: fmt.Sprintf("%sSELECT sealed AS a%d FROM large", trace, i)}).want("T25 C Z")
+		},
+		"a name that is taken": func(i int) {
+			w.send(&pgproto3.Parse{Name: "taken", Query: fmt.Sprintf("SELECT %d", prepared)}, sync)
+			if prepared++; prepared == 1 {
+				w.want("1 Z")
+				return
+			}
+			w.want("E42P05 Z")
+			w.send(&pgproto3.Parse{Name: "taken", Query: "SELECT sealed FROM large /*" + large + "*/"}, sync).want("E42P05 Z")
+		},
+	} {
+		send(0)
+		before := inUse()
+		for i := range 10 {
+			send(i + 1)
+		}
+		f.holding(t, 0, 0)
+		if grown := inUse() - before; grown > 15*mib {
+			t.Errorf("%s: %d MiB more are in use", what, grown/mib)
+		}
+	}
+	w.send(&pgproto3.Query{String: "DECLARE c CURSOR WITH HOLD FOR SELECT sealed FROM large; SELECT 1 /*" + large + "*/"}).want("C T23 D:1 C Z")
+	f.holding(t, 3, 0) // the text tells the cursor from others
+	w.send(&pgproto3.Query{String: "CLOSE c"}).want("C Z")
+	f.holding(t, 0, 0)
+	w.send(&pgproto3.Parse{Name: "a", Query: trace + "SELECT sealed FROM large"}, sync).want("1 Z")
+	f.holding(t, 3, 0)
+	w.send(&pgproto3.Parse{Name: "b", Query: trace + "SELECT sealed FROM large"}, sync).want("1 Z")
+	f.holding(t, 6, 0)
+	w.send(&pgproto3.Parse{Name: "c", Query: trace + "SELECT sealed FROM large"}, sync).want("E53200 Z")
+	w.send(&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Close{ObjectType: 'S', Name: "b"}, sync).want("3 3 Z")
 	f.holding(t, 0, 0)
 }
 

@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"cmp"
 	"errors"
 	"unsafe"
 
@@ -145,9 +146,9 @@ func (s *session) keepText(e *entry) {
 		st = e.query.statement
 	}
 	switch {
-	case e.own != nil || st == nil || e.kind != 'Q' && e.kind != 'P':
-	case st.bindsAsItIs():
-		st.sql = "" // nobody asks for it again
+	case e.own != nil || st == nil || e.kind != 'Q' && e.kind != 'P' && e.kind != 'p':
+	case st.bindsAsItIs() && st.rewritten == nil:
+		st.lead, st.sql, st.tail = "", "", "" // nobody asks for them again
 	default:
 		s.fromC.room.move(&s.texts)
 	}
@@ -162,10 +163,14 @@ func (s *session) forgetTexts() {
 	var kept int64
 	seen := make(map[*byte]bool)
 	for st := range s.keptStatements {
-		if text := unsafe.StringData(st.sql); !seen[text] {
+		// They are pieces of one string, which the shortest of them keeps.
+		if text := unsafe.StringData(cmp.Or(st.lead, st.sql)); !seen[text] {
 			seen[text] = true
-			kept += roomFor(len(st.sql))
+			kept += roomFor(len(st.lead) + len(st.sql) + len(st.tail))
 		}
+	}
+	for _, p := range s.portals {
+		kept += roomFor(len(p.declared))
 	}
 	s.texts.resize(int(min(kept, s.texts.held)))
 }
