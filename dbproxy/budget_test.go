@@ -234,6 +234,31 @@ func TestTextsAreNotKeptUncounted(t *testing.T) {
 	f.holding(t, 0, 0)
 }
 
+// TestCopyRowHasRoomUntilItIsSent: a row of COPY that the server does not take yet keeps
+// its room.
+func TestCopyRowHasRoomUntilItIsSent(t *testing.T) {
+	f := narrow(t)
+	f.proxy.Patience(time.Second)
+	direct := f.direct(t)
+	exec1(t, direct, "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END'")
+	exec1(t, direct, "CREATE TRIGGER wait BEFORE INSERT ON large FOR EACH ROW EXECUTE FUNCTION wait()")
+	exec1(t, direct, "SELECT pg_advisory_lock(7)")
+	w, other, sync := rawClient(t, f), rawClient(t, f), &pgproto3.Sync{}
+	w.send(&pgproto3.Query{String: "COPY large (sealed) FROM STDIN"}).want("G")
+	// The server is within the first row when the second arrives, which is too long
+	// for the sockets.
+	w.send(&pgproto3.CopyData{Data: []byte("short\n" + strings.Repeat("x", 7*mib-1000) + "\n")}).Flush()
+	f.holding(t, 7, 0)
+	other.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	bind := &pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(strings.Repeat("x", 2*mib))}}
+	other.send(bind, sync).want("E53200 Z")
+	f.holding(t, 7, 0)
+	exec1(t, direct, "SELECT pg_advisory_unlock(7)")
+	w.send(&pgproto3.CopyDone{}).want("C Z")
+	f.holding(t, 0, 0)
+	other.send(bind, sync).want("2 Z")
+}
+
 // TestMessageMemoryIsChecked: a budget in which next to nothing fits is a mistake.
 func TestMessageMemoryIsChecked(t *testing.T) {
 	for n, ok := range map[int64]bool{-1: false, 512: false, 16*mib - 1: false, 0: true, 16 * mib: true} {
