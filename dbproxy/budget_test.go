@@ -4,7 +4,9 @@ package dbproxy_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -257,6 +259,133 @@ func TestCopyRowHasRoomUntilItIsSent(t *testing.T) {
 	w.send(&pgproto3.CopyDone{}).want("C Z")
 	f.holding(t, 0, 0)
 	other.send(bind, sync).want("2 Z")
+}
+
+// TestSmallerIsNotInTheWay: what does not fit, and may wait for long, does not keep
+// others from the room that there is.
+func TestSmallerIsNotInTheWay(t *testing.T) {
+	f := narrow(t)
+	f.proxy.Patience(time.Hour)
+	promise(t, f, 4*mib)
+	f.holding(t, 4, 0)
+	for range 3 {
+		promise(t, f, 7*mib) // these wait
+	}
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	for range 3 {
+		w.send(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(strings.Repeat("x", 2*mib))}}, &pgproto3.Execute{}, sync).want("2 C Z")
+	}
+}
+
+// over waits until a session is ended for the room that it has.
+func (w *wire) over() {
+	w.t.Helper()
+	for {
+		m, err := w.Receive()
+		if e, ok := m.(*pgproto3.ErrorResponse); ok && (e.Code != "53200" || e.Severity != "FATAL") {
+			w.t.Errorf("got %+v", e)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.t.Error("the session goes on")
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// TestStalledRoom: who does not get on loses its room once others wait for it, and not
+// before.
+func TestStalledRoom(t *testing.T) {
+	f := narrow(t)
+	f.proxy.Patience(time.Hour)
+	f.proxy.Grace(10 * time.Millisecond)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	insert := func() {
+		t.Helper()
+		w.send(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(strings.Repeat("x", 3*mib-100))}}, &pgproto3.Execute{}, sync).want("2 C Z")
+	}
+	slow := promise(t, f, 4*mib)
+	f.holding(t, 4, 0)
+	insert() // there is room for both
+	f.holding(t, 4, 0)
+	more := promise(t, f, 3*mib)
+	f.holding(t, 7, 0)
+	insert()
+	slow.over() // one is enough, the older
+	f.holding(t, 3, 0)
+	more.conn.Close()
+
+	// One whose COPY has stopped within a row.
+	copying := rawClient(t, f)
+	copying.send(&pgproto3.Query{String: "COPY large (sealed) FROM STDIN"}).want("G")
+	copying.send(&pgproto3.CopyData{Data: []byte(strings.Repeat("x", 7*mib-100))}).Flush()
+	f.holding(t, 7, 0)
+	insert()
+	copying.over()
+
+	// One that waits for the server with a text.
+	pipelined := rawClient(t, f)
+	pipelined.send(&pgproto3.Query{String: "SELECT pg_sleep(1000)"}, &pgproto3.Query{String: "SET DateStyle TO ISO"}, &pgproto3.Query{String: "SELECT 'é' /*" + strings.Repeat("x", 7*mib-200) + "*/"}).Flush()
+	f.holding(t, 7, 0)
+	insert()
+	pipelined.over()
+
+	// Those that do not read what they have asked for.
+	for _, sql := range []string{"SELECT sealed FROM large, generate_series(1, 12)", "COPY (SELECT sealed FROM large, generate_series(1, 12)) TO STDOUT"} {
+		deaf := rawClient(t, f)
+		deaf.send(&pgproto3.Query{String: sql}).Flush()
+		f.holding(t, 0, 6)
+		var n int
+		conn := f.connect(t, pgx.QueryExecModeCacheDescribe)
+		rows, err := conn.Query(t.Context(), "SELECT sealed FROM large")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			n++
+		}
+		if n != 4 || rows.Err() != nil {
+			t.Errorf("%s: another gets %d rows, %v", sql, n, rows.Err())
+		}
+		waitFor(t, func() bool { return f.running(t, "generate_series") == 0 })
+	}
+	f.holding(t, 0, 0)
+}
+
+// running counts the sessions whose statement has a text in it.
+func (f *fixture) running(t *testing.T, text string) (n int) {
+	t.Helper()
+	conn := f.direct(t)
+	defer conn.Close(t.Context())
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid() AND strpos(query, $1) > 0", text).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestKeptTextsLeaveRoom: prepared statements and queries that run have not all room.
+func TestKeptTextsLeaveRoom(t *testing.T) {
+	f := narrow(t)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	comment := " /*" + strings.Repeat("x", 2*mib-100) + "*/"
+	parse := func(name string) *pgproto3.Parse {
+		return &pgproto3.Parse{Name: name, Query: "SELECT sealed FROM large" + comment}
+	}
+	w.send(parse("a"), parse("b"), parse("c"), sync).want("1 1 1 Z")
+	f.holding(t, 6, 0)
+	w.send(parse("d"), sync).want("E53200 Z")
+	w.send(&pgproto3.Query{String: "SELECT sealed FROM large" + comment}).want("E53200 Z")
+	f.holding(t, 6, 0)
+	w.send(&pgproto3.Query{String: "SELECT 1" + comment}).want("T23 D:1 C Z")
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	w.send(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(comment)}}, &pgproto3.Execute{}, sync).want("2 C Z")
+	w.send(&pgproto3.Close{ObjectType: 'S', Name: "a"}, sync).want("3 Z")
+	w.send(parse("d"), sync).want("1 Z")
+	w.conn.Close()
+	f.holding(t, 0, 0)
 }
 
 // TestMessageMemoryIsChecked: a budget in which next to nothing fits is a mistake.

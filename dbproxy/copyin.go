@@ -254,6 +254,7 @@ func (s *session) sealCopy(c *copyIn, length int) error {
 			return err
 		}
 		c.codec.feed(chunk)
+		s.copyRoom.moves(len(chunk))
 		length -= len(chunk)
 		if _, err := s.fromC.r.Discard(len(chunk)); err != nil {
 			return err

@@ -47,10 +47,14 @@ func (s *session) clientLarge(kind byte, length int) error {
 		return err
 	}
 	defer s.fromC.drop()
+	err := s.fromC.hold(length)
 	var refusal *pgError
-	if errors.As(s.fromC.hold(length), &refusal) {
+	if errors.As(err, &refusal) {
 		s.proxy.log.Warn("refusing a large message", "database", s.db.name, "user", s.user, "code", refusal.Code, "bytes", length)
 		return s.refuseLarge(kind, length, refusal)
+	}
+	if err != nil {
+		return err
 	}
 	return s.clientWhole(kind, length)
 }
@@ -122,9 +126,10 @@ func (s *session) serverLarge(e *entry, length int) (refused bool, err error) {
 	if err := s.down.flush(); err != nil { // nothing else is to wait as well
 		return true, err
 	}
+	err = s.fromS.hold(length)
 	var refusal *pgError
-	if !errors.As(s.fromS.hold(length), &refusal) {
-		return false, nil
+	if !errors.As(err, &refusal) {
+		return false, err
 	}
 	if refusal.Code == codeTooLarge {
 		refusal.Hint = "In binary format a row takes half as much."
@@ -136,6 +141,14 @@ func (s *session) serverLarge(e *entry, length int) (refused bool, err error) {
 		return true, s.failCopyOut(e, refusal)
 	}
 	return true, s.failRow(e, refusal)
+}
+
+// keepsText refuses a text for which there is room only for a while.
+func (s *session) keepsText(st *statement) error {
+	if n := s.fromC.room.held; n > 0 && !st.bindsAsItIs() && !s.texts.of.keeps(n) {
+		return noRoomToKeep(n)
+	}
+	return nil
 }
 
 // keepText has the room of a large text stay with it: it is kept until it is answered,
