@@ -111,6 +111,9 @@ func (s *session) clientQuery(length int) error {
 	if err := s.datedResults(st); err != nil {
 		return s.refuseQuery(err)
 	}
+	if err := s.keepsText(st); err != nil {
+		return s.refuseQuery(err)
+	}
 	q, finishes := &query{statement: st}, s.finishes
 	s.after(st.plan.Statements, noBatch)
 	if st.touched() {
@@ -148,6 +151,9 @@ func (s *session) abandon(ops []*operation, err error) {
 // refuse sends what fails in the server in place of what the client sent; the
 // client gets err as the answer.
 func (s *session) refuse(err error, e *entry, failing encoder) error {
+	if errors.Is(err, errSessionOver) {
+		return err
+	}
 	var own *pgError
 	var refusal *plan.Refusal
 	if !errors.As(err, &own) && !errors.As(err, &refusal) {
@@ -182,6 +188,12 @@ func (s *session) clientParse(length int) error {
 	s.batchOpen = true
 	if err == nil {
 		err = st.declare(&m)
+	}
+	if err == nil {
+		err = s.keepsText(st)
+	}
+	if err != nil {
+		st = nil // what was refused has no text to keep
 	}
 	failing := &pgproto3.Parse{Name: m.Name, Query: refusedSQL}
 	e := s.parsing(m.Name, st)

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -100,7 +101,9 @@ func (s *session) resolveName(st *statement, i int) error {
 
 // prepareInner plans the statement within PREPARE or DECLARE CURSOR.
 func (s *session) prepareInner(st *statement, i int) error {
-	in := st.plan.Statements[i].Inner
+	made := *st.plan.Statements[i].Inner
+	in := &made
+	in.SQL = strings.Clone(in.SQL) // or it would keep all of the text
 	inner := &statement{sql: in.SQL, trace: st.trace, made: in, seen: s.unseen}
 	var err error
 	if inner.plan, err = s.plan(in.SQL); err != nil {

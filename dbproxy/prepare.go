@@ -42,7 +42,7 @@ func splitTrace(sql string) (lead, text, tail, trace string) {
 // prepare plans a text as the session stands.
 func (s *session) prepare(sql string) (*statement, error) {
 	lead, text, tail, trace := splitTrace(sql)
-	st := &statement{sql: text, lead: lead, tail: tail, trace: trace}
+	st := &statement{sql: text, lead: lead, tail: tail, trace: strings.Clone(trace)}
 	foreign := func(r rune) bool { return r >= 0x80 || r == '\\' }
 	if s.unsettled && strings.IndexFunc(text, foreign) >= 0 {
 		if err := s.settingsKnown(); err != nil {
@@ -328,6 +328,9 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 		// One at a time: the trees take many times the text's length.
 		s.proxy.planning.Lock()
 		defer s.proxy.planning.Unlock()
+	}
+	if len(sql) <= cachedText {
+		sql = strings.Clone(sql) // or the cache would keep the text that it is a piece of
 	}
 	p := plan.Make(sql, snap.cat, plan.Options{Path: s.path, Fresh: fresh})
 	if shaped && p.Shared {

@@ -482,27 +482,31 @@ func (s *session) begin(st *statement, i int) *operation {
 	if st.trace != "" {
 		ctx = audit.WithTraceparent(ctx, st.trace)
 	}
-	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresQuery, s.attributesOf(st.plan, one)...)
+	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresQuery, s.attributesOf(st, one)...)
 	if one.Writes || len(one.Creates) > 0 {
 		s.writes = append(s.writes, op)
 	}
 	return &operation{ctx: ctx, op: op, tenant: s.tenant.name}
 }
 
-// attributesOf is what the record of every execution of a statement says.
-func (s *session) attributesOf(p *plan.Plan, one *plan.Statement) []attribute.KeyValue {
+// attributesOf is what the record of every execution of a statement says. It is kept
+// for texts whose plans are: a statement may keep all of its text.
+func (s *session) attributesOf(st *statement, one *plan.Statement) []attribute.KeyValue {
 	if attrs := s.attrs[one]; attrs != nil {
 		return attrs
 	}
-	if len(s.attrs) >= 256 {
-		clear(s.attrs)
-	}
-	s.attrs[one] = []attribute.KeyValue{
+	attrs := []attribute.KeyValue{
 		audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name), audit.DBUser.String(s.user),
-		audit.DBOperation.String(one.Command), audit.DBQueryFingerprint.String(p.Fingerprint),
+		audit.DBOperation.String(one.Command), audit.DBQueryFingerprint.String(st.plan.Fingerprint),
 		audit.Columns.StringSlice(columnNames(one)),
 	}
-	return s.attrs[one]
+	if len(st.sql) <= cachedText {
+		if len(s.attrs) >= 256 {
+			clear(s.attrs)
+		}
+		s.attrs[one] = attrs
+	}
+	return attrs
 }
 
 func columnNames(one *plan.Statement) []string {
