@@ -23,7 +23,7 @@ var enumCasts = []struct{ sql, arg string }{
 	{`SELECT coalesce(mood, $1::mood) FROM moods ORDER BY id`, "sad"},
 	{`SELECT DISTINCT mood::text, $1::text FROM moods WHERE id < 3 AND mood = 'ok'`, "sad"},
 	{`SELECT a.mood::text, b.id FROM moods a JOIN moods b ON a.mood::text = b.mood::text WHERE a.mood = $1 ORDER BY 2`, "happy"},
-	{`SELECT m, count(*) FROM (SELECT mood::text AS m FROM moods WHERE mood <> $1) s GROUP BY m ORDER BY 2`, "sad"},
+	{`SELECT m, count(*) FROM (SELECT mood::text AS m, id FROM moods WHERE mood <> $1) s GROUP BY m ORDER BY max(id)`, "sad"},
 	{`SELECT id FROM s2.moods WHERE mood > $1::text::s2.mood ORDER BY mood`, "sad"},
 }
 
