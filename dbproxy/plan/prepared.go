@@ -271,7 +271,7 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			if given == Unspecified {
 				given = oid
 			}
-			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Match: p.Match, Use: p.Use})
+			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Match: p.Match, Use: p.Use, Since: c.since})
 		}
 	}
 	return literals, edits, nil
