@@ -536,6 +536,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 }
 
 func (s *session) sealLiteral(ctx context.Context, l plan.Literal, loc locale) ([][]byte, error) {
+	if l.Since > loc.version {
+		return nil, &pgError{Code: codeSyntaxError, Message: "trailing junk after numeric literal", Detail: fmt.Sprintf("Such numbers are of PostgreSQL %d, and the server is of %d.", l.Since, loc.version)}
+	}
 	if l.Match != nil {
 		return s.searchTokens(ctx, l.Match, l.Rule, l.OID, formatText, []byte(l.Value), loc)
 	}
