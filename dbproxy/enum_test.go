@@ -65,6 +65,10 @@ func TestRefusedCastsOfEnums(t *testing.T) {
 		`SELECT id FROM moods WHERE mood = $1::other::text::mood`, `SELECT mood::other, $1::text FROM moods`, `SELECT id FROM s2.moods ORDER BY mood::text, $1::text`,
 		`CREATE VIEW texts AS SELECT mood::text FROM moods`, `SELECT m FROM (SELECT mood::text AS m FROM s2.moods) s WHERE m > $1`, `SELECT max(mood::text), $1::text FROM s2.moods`,
 		`SELECT id FROM moods WHERE mood = $1::s2.mood::text::mood`, `SELECT mood::text, $1::text FROM moods UNION SELECT 'ok', '1'`,
+		// PostgreSQL has no operator for an enum and text.
+		`SELECT a.id FROM moods a JOIN moods b ON a.mood::text = b.mood AND a.mood <> $1`, `SELECT moods.id, $1::text FROM (SELECT mood::text AS mood FROM moods) s JOIN moods USING (mood)`,
+		// The parameter that is not sealed would have to be declared as the enum's.
+		`SELECT length($1::text) FROM moods WHERE mood = $1::mood`, `INSERT INTO moods (id, name) SELECT length($1::text), $1::citext`,
 	} {
 		got, ok := answers(t, conn, sql, "ok")
 		if ok || len(got) != 1 || got[0] != "0A000" {

@@ -19,8 +19,14 @@ func (a *analyzer) createView(s *pg.ViewStmt) {
 	}
 	// What is kept must not depend on what the rules say today.
 	a.kept = true
-	a.query(sel, nil)
+	out := a.query(sel, nil)
 	a.kept = false
+	if temporary(s.View) {
+		// Each session has its own under the name, and the catalog is that of all.
+		for _, f := range out.fields {
+			a.plainly(f.value, "cannot be shown by a temporary view")
+		}
+	}
 	a.madeHere(s.View.Relname)
 }
 

@@ -32,9 +32,9 @@ func (a *analyzer) expr(n *pg.Node, sc *scope) value {
 			a.expr(arg, sc)
 		}
 	case *pg.Node_CaseExpr:
-		return a.caseExpr(x.CaseExpr, nil, sc)
+		return a.settled(a.caseExpr(x.CaseExpr, nil, sc))
 	case *pg.Node_CoalesceExpr:
-		return a.mixAll(x.CoalesceExpr.Args, nil, sc)
+		return a.settled(a.mixAll(x.CoalesceExpr.Args, nil, sc))
 	case *pg.Node_MinMaxExpr:
 		return a.minMax(x.MinMaxExpr, sc)
 	case *pg.Node_AArrayExpr:
@@ -87,7 +87,7 @@ func (a *analyzer) mixAll(nodes []*pg.Node, element *Type, sc *scope) value {
 func (a *analyzer) caseExpr(c *pg.CaseExpr, element *Type, sc *scope) value {
 	var arg value
 	if c.Arg != nil {
-		arg = a.expr(c.Arg, sc)
+		arg = a.settled(a.expr(c.Arg, sc))
 	}
 	results := make([]*pg.Node, 0, len(c.Args)+1)
 	if c.Defresult != nil {
@@ -111,7 +111,7 @@ func (a *analyzer) caseExpr(c *pg.CaseExpr, element *Type, sc *scope) value {
 
 // minMax analyzes GREATEST and LEAST.
 func (a *analyzer) minMax(m *pg.MinMaxExpr, sc *scope) value {
-	out := a.mixAll(m.Args, nil, sc)
+	out := a.settled(a.mixAll(m.Args, nil, sc))
 	if out.array {
 		a.plainly(out, "cannot be compared so")
 	}

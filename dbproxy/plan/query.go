@@ -93,7 +93,7 @@ func (a *analyzer) values(rows []*pg.Node, sc *scope) *source {
 		}
 	}
 	for i := range out.fields {
-		out.fields[i].value = a.oneType(out.fields[i].value)
+		out.fields[i].value = a.settled(a.oneType(out.fields[i].value))
 	}
 	return out
 }
