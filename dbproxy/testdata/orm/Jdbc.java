@@ -31,6 +31,9 @@ public class Jdbc {
                 s.execute(sql);
             }
         }
+        try (Statement s = conn.createStatement()) { // a pipeline
+            s.execute("ALTER TABLE jdbc_accounts ADD COLUMN extra int; INSERT INTO jdbc_accounts (email, visits) VALUES ('gone', 1); DELETE FROM jdbc_accounts WHERE email = 'gone'; ALTER TABLE jdbc_accounts DROP COLUMN extra; ALTER SEQUENCE jdbc_accounts_id_seq RESTART");
+        }
         batches();
         reads();
         writes();
