@@ -31,14 +31,13 @@ func TestConversions(t *testing.T) {
 	exec1(t, conn, "CREATE EXTENSION citext")
 	exec1(t, conn, "CREATE TYPE mood AS ENUM ('sad', 'so so', 'ok')")
 	exec1(t, conn, "CREATE TABLE types (id serial"+decl+")")
-	version := serverVersion(t)
 	for i, typ := range types {
 		for _, k := range append(more, constants...) {
-			if version < 14 && strings.HasPrefix(typ, "numeric") && strings.Contains(k, "Infinity") {
-				continue // of which 13 had none, and the proxy has
-			}
 			got := storeAndRead(t, conn, fmt.Sprintf("c%d", i), k)
 			want := storeAndRead(t, conn, fmt.Sprintf("p%d", i), k)
+			if got == "42804" && want == "22P02" && strings.HasSuffix(k, "Infinity'::numeric") {
+				continue // neither a numeric before 14 nor of the column's type
+			}
 			if typ == "time" && got == "22008" && want == `""` {
 				continue // of an infinite timestamp PostgreSQL stores NULL
 			}
@@ -84,7 +83,7 @@ func TestDeclaredParameters(t *testing.T) {
 		{"n = $1", pgtype.Float8OID, 1.5, "1"}, {"n = $1", pgtype.NumericOID, "1.505", "0"}, {"n = $1::numeric(10,1)", 0, "1.5", "1"}, {"n = $1::numeric(10,1)", 0, "1.46", "1"}, {"n = $1", pgtype.Int4OID, int32(1), "0"},
 		{"d = $1", pgtype.TimestampOID, "2000-01-01 00:00:00", "1"}, {"d = $1", pgtype.TimestampOID, "2000-01-01 00:00:01", "0"}, {"d = $1", pgtype.TimestamptzOID, "2000-01-01 00:00:00+00", "42804"},
 		{"c = $1", pgtype.TextOID, "ab", "1"}, {"c = $1", pgtype.TextOID, "ab ", "0"}, {"c = $1", pgtype.VarcharOID, "ab ", "1"}, {"c = $1", 0, "ab   ", "1"},
-		{"m = $1", 0, "ok", "1"}, {"m = $1", mood, "ok", "1"}, {"m = $1", mood, "happy", "22P02"}, {"m = $1", pgtype.TextOID, "ok", "42804"}, {"m = ANY ($1)", 0, "{ok,sad}", "1"},
+		{"m = $1", 0, "ok", "1"}, {"m = $1", mood, "ok", "1"}, {"m = $1", mood, "happy", "22P02"}, {"m = $1", pgtype.TextOID, "ok", "1"}, {"m = $1", pgtype.VarcharOID, "ok", "42804"}, {"m = ANY ($1)", 0, "{ok,sad}", "1"},
 		{"r = $1", pgtype.Int2OID, int16(-7), "1"}, {"r = $1", pgtype.NumericOID, "-7.00", "1"}, {"r = $1", pgtype.NumericOID, "1e30", "0"},
 	} {
 		for format := range int16(2) {
