@@ -87,7 +87,7 @@ func TestMigrateHoldsUpNobody(t *testing.T) {
 				hold()
 			}
 			done, watched := make(chan bool), make(chan int)
-			const waiters = `SELECT count(*) FROM pg_locks WHERE (SELECT xact_start FROM pg_stat_activity WHERE pid = $1) IS NOT NULL AND (locktype = 'advisory' AND mode = 'ExclusiveLock' AND objsubid = 1
+			const waiters = `SELECT count(*) FROM pg_locks WHERE (SELECT xact_start FROM pg_stat_activity WHERE pid = $1) IS NOT NULL AND (locktype = 'advisory' AND mode = 'ExclusiveLock' AND objid = (7306369418137282 & 4294967295)::oid AND objsubid = 1
   OR locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND mode = 'AccessExclusiveLock' AND relation = 'people'::regclass AND NOT granted)`
 			go func() {
 				seen := 0
