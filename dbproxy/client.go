@@ -257,7 +257,7 @@ func (s *session) clientBind(length int) error {
 		}
 	}
 	st, _ := s.statementNamed(name)
-	if ok && st.bindsAsItIs() {
+	if ok && st.bindsAsItIs() && s.masks == nil {
 		s.batchOpen = true
 		s.push(s.owe(entry{kind: 'B', name: portalName, portal: st.passed()}))
 		return s.up.relay('B', length, s.fromC)

@@ -104,7 +104,7 @@ func (s *session) bindPasses(length int) (bool, error) {
 		return false, err
 	}
 	st, _ := s.statementNamed(name)
-	return st.bindsAsItIs(), nil
+	return st.bindsAsItIs() && s.masks == nil, nil
 }
 
 func (s *session) refuseBind(length int, refusal *pgError) error {

@@ -119,7 +119,7 @@ func (s *session) permitValues(st *statement) error {
 // for the time of its move: there the server computes, and nothing can be masked.
 // So are texts that are not seen, functions that may read any table, and statistics.
 func (s *session) permitPlain(st *statement) error {
-	if s.masks == nil {
+	if s.masks == nil || st == nil || st.plan == nil {
 		return nil
 	}
 	masked := func(r *plan.Rule) bool { return s.maskOf(r) != nil }
@@ -128,7 +128,18 @@ func (s *session) permitPlain(st *statement) error {
 		if k := slices.IndexFunc(one.Plain, masked); k >= 0 {
 			return s.deniedPlain("table "+one.Plain[k].Table, one.Plain[k].Name()+" is")
 		}
-		if (one.Hidden || one.Reads || one.Command == "CALL") && st.snap.cat.Plain(masked) {
+		if !one.Hidden && !one.Reads && one.Command != "CALL" {
+			continue
+		}
+		// What it reads is not named, and may be a column that is being moved now.
+		if _, err := s.enter(); err != nil {
+			return err
+		}
+		snap, err := s.snapshot()
+		if err != nil {
+			return err
+		}
+		if snap.cat.Plain(masked) {
 			what := one.Command
 			if one.Reads {
 				what = "functions and statistics that may show values"

@@ -105,9 +105,18 @@ func TestMasksWhileDecrypted(t *testing.T) {
 	if got, err := names(t, masked, "SELECT email FROM people"); err != nil || got != "hidden" {
 		t.Fatalf("before: %q, %v, want the mask", got, err)
 	}
+	const reads = "SELECT query_to_xml('SELECT email__sidekey FROM people', true, false, '')"
+	prepared := dial(t, fmt.Sprintf("postgres://decrypted_analyst@%s/%s?sslmode=disable", f.addr, f.database), pgx.QueryExecModeExec)
+	if _, err := prepared.Prepare(t.Context(), "reads", "SELECT query_to_xml($1, true, false, '')"); err != nil {
+		t.Fatal(err)
+	}
 	refused := func(when string) {
 		t.Helper()
-		for _, sql := range []string{"SELECT query_to_xml('SELECT email__sidekey FROM people', true, false, '')", "SELECT email__sidekey FROM people", "SELECT p.* FROM people p", "DELETE FROM people WHERE email__sidekey = 'first@example.com'", "COPY people TO STDOUT", "DO $$BEGIN END$$"} {
+		result := prepared.PgConn().ExecPrepared(t.Context(), "reads", [][]byte{[]byte("SELECT email__sidekey FROM people")}, nil, nil).Read()
+		if state(result.Err) != "42501" {
+			t.Errorf("%s: one that was prepared before: got %v, want 42501", when, result.Err)
+		}
+		for _, sql := range []string{reads, "SELECT email__sidekey FROM people", "SELECT p.* FROM people p", "DELETE FROM people WHERE email__sidekey = 'first@example.com'", "COPY people TO STDOUT", "DO $$BEGIN END$$"} {
 			if _, err := masked.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); state(err) != "42501" {
 				t.Errorf("%s: %s: got %v, want 42501", when, sql, err)
 			}

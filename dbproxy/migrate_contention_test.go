@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -86,7 +87,7 @@ func TestMigrateHoldsUpNobody(t *testing.T) {
 				hold()
 			}
 			done, watched := make(chan bool), make(chan int)
-			const waiters = `SELECT count(*) FROM pg_locks WHERE (SELECT xact_start FROM pg_stat_activity WHERE pid = $1) IS NOT NULL AND (locktype = 'advisory' AND mode = 'ExclusiveLock' AND objsubid = 1
+			const waiters = `SELECT count(*) FROM pg_locks WHERE (SELECT xact_start FROM pg_stat_activity WHERE pid = $1) IS NOT NULL AND (locktype = 'advisory' AND mode = 'ExclusiveLock' AND objid = (7306369418137282 & 4294967295)::oid AND objsubid = 1
   OR locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND mode = 'AccessExclusiveLock' AND relation = 'people'::regclass AND NOT granted)`
 			go func() {
 				seen := 0
@@ -310,4 +311,27 @@ INSERT INTO people SELECT i, 'movmark-' || i FROM generate_series(0, 999) i; INS
 			t.Errorf("after %s: %d rows, want %d", action, len(got), len(want))
 		}
 	}
+}
+
+// An autovacuum, which the changes of the move bring about, gives way to the swap.
+func TestMigrateBesideAutovacuum(t *testing.T) {
+	c := ownCluster(t, "autovacuum_naptime = 1s")
+	f := start(t, c, movingColumn(proxy.ModeEquality))
+	direct := f.direct(t)
+	exec1(t, direct, plainPeople+"; ALTER TABLE people SET (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)", pgx.QueryExecModeSimpleProtocol)
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Attempts: 3}, func(m *dbproxy.Migrator) {
+		m.Observe(func(step string) {
+			if step != "indexed" {
+				return
+			}
+			for vacuuming := false; !vacuuming && t.Context().Err() == nil; time.Sleep(10 * time.Millisecond) {
+				err := direct.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid WHERE backend_type = 'autovacuum worker' AND l.relation = 'people'::regclass AND l.granted)").Scan(&vacuuming)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	})
+	newMovers().compare(t, f.connect(t, pgx.QueryExecModeExec))
 }

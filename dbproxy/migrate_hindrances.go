@@ -24,8 +24,11 @@ const hindranceQuery = `SELECT row_security_active(c.oid), has_schema_privilege(
   ARRAY(SELECT provider::text FROM pg_seclabel l WHERE l.classoid = 'pg_class'::regclass AND l.objoid = c.oid AND l.objsubid = $2 ORDER BY 1),
   ARRAY(SELECT rulename::text FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '2' AND w.ev_enabled IN ('A', 'R') ORDER BY 1),
   EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '2' AND w.ev_enabled IN ('O', 'A', 'R')),
-  ARRAY(SELECT format('%s.%I', a.attrelid::regclass, a.attname) FROM pg_attribute a JOIN pg_class o ON o.oid = a.attrelid JOIN pg_type y ON y.oid = a.atttypid JOIN pg_type own ON own.oid = c.reltype
-    WHERE o.relkind IN ('r', 'p', 'f', 'c') AND NOT a.attisdropped AND a.attnum > 0 AND (y.oid IN (own.oid, own.typarray) OR y.typbasetype IN (own.oid, own.typarray)) ORDER BY 1)
+  ARRAY(SELECT format('%s.%I', a.attrelid::regclass, a.attname) FROM pg_type own, LATERAL (SELECT own.oid UNION SELECT own.typarray
+      UNION SELECT y.objid FROM pg_depend y WHERE y.classid = 'pg_type'::regclass AND y.refclassid = 'pg_type'::regclass AND y.refobjid IN (own.oid, own.typarray)) row_type,
+      pg_depend d JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid JOIN pg_class o ON o.oid = a.attrelid
+    WHERE own.oid = c.reltype AND d.classid = 'pg_class'::regclass AND d.objsubid > 0 AND d.refclassid = 'pg_type'::regclass AND d.refobjid = row_type.oid
+      AND o.relkind IN ('r', 'p', 'f', 'c') AND NOT a.attisdropped ORDER BY 1)
 FROM pg_class c WHERE c.oid = $1`
 
 func (t *migrateTable) readHindrances(ctx context.Context, conn *pgx.Conn) error {

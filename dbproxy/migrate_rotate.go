@@ -82,13 +82,16 @@ func (c *columnMove) keySide(ctx context.Context) (*valueSide, error) {
 // sealingSide seals under the KMS key of the rule. A data key that the column had
 // before may be under another, and is replaced.
 func (c *columnMove) sealingSide(ctx context.Context) (*valueSide, error) {
-	shared, err := c.keptKey()
-	if err != nil || shared {
-		return c.orOwnSide(ctx, err)
-	}
 	v, err := c.readMove(ctx)
 	if err != nil {
 		return nil, err
+	}
+	kept, err := c.keptKey()
+	if err == nil && kept && c.rule.TenantSetting != "" && (v == nil || v.finished) {
+		err = c.tenantsKey(ctx)
+	}
+	if err != nil || kept {
+		return c.orOwnSide(ctx, err)
 	}
 	if v != nil && !v.finished {
 		if v.key == nil {
@@ -148,6 +151,33 @@ func (c *columnMove) keptKey() (bool, error) {
 		}
 	}
 	return other != "" || c.rule.TenantSetting != "", nil
+}
+
+// tenantsKey refuses to go on with data keys that tenants have from before, under
+// another KMS key than that of the rule. One of them stands for all.
+func (c *columnMove) tenantsKey(ctx context.Context) error {
+	var exists bool
+	err := c.conn.QueryRow(ctx, "SELECT to_regclass('sidekey.data_keys') IS NOT NULL").Scan(&exists)
+	if err != nil || !exists || c.sharesKey(c.m.p.rules) != "" {
+		return err
+	}
+	var tenant, arn string
+	err = c.conn.QueryRow(ctx, "SELECT split_part(binding, ':', 2), key_arn FROM sidekey.data_keys WHERE starts_with(binding, 'tenant:') AND substr(binding, 9 + length(split_part(binding, ':', 2))) = $1 ORDER BY id DESC LIMIT 1", c.rule.Binding).Scan(&tenant, &arn)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cfg, err := c.config().ForTenant(tenant)
+	if err != nil {
+		return err
+	}
+	now, _, err := c.m.p.cipher.NewColumnKey(ctx, cfg)
+	if err == nil && now != arn {
+		err = fmt.Errorf("its tenants have data keys from before, which stay under the KMS key %s: name a domain in the rule, or another, and they get new ones", arn)
+	}
+	return err
 }
 
 // newKey keeps a data key. In place, proxies seal with it as soon as they have

@@ -85,6 +85,7 @@ func TestMigrateReencryptsUnderAnotherKey(t *testing.T) {
 // Where a data key stays, no move to another KMS key is pretended.
 func TestMigrateRefusesAnotherKey(t *testing.T) {
 	f := start(t, shared, []proxy.ColumnRule{column("people", "email", "text", proxy.ModeEquality)})
+	f.kms.CreateKey(t, "alias/other")
 	for name, c := range map[string]struct {
 		domain string
 		tenant bool
@@ -111,6 +112,16 @@ func TestMigrateRefusesAnotherKey(t *testing.T) {
 		}
 		if _, err := next.migrate(t, t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
+		}
+		if c.tenant { // nor by way of plaintext
+			o := dbproxy.MigrateOptions{Table: "people", Tenant: "'acme'", IgnoreSidecars: true, Action: dbproxy.Decrypt}
+			of.mustMigrate(t, o)
+			o.Action = dbproxy.Encrypt
+			if _, err := next.migrate(t, t.Context(), o); err == nil || !strings.Contains(err.Error(), "its tenants have data keys from before, which stay under the KMS key "+f.keyARN) {
+				t.Errorf("encrypted again: %v", err)
+			}
+			untouched(t, f.direct(t))
+			of.mustMigrate(t, o)
 		}
 		untouched(t, f.direct(t))
 	}

@@ -244,11 +244,11 @@ func (c *columnMove) abandon(ctx context.Context) error {
 		return errors.New("a rotation in place is not taken back: rotate again")
 	}
 	err = c.inTurn(ctx, "taking the move back", func(tx pgx.Tx) error {
-		for _, sql := range []string{
-			"DROP TRIGGER IF EXISTS " + quoteIdent(c.triggerName()) + " ON " + c.t.name,
-			"DROP FUNCTION IF EXISTS " + c.functionName() + "()",
-			"ALTER TABLE " + c.t.name + " DROP COLUMN IF EXISTS " + quoteIdent(c.t.shadow),
-		} {
+		statements, err := c.watchers(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, sql := range append(statements, "ALTER TABLE "+c.t.name+" DROP COLUMN IF EXISTS "+quoteIdent(c.t.shadow)) {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err
 			}
@@ -261,11 +261,28 @@ func (c *columnMove) abandon(ctx context.Context) error {
 		if err := c.forgetParts(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "DELETE FROM sidekey.moves WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
+		_, err = tx.Exec(ctx, "DELETE FROM sidekey.moves WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
 		return err
 	})
 	if err == nil {
 		c.m.tally.printf("%s: the move is taken back; the column is as it was.", c.rule.Name())
 	}
 	return err
+}
+
+// watchers drops the triggers that set the second column, and their functions. In a
+// restored database the numbers in their names are others: without the column every
+// write would fail in one that was left.
+func (c *columnMove) watchers(ctx context.Context, tx pgx.Tx) (statements []string, err error) {
+	rows, err := tx.Query(ctx, `SELECT quote_ident(t.tgname), p.oid::regprocedure::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname LIKE '~sidekey\_%' AND strpos(p.prosrc, $2) > 0`, c.t.oid, "NEW."+quoteIdent(c.t.shadow)+" := NULL")
+	if err != nil {
+		return nil, err
+	}
+	var trigger, function string
+	_, err = pgx.ForEachRow(rows, []any{&trigger, &function}, func() error {
+		statements = append(statements, "DROP TRIGGER "+trigger+" ON "+c.t.name, "DROP FUNCTION "+function)
+		return nil
+	})
+	return statements, err
 }

@@ -213,7 +213,7 @@ func (t *migrateTable) readIndexes(ctx context.Context, conn *pgx.Conn) error {
 // dependentQuery names everything that depends on the column and is neither one
 // of its indexes nor a check that guards it.
 const dependentQuery = `SELECT DISTINCT COALESCE(pg_describe_object('pg_class'::regclass, w.ev_class, 0), pg_describe_object(d.classid, d.objid, d.objsubid)),
-  COALESCE(k.contype::text, ''), COALESCE(pg_get_constraintdef(k.oid), ''), COALESCE(quote_ident(k.conname), '')
+  COALESCE(k.contype::text, ''), COALESCE(pg_get_constraintdef(k.oid), ''), COALESCE(quote_ident(k.conname), ''), COALESCE(k.conname::text, '')
 FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
 LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.refobjsubid = $2 AND NOT (d.classid = 'pg_attrdef'::regclass AND
@@ -226,12 +226,12 @@ func (t *migrateTable) readDependents(ctx context.Context, conn *pgx.Conn, r *pl
 	if err != nil {
 		return err
 	}
-	var what, kind, def, name string
-	_, err = pgx.ForEachRow(rows, []any{&what, &kind, &def, &name}, func() error {
+	var what, kind, def, name, bare string
+	_, err = pgx.ForEachRow(rows, []any{&what, &kind, &def, &name, &bare}, func() error {
 		switch {
 		case kind == "n":
 			t.notNullAs = name + " " + def
-		case kind == "c" && (slices.ContainsFunc(r.CheckNames(), func(n string) bool { return quoteIdent(n) == quoteIdent(strings.Trim(name, `"`)) }) || r.Guards(def)):
+		case kind == "c" && (slices.Contains(r.CheckNames(), bare) || r.Guards(def)):
 		case kind == "f":
 			t.dependents = append(t.dependents, what+" is a foreign key: drop it, and make it anew when both columns are of one domain")
 		default:

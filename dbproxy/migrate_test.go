@@ -353,6 +353,17 @@ func TestMigrateAbandons(t *testing.T) {
 	if err != nil || columns != 3 || triggers != 0 {
 		t.Errorf("%d columns and %d triggers, %v; want 3 and none", columns, triggers, err)
 	}
+	// So does one in a restored database, where the numbers in its names are others.
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", NoSwap: true})
+	exec1(t, direct, `ALTER TRIGGER "~sidekey_2" ON people RENAME TO "~sidekey_77"`)
+	if _, err := f.migrate(t, t.Context(), dbproxy.MigrateOptions{Table: "people"}); err == nil || !strings.Contains(err.Error(), "--abandon") {
+		t.Errorf("with a trigger of another name: %v", err)
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Abandon: true})
+	exec1(t, direct, "UPDATE people SET email = email WHERE id < 9")
+	if left := textRows(t, direct, "SELECT proname FROM pg_proc WHERE proname LIKE 'move\\_%'", f.database); len(left) > 0 {
+		t.Errorf("functions %q are left", left)
+	}
 	newMovers().compare(t, f.connect(t, pgx.QueryExecModeExec))
 }
 

@@ -149,7 +149,7 @@ const settingsQuery = "SELECT name, pg_catalog.current_setting(name) FROM pg_cat
 // changed.
 func (s *session) stillMeant(st *statement) error {
 	if !st.mentions() {
-		return nil
+		return s.permitPlain(st)
 	}
 	if st.touched() {
 		if err := s.settingsKnown(); err != nil {
