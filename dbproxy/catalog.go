@@ -57,7 +57,8 @@ func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''
 
 // catalogQuery reads everything that plans need, as text: one row for each
 // relation that has the name of a configured table or of one that depends on
-// it, and for these one row for each column. The definition of a view that another
+// it, and for these one row for each column. Temporary relations are those of all
+// sessions, of which only what depends on a configured table counts. The definition of a view that another
 // session has locked would have to be waited for: without it, the view is refused.
 func catalogQuery(rules []*plan.Rule) string {
 	var pairs, names []string
@@ -108,7 +109,7 @@ SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.oid IN (SELECT oid FROM deps)
 WHERE c.relname IN (SELECT relname FROM names) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND n.nspname NOT LIKE 'pg\_temp\_%' AND n.nspname NOT LIKE 'pg\_toast%'
+  AND (n.nspname NOT LIKE 'pg\_temp\_%' OR c.oid IN (SELECT oid FROM deps)) AND n.nspname NOT LIKE 'pg\_toast%'
 ORDER BY c.oid, a.attnum`
 }
 
@@ -203,6 +204,9 @@ func (p *Proxy) addColumn(rel *plan.Relation, row catalogRow) {
 			col.Rule = r
 		}
 	}
+	if r := p.secondColumn(schema, table, row); r != nil {
+		rel.Plain = append(rel.Plain, r)
+	}
 	if col.Rule != nil && p.passes(col.Rule, row) {
 		rel.Plain, col.Rule = append(rel.Plain, col.Rule), nil
 	} else if col.Rule == nil {
@@ -259,6 +263,18 @@ func (p *Proxy) passes(r *plan.Rule, row catalogRow) bool {
 	schema, name, _ := strings.Cut(row.userType, "\n")
 	declared := row.typ == strconv.FormatUint(uint64(r.Type.OID), 10) && row.typmod == strconv.Itoa(int(r.Type.Typmod)) || r.Type.IsNamed(schema, name)
 	return p.columns[r.Index].Moving == proxy.MovingPlaintext && (row.kind == "r" || row.kind == "p") && declared && !guarded(r, row.constraints)
+}
+
+// secondColumn is the rule of a column whose move back to plaintext goes on, if row
+// is of the column that it makes: until the swap that holds the values too.
+func (p *Proxy) secondColumn(schema, table string, row catalogRow) *plan.Rule {
+	for _, r := range p.rules {
+		sealed := row.typ == strconv.Itoa(int(plan.Bytea)) && (r.Type.OID != plan.Bytea || guarded(r, row.constraints))
+		if row.part != "v" && r.Schema == schema && r.Table == table && row.column == shadowName(r.Column) && !sealed {
+			return r
+		}
+	}
+	return nil
 }
 
 // unguarded says what the column lacks.

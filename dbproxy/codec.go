@@ -267,6 +267,9 @@ func badSyntax(t plan.Type, s string) *pgError {
 	case plan.Date, plan.Time, plan.Timestamp, plan.Timestamptz, plan.Interval:
 		code = codeBadDatetime
 	}
+	if t.OID == plan.Enum {
+		return failf(code, "invalid input value for enum %s: %q", t, s)
+	}
 	return failf(code, "invalid input syntax for type %s: %q", plan.Type{OID: t.OID, Typmod: -1, Enum: t.Enum}, s)
 }
 

@@ -83,7 +83,7 @@ func TestDeclaredParameters(t *testing.T) {
 		{"n = $1", pgtype.Float8OID, 1.5, "1"}, {"n = $1", pgtype.NumericOID, "1.505", "0"}, {"n = $1::numeric(10,1)", 0, "1.5", "1"}, {"n = $1::numeric(10,1)", 0, "1.46", "1"}, {"n = $1", pgtype.Int4OID, int32(1), "0"},
 		{"d = $1", pgtype.TimestampOID, "2000-01-01 00:00:00", "1"}, {"d = $1", pgtype.TimestampOID, "2000-01-01 00:00:01", "0"}, {"d = $1", pgtype.TimestamptzOID, "2000-01-01 00:00:00+00", "42804"},
 		{"c = $1", pgtype.TextOID, "ab", "1"}, {"c = $1", pgtype.TextOID, "ab ", "0"}, {"c = $1", pgtype.VarcharOID, "ab ", "1"}, {"c = $1", 0, "ab   ", "1"},
-		{"m = $1", 0, "ok", "1"}, {"m = $1", mood, "ok", "1"}, {"m = $1", mood, "happy", "22P02"}, {"m = $1", pgtype.TextOID, "ok", "1"}, {"m = ANY ($1)", 0, "{ok,sad}", "1"},
+		{"m = $1", 0, "ok", "1"}, {"m = $1", mood, "ok", "1"}, {"m = $1", mood, "happy", "22P02"}, {"m = $1", pgtype.TextOID, "ok", "1"}, {"m = $1", pgtype.VarcharOID, "ok", "42804"}, {"m = ANY ($1)", 0, "{ok,sad}", "1"},
 		{"r = $1", pgtype.Int2OID, int16(-7), "1"}, {"r = $1", pgtype.NumericOID, "-7.00", "1"}, {"r = $1", pgtype.NumericOID, "1e30", "0"},
 	} {
 		for format := range int16(2) {

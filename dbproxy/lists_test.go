@@ -15,11 +15,11 @@ import (
 // TestTypesOfLists: all constants of IN have one type, which differs from that of
 // one constant after =. What cannot be answered so is refused.
 func TestTypesOfLists(t *testing.T) {
-	f := start(t, shared, []proxy.ColumnRule{column("lists", "f4", "float4", "equality"), column("lists", "ch", "char(4)", "equality"), column("lists", "d", "date", "equality")})
+	f := start(t, shared, []proxy.ColumnRule{column("lists", "f4", "float4", "equality"), column("lists", "ch", "char(4)", "equality"), column("lists", "d", "date", "equality"), column("lists", "i4", "int4", "equality")})
 	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
 	direct := f.direct(t)
-	const shape = " (id int, f4 float4, ch char(4), d date)"
-	const rows = " VALUES (1, 0.1, 'a', '2024-01-01'), (2, 16777216, 'b', '2024-02-02'), (3, NULL, NULL, NULL)"
+	const shape = " (id int, f4 float4, ch char(4), d date, i4 int)"
+	const rows = " VALUES (1, 0.1, 'a', '2024-01-01', 5), (2, 16777216, 'b', '2024-02-02', 6), (3, NULL, NULL, NULL, NULL)"
 	for table, c := range map[string]*pgx.Conn{"lists": conn, "plain_lists": direct} {
 		exec1(t, c, "CREATE TABLE "+table+shape)
 		exec1(t, c, "INSERT INTO "+table+rows)
@@ -38,14 +38,20 @@ func TestTypesOfLists(t *testing.T) {
 		return fmt.Sprint(got)
 	}
 	for where, refused := range map[string]bool{
-		"f4 = 0.1":                          false,
-		"f4 IN (0.1, 0.2)":                  false,
-		"f4 NOT IN (0.1, 0.2)":              false,
-		"f4 IN (0.1, 0.2::float8)":          false,
-		"f4 IN (16777217, 5)":               false,
-		"f4 = 16777217":                     false,
-		"ch IN ('a '::text, 'b')":           false,
-		"d IN ('2024-01-01', '2024-03-03')": false,
+		"f4 = 0.1":                                                false,
+		"f4 IN (0.1, 0.2)":                                        false,
+		"f4 NOT IN (0.1, 0.2)":                                    false,
+		"f4 IN (0.1, 0.2::float8)":                                false,
+		"f4 IN (16777217, 5)":                                     false,
+		"f4 IN ('0.1', 0.2::float8)":                              false,
+		"i4 IN ('5000000000', 6::int8)":                           false,
+		"i4 IN ('5.5', 5.0)":                                      false,
+		"i4 NOT IN ('5.5', 6.5)":                                  false,
+		"i4 IN ('5', 6)":                                          false,
+		"i4 IN ('5.5', 6)":                                        false,
+		"f4 = 16777217":                                           false,
+		"ch IN ('a '::text, 'b')":                                 false,
+		"d IN ('2024-01-01', '2024-03-03')":                       false,
 		"d IN ('2024-01-01 10:00', '2024-02-02'::timestamp)":      true,
 		"d IN ('2024-01-01'::date, '2024-02-02'::date)":           false,
 		"coalesce(f4, 0.1) = '0.1'::real":                         true,

@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -36,6 +37,10 @@ func (st *statement) declare(m *pgproto3.Parse) error {
 		}
 		if _, sealed := st.plan.Params[p.Source]; p.Source > 0 && !sealed {
 			// The server must not find another type for the plain one.
+			if shown(st.declared[n-1]) != st.declared[n-1] {
+				return &pgError{Code: codeNotSupported, Message: fmt.Sprintf("parameter $%d is used for protected column %s and for something else", p.Source, p.Rule.Name()),
+					Detail: "The object ID of type " + p.Rule.Type.String() + " is not known, in which it would have to be declared.", Hint: "Pass the value twice, as two parameters."}
+			}
 			m.ParameterOIDs[p.Source-1], st.declared[p.Source-1] = st.declared[n-1], st.declared[n-1]
 		}
 		m.ParameterOIDs[n-1] = plan.Bytea

@@ -249,6 +249,8 @@ type fixture struct {
 	columns  []proxy.ColumnRule
 	urlFile  string
 	stop     context.CancelFunc
+	moves    datakey.Config // of the migrations
+	inOrder  bool           // of columns, which no migration may change
 }
 
 func column(table, name, typ, mode string) proxy.ColumnRule {

@@ -98,7 +98,7 @@ func (a *analyzer) aggregateOrder(f *pg.FuncCall, sc *scope) {
 	for _, o := range f.AggOrder {
 		a.ordered(o, sc)
 	}
-	a.open(f.AggFilter, sc)
+	a.condition(f.AggFilter, sc)
 	if f.Over != nil {
 		a.window(f.Over, sc)
 	}

@@ -294,6 +294,11 @@ func (c *Catalog) concerns(name string) bool {
 	return c.rules[name] != nil || c.byName[name] != nil
 }
 
+// lasting says whether such a relation is none of a session's own.
+func (c *Catalog) lasting(name string) bool {
+	return c.rules[name] != nil || slices.ContainsFunc(c.byName[name], func(r *Relation) bool { return !isTemporary(r.Schema) })
+}
+
 // resolution of a name.
 type resolution int
 
@@ -371,7 +376,7 @@ func (c *Catalog) hasSchema(schemas ...string) bool {
 
 func (c *Catalog) resolveIn(schema, name string, rels []*Relation) (*Relation, resolution) {
 	for _, r := range rels {
-		if r.Schema == schema || r.Schema == "" {
+		if r.Schema == schema || r.Schema == "" || schema == "pg_temp" && isTemporary(r.Schema) {
 			return r, resolved
 		}
 	}

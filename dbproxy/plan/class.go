@@ -157,6 +157,8 @@ func (a *analyzer) compareValues(l, r value, need Use, what string) {
 		a.plainly(r, "cannot be compared with this expression")
 	case rc == nil:
 		a.plainly(l, "cannot be compared with this expression")
+	case lc.rule != nil && rc.rule != nil && spelt(l) != spelt(r):
+		a.plainly(l, "cannot be compared with text")
 	case lc.rule != nil && rc.rule != nil:
 		if !lc.rule.joins(rc.rule) {
 			a.refuse(int(r.loc), "protected columns "+lc.rule.Name()+" and "+rc.rule.Name()+" cannot be compared with each other",

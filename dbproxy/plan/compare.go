@@ -31,6 +31,10 @@ func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
 		a.searchFor(&s, target{}, sc)
 		return value{}
 	}
+	if s, ok := a.searchEqual(e, sc); ok {
+		a.searchFor(&s, target{}, sc)
+		return value{}
+	}
 	need, what, compares := comparison(operatorName(e.Name))
 	switch e.Kind {
 	case pg.A_Expr_Kind_AEXPR_OP:
@@ -72,6 +76,9 @@ func (a *analyzer) nullIf(e *pg.A_Expr, sc *scope) value {
 		c.use |= Typed
 	}
 	l.plain = false
+	if r.typ.OID == Unspecified {
+		l = a.settled(l)
+	}
 	switch {
 	case l.typ.OID == Varchar:
 		l.typ = Type{OID: Text, Typmod: -1}
@@ -177,13 +184,28 @@ func (c *constant) listedType(column Type) (oid uint32, why string) {
 	case c.oid == Unspecified && slices.Contains(dates, column.OID) && slices.ContainsFunc(c.beside, func(t uint32) bool { return t != column.OID }):
 		return 0, "beside constants of another type this one is not read as the type of the protected column"
 	case c.oid == Unspecified:
-		return column.OID, ""
+		return c.besideNumbers(column), ""
 	case column.OID == Float4 && !slices.Contains(c.beside, Float8) && slices.Contains([]uint32{Int2, Int4, Int8, Numeric}, c.oid):
 		return column.OID, "" // all are converted to real
 	case column.OID == BPChar && (c.oid == Text || c.oid == Varchar):
 		return column.OID, "" // blanks at the end do not count
 	}
 	return c.oid, ""
+}
+
+// besideNumbers is the type of a constant of the list that has none, beside numbers
+// which may be of a greater type than the column.
+func (c *constant) besideNumbers(column Type) uint32 {
+	common := Type{OID: column.OID, Typmod: -1}
+	if r := ranks[column.OID]; r == 0 || r > ranks[Float8] {
+		return column.OID
+	}
+	for _, oid := range c.beside {
+		if common = commonType(common, Type{OID: oid, Typmod: -1}); common.OID == Unknown {
+			return column.OID // an error for the server, too
+		}
+	}
+	return common.OID
 }
 
 func (a *analyzer) rowValues(args []*pg.Node, sc *scope) []value {

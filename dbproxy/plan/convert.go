@@ -142,7 +142,7 @@ func (a *analyzer) cast(t *pg.TypeCast, sc *scope) value {
 	if array {
 		v = a.castOperand(t.Arg, sc)
 	} else {
-		v = a.expr(t.Arg, sc)
+		v = a.unsettled(t.Arg, sc)
 	}
 	if v.class == nil {
 		return value{loc: v.loc}

@@ -2,6 +2,10 @@
 
 package plan
 
+import (
+	pg "github.com/pganalyze/pg_query_go/v6"
+)
+
 // oneType has the constants of a mixed value read as PostgreSQL does: as the type that
 // all of them have in common (select_common_type of parse_coerce.c), which is not that
 // of the column with which they are compared, as in
@@ -16,6 +20,32 @@ func (a *analyzer) oneType(v value) value {
 		k.mixWith(v.typ.OID)
 	}
 	return v
+}
+
+// settled gives the value of an expression that is put together of others type text
+// if none of these has a type, as in
+//
+//	code = CASE WHEN id = 1 THEN 'ab ' END
+//
+// where 'ab ' is compared as a text, also with a column of type char.
+func (a *analyzer) settled(v value) value {
+	if c := v.of(); c != nil && c.rule == nil && v.typ.OID == Unspecified && !v.array && !a.view {
+		v.typ = Type{OID: Text, Typmod: -1}
+		c.beText()
+	}
+	return v
+}
+
+// unsettled analyzes what is cast, whose parts are given the type of the cast: their
+// text is read as that anyway.
+func (a *analyzer) unsettled(n *pg.Node, sc *scope) value {
+	switch x := n.GetNode().(type) {
+	case *pg.Node_CaseExpr:
+		return a.caseExpr(x.CaseExpr, nil, sc)
+	case *pg.Node_CoalesceExpr:
+		return a.mixAll(x.CoalesceExpr.Args, nil, sc)
+	}
+	return a.expr(n, sc)
 }
 
 // mixWith gives a constant the type that it has in common with others.

@@ -142,9 +142,6 @@ type Statement struct {
 	CopyFrom bool
 	// Copy is what a COPY of protected columns copies; nil for other statements.
 	Copy *Copy
-	// Makes are names of views, partitions and the like that hold or show sealed
-	// values, which the catalog does not know yet.
-	Makes []string
 }
 
 // Literal is a constant that stands for a value of a protected column.
@@ -154,7 +151,8 @@ type Literal struct {
 	Value string
 	// OID is the type that the text gives it, or Unspecified.
 	OID uint32
-	// As is that type if it has a modifier, to which the value is rounded first.
+	// As is that type if it has a modifier, to which the value is rounded first; of an
+	// argument of EXECUTE, the parameter's type, to which it is assigned first.
 	As   *Type
 	Rule *Rule
 	// Cast says that the replacement has to say that it is bytea.

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
@@ -250,6 +251,10 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 		if p.Array {
 			oid = ElementOf(oid)
 		}
+		untyped, mixed := arg.elementType(oid)
+		if mixed {
+			return nil, nil, arg.refusal(n, p.Rule, "its elements have different types")
+		}
 		for _, c := range constants {
 			if why := c.unsealable(p.Rule); why != "" && !c.null {
 				return nil, nil, arg.refusal(n, p.Rule, why)
@@ -267,14 +272,55 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			if c.null {
 				continue
 			}
-			given := c.oid
-			if given == Unspecified {
-				given = oid
+			if c.oid == Unspecified {
+				c.oid = untyped
 			}
-			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: given, As: c.as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Match: p.Match, Use: p.Use, Since: c.since})
+			as, ok := c.assigned(oid, p)
+			if !ok {
+				return nil, nil, arg.refusal(n, p.Rule, "its cast is not understood")
+			}
+			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, As: as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Match: p.Match, Use: p.Use, Since: c.since})
 		}
 	}
 	return literals, edits, nil
+}
+
+// elementType is what an argument without a type is read as: the parameter's, but text
+// in ARRAY['a', 'b']. mixed says that it is not known, beside elements of other types.
+func (arg *argument) elementType(oid uint32) (untyped uint32, mixed bool) {
+	if !arg.list {
+		return oid, false
+	}
+	var types []uint32
+	for _, c := range arg.elements {
+		if !c.null && !slices.Contains(types, c.oid) {
+			types = append(types, c.oid)
+		}
+	}
+	if len(types) < 2 {
+		return Text, false
+	}
+	// Integers and numerics become each other without loss, before they are assigned.
+	exact := func(t uint32) bool { return t == Int2 || t == Int4 || t == Int8 || t == Numeric }
+	return oid, slices.ContainsFunc(types, func(t uint32) bool {
+		return !exact(t) && (t != Unspecified || !slices.Contains(types, oid) || len(types) > 2)
+	})
+}
+
+// assigned is what an argument of EXECUTE is made before it is the parameter's value:
+// it is assigned to the parameter's type, and then cast as the prepared statement says.
+func (c *constant) assigned(oid uint32, p Param) (as *Type, ok bool) {
+	switch {
+	case p.Match != nil, c.oid == oid && p.As == nil:
+		return c.as, true
+	case p.As != nil:
+		return p.As, c.as == nil && p.As.OID == oid
+	case oid == p.Rule.Type.OID:
+		t := p.Rule.Type
+		t.Typmod = -1
+		return &t, c.as == nil
+	}
+	return &Type{OID: oid, Typmod: -1}, c.as == nil
 }
 
 func (arg *argument) refusal(n int, rule *Rule, why string) *Refusal {

@@ -56,7 +56,7 @@ func listed(fields []field, from, step int) (n int) {
 func (a *analyzer) mixFields(l, r []field) []field {
 	out := make([]field, 0, len(l))
 	for i := range l {
-		out = append(out, field{name: l[i].name, value: a.oneType(a.mix(l[i].value, r[i].value))})
+		out = append(out, field{name: l[i].name, value: a.settled(a.oneType(a.mix(l[i].value, r[i].value)))})
 	}
 	return out
 }

@@ -59,5 +59,8 @@ func (a *analyzer) readDefinition(rel *Relation) string {
 		col.Rule, col.Type, col.Array = o.Rule, o.Type, o.Array
 		rel.Protected = true
 	}
+	if rel.Protected && isTemporary(rel.Schema) {
+		return "it is a temporary one, of which each session has its own"
+	}
 	return ""
 }

@@ -3,6 +3,8 @@
 package plan
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -28,7 +30,7 @@ func (a *analyzer) withinGroup(f *pg.FuncCall, sc *scope) value {
 			a.plainly(a.ordered(o, sc), "cannot be the argument of this aggregate")
 		}
 	}
-	a.open(f.AggFilter, sc)
+	a.condition(f.AggFilter, sc)
 	if f.Over != nil {
 		a.window(f.Over, sc)
 	}
@@ -38,19 +40,40 @@ func (a *analyzer) withinGroup(f *pg.FuncCall, sc *scope) value {
 // disc analyzes percentile_disc and mode. An array of fractions gives an array
 // of values.
 func (a *analyzer) disc(f *pg.FuncCall, sc *scope) value {
-	many := false
+	many, known := false, true
 	for _, arg := range f.Args {
-		c, constant := a.constant(arg)
-		many = arg.GetAArrayExpr() != nil || arg.GetTypeCast().GetArg().GetAArrayExpr() != nil || constant && c.array
+		many, known = a.fractions(arg)
 		a.open(arg, sc)
 	}
 	v := withoutTypmod(a.ordered(f.AggOrder[0], sc))
+	if !known {
+		a.plainly(v, "cannot be ordered for a fraction that may be an array, or is of no type")
+		return value{}
+	}
 	if many && v.array {
 		a.plainly(v, "cannot be used in an array of arrays")
 		return value{}
 	}
 	v.array = v.array || many
 	return v
+}
+
+// fractions says whether the fraction of percentile_disc is an array, and whether that
+// is known.
+func (a *analyzer) fractions(n *pg.Node) (many, known bool) {
+	if c, ok := a.constant(n); ok {
+		return c.array, c.oid != Unspecified
+	}
+	if n.GetAArrayExpr() != nil {
+		return true, true
+	}
+	if cast := n.GetTypeCast(); cast != nil {
+		_, many, known = castType(cast.TypeName)
+		return many, known
+	}
+	e := n.GetAExpr()
+	computed := e != nil && e.Kind == pg.A_Expr_Kind_AEXPR_OP && slices.Contains([]string{"+", "-", "*", "/"}, operatorName(e.Name))
+	return false, computed
 }
 
 func (a *analyzer) ordered(n *pg.Node, sc *scope) value {
