@@ -5,12 +5,14 @@ package dbproxy_test
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/sidekey/sidekey/dbproxy/plan"
 )
 
 // lacking are statements with a name that nothing in them has, or which are none:
@@ -73,6 +75,9 @@ func TestNamesMissing(t *testing.T) {
 				}
 				if strings.HasPrefix(sql, "PREPARE") {
 					want.Hint = "" // the proxy does not say what is alike
+				}
+				if version > plan.Grammar && strings.HasPrefix(want.Message, "syntax error") {
+					want.Detail = fmt.Sprintf("The encrypting proxy reads statements by the grammar of PostgreSQL %d, and that of the server, of PostgreSQL %d, is newer.", plan.Grammar, version)
 				}
 				if got := lost(t, conn, sql); got != want {
 					t.Errorf("%v, in a transaction %v: %s:\n got %+v\nwant %+v", mode, in, sql, got, want)

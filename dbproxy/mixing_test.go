@@ -5,6 +5,7 @@ package dbproxy_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,7 +56,7 @@ func TestMixedParameters(t *testing.T) {
 		{pgtype.DateOID, []string{"2020-01-02"}}, {pgtype.TimestampOID, []string{"2020-01-02 00:00:00", "2020-01-02 03:04:05"}}, {pgtype.TimestamptzOID, []string{"2020-01-02 03:04:05Z"}},
 		{pgtype.TextOID, []string{"v", "longer"}}, {pgtype.VarcharOID, []string{"v", "longer"}}, {pgtype.InetOID, []string{"10.0.0.1"}}, {pgtype.CIDROID, []string{"10.0.0.0/8"}},
 	}
-	answered, refused := 0, 0
+	answered, refused, version := 0, 0, serverVersion(t)
 	for _, col := range []string{"s", "i", "b", "f", "g", "n", "d", "ts", "e", "v", "ip"} {
 		for _, form := range []string{"SELECT coalesce(%s, $1) FROM mixed ORDER BY id", "SELECT CASE WHEN id = 1 THEN %s ELSE $1 END FROM mixed ORDER BY id", "SELECT nullif(%s, $1) FROM mixed ORDER BY id", "SELECT greatest(%s, $1) FROM mixed ORDER BY id",
 			"SELECT %s FROM mixed UNION ALL SELECT $1", "SELECT ARRAY[%s, $1] FROM mixed ORDER BY id", "SELECT lag(%s, 1, $1) OVER (ORDER BY id) FROM mixed", "SELECT id FROM mixed WHERE coalesce(%s, $1) = %[1]s", "SELECT x FROM (SELECT coalesce(%s, $1) AS x FROM mixed) m WHERE x IS NOT NULL"} {
@@ -69,6 +70,9 @@ func TestMixedParameters(t *testing.T) {
 					}
 					answered++
 					wantFields, wantRows, wantErr := bound(t, direct, sql, p.oid, v)
+					if version < 14 && strings.Contains(form, "lag(") && err == nil && state(wantErr) == "42883" {
+						continue // the proxy knows what is given in its place by its own type, as PostgreSQL since 14
+					}
 					if state(err) != state(wantErr) && !(state(err) == "22007" && state(wantErr) == "22008") { // neither is a date
 						t.Errorf("%s, $1 of type %d is %s: got %v, want %v", sql, p.oid, v, err, wantErr)
 						continue
