@@ -392,7 +392,7 @@ func TestKeptTextsLeaveRoom(t *testing.T) {
 
 // TestMessageMemoryIsChecked: a budget in which next to nothing fits is a mistake.
 func TestMessageMemoryIsChecked(t *testing.T) {
-	for n, ok := range map[int64]bool{-1: false, 512: false, 16*mib - 1: false, 0: true, 16 * mib: true} {
+	for n, ok := range map[int64]bool{-1: false, 512: false, 16*mib - 1: false, -1 << 63: false, 0: true, 16 * mib: true, 1<<63 - 1: true} {
 		cfg := dbproxy.Config{Listen: "127.0.0.1:0", MessageMemory: n, Upstream: dbproxy.UpstreamConfig{Address: "127.0.0.1:5432"}}
 		if err := cfg.Validate(); (err == nil) != ok || err != nil && !strings.HasPrefix(err.Error(), "postgres.message_memory: ") {
 			t.Errorf("%d: got %v", n, err)
