@@ -390,6 +390,28 @@ func TestKeptTextsLeaveRoom(t *testing.T) {
 	f.holding(t, 0, 0)
 }
 
+// TestTurnsOfTexts: texts that are not small are parsed a few at a time, and the others
+// do not wait for them.
+func TestTurnsOfTexts(t *testing.T) {
+	f := narrow(t)
+	w, other := rawClient(t, f), rawClient(t, f)
+	done := f.proxy.Parsing()
+	w.send(&pgproto3.Query{String: "SELECT 1" + strings.Repeat(", 1", 100_000)}).Flush()
+	other.send(&pgproto3.Query{String: "SELECT 1" + strings.Repeat(", 1", 1000)}).Flush()
+	if m, err := other.Receive(); err != nil || name(m) != "T23" {
+		t.Errorf("a small text: got %v, %v", m, err)
+	}
+	w.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if m, err := w.Receive(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one that is not small: got %v, %v", m, err)
+	}
+	w.conn.Close()
+	done()
+	w = rawClient(t, f)
+	w.send(&pgproto3.Query{String: "SELECT 1 -- " + strings.Repeat("x", 100_000)}).want("T23 D:1 C Z")
+	f.proxy.Parsing()() // all turns have come back
+}
+
 // TestMessageMemoryIsChecked: a budget in which next to nothing fits is a mistake.
 func TestMessageMemoryIsChecked(t *testing.T) {
 	for n, ok := range map[int64]bool{-1: false, 512: false, 16*mib - 1: false, -1 << 63: false, 0: true, 16 * mib: true, 1<<63 - 1: true} {
