@@ -390,6 +390,25 @@ func TestKeptTextsLeaveRoom(t *testing.T) {
 	f.holding(t, 0, 0)
 }
 
+// TestIdleKeepsNothing: of messages that are not small nothing stays with a session that
+// is idle.
+func TestIdleKeepsNothing(t *testing.T) {
+	const clients = 30
+	f := narrow(t)
+	sql := "SELECT 1 /*" + strings.Repeat("x", mib-1000) + "*/"
+	var idle []*wire
+	for range clients {
+		idle = append(idle, rawClient(t, f))
+	}
+	before := inUse()
+	for _, w := range idle {
+		w.send(&pgproto3.Query{String: sql}).want("T23 D:1 C Z")
+		w.Frontend = nil // it has a buffer of its own
+	}
+	waitFor(t, func() bool { return inUse()-before < clients/3*mib })
+	runtime.KeepAlive(idle)
+}
+
 // TestTurnsOfTexts: texts that are not small are parsed a few at a time, and the others
 // do not wait for them.
 func TestTurnsOfTexts(t *testing.T) {

@@ -30,6 +30,7 @@ func (s *session) fromClient() error {
 			if err := s.up.flush(); err != nil {
 				return err
 			}
+			s.fromC.body = nil // it may be idle for long
 		}
 		kind, length, err := s.fromC.next()
 		if err != nil {
