@@ -30,6 +30,7 @@ func (s *session) fromClient() error {
 			if err := s.up.flush(); err != nil {
 				return err
 			}
+			s.fromC.body = nil // it may be idle for long
 		}
 		kind, length, err := s.fromC.next()
 		if err != nil {
@@ -48,6 +49,14 @@ func (s *session) fromClient() error {
 }
 
 func (s *session) clientMessage(kind byte, length int) error {
+	if kind == 'S' {
+		if err := s.permitSync(); err != nil {
+			return err
+		}
+		s.refused = false
+	} else if s.skips(kind) {
+		return s.skip(kind, length)
+	}
 	switch kind {
 	case 'd', 'c', 'f':
 		return s.clientCopy(kind, length)
@@ -67,6 +76,43 @@ func (s *session) clientMessage(kind byte, length int) error {
 		return s.clientLarge(kind, length)
 	}
 	return s.clientWhole(kind, length)
+}
+
+// skips says whether the server skips what comes until Sync: it has failed, or will
+// where the proxy has refused. Then it gets nothing of it: values may be for a
+// statement that was refused, and so not be sealed. Texts are, and so may come to it.
+func (s *session) skips(kind byte) bool {
+	if s.refused && kind != 'Q' && kind != 'F' {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing && !s.syncs()
+}
+
+// skip leaves out what the server would skip.
+func (s *session) skip(kind byte, length int) error {
+	s.dropCopyIn()
+	s.copying = false
+	if kind != 'd' && kind != 'c' && kind != 'f' {
+		if err := permitLength(kind, length); err != nil {
+			return err
+		}
+	}
+	return s.fromC.skip(length)
+}
+
+// maxCopySyncs bounds the Sync messages within COPY, which the server does not answer.
+const maxCopySyncs = 10000
+
+// permitSync refuses a client that sends nothing else within COPY.
+func (s *session) permitSync() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.copyIn && len(s.queue) > maxCopySyncs {
+		return failf(codeProtocolViolation, "too many Sync messages within COPY")
+	}
+	return nil
 }
 
 // clientWhole handles what is read as a whole, or passes.
@@ -160,6 +206,7 @@ func (s *session) refuse(err error, e *entry, failing encoder) error {
 		s.proxy.log.Warn("refusing a statement", "database", s.db.name, "user", s.user, "error", err)
 	}
 	e.refusal = asPgError(err)
+	s.refused = e.kind != 'Q'
 	s.push(e)
 	return s.up.encode(failing)
 }

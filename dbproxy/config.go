@@ -47,9 +47,10 @@ type Config struct {
 	// MessageMemory is how many bytes of messages all sessions together may hold, of
 	// those over 1 MiB that have to be read as a whole: half for what clients send,
 	// half for what servers send. Who finds no room for some seconds gets SQLSTATE
-	// 53200. While in work a message takes three to five times as much. 0 means an
-	// eighth of the memory limit (the least of GOMEMLIMIT and the cgroup's, or else
-	// what the machine has), from 16 to 512 MiB.
+	// 53200, and who holds room that others wait for, without getting on, loses the
+	// session. While in work a message takes three to five times as much. At least
+	// 16 MiB. 0 means an eighth of the memory limit (the least of GOMEMLIMIT and the
+	// cgroup's, or else what the machine has), from 16 to 512 MiB.
 	MessageMemory int64 `yaml:"message_memory"`
 }
 

@@ -93,6 +93,10 @@ func holdRow(room *share, c *copyCodec) error {
 // startCopy finds out whose data arrives. That is the server's to say, and it
 // is asked only if it may be a COPY of protected columns.
 func (s *session) startCopy(kind byte) error {
+	if !s.readsCopy() {
+		s.copyTo = &copyIn{failed: true}
+		return nil
+	}
 	if !s.sealsCopy() {
 		if kind == 'd' {
 			s.push(&entry{kind: 'd'})
@@ -142,6 +146,23 @@ func (e *entry) operation() *operation {
 		return e.portal.op
 	}
 	return nil
+}
+
+// readsCopy says whether the server may be about to read data of any COPY. If not, it
+// gets none: the data may be for one that was refused.
+func (s *session) readsCopy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.copyIn || slices.ContainsFunc(s.queue, func(e *entry) bool {
+		st := s.describedBy(e)
+		if e.query != nil {
+			st = e.query.statement
+		}
+		if st == nil || st.plan == nil {
+			return e.refusal == nil && (e.kind == 'Q' || e.kind == 'E') // it is not known what it is
+		}
+		return slices.ContainsFunc(st.plan.Statements, func(one plan.Statement) bool { return one.CopyFrom })
+	})
 }
 
 // sealsCopy says whether the server may be about to read data of a COPY of

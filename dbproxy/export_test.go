@@ -87,6 +87,12 @@ func (p *Proxy) MessagesHeld() (clients, servers int64) {
 	return held(p.clientMessages), held(p.serverMessages)
 }
 
+// Parsing has no text parsed that is not small, until done is called.
+func (p *Proxy) Parsing() (done func()) {
+	p.parsing.Acquire(context.Background(), parsedAtATime)
+	return func() { p.parsing.Release(parsedAtATime) }
+}
+
 // Waiting is how many budgets somebody waits for.
 func (p *Proxy) Waiting() (n int) {
 	for _, b := range []*budget{p.clientMessages, p.serverMessages} {

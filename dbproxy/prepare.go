@@ -324,11 +324,7 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 	if p := snap.plans.get(path, sql); p != nil {
 		return p
 	}
-	if len(sql) > largeMessage {
-		// One at a time: the trees take many times the text's length.
-		s.proxy.planning.Lock()
-		defer s.proxy.planning.Unlock()
-	}
+	defer s.proxy.turn(len(sql))()
 	if len(sql) <= cachedText {
 		sql = strings.Clone(sql) // or the cache would keep the text that it is a piece of
 	}
@@ -339,6 +335,24 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 		snap.plans.put(path, sql, p)
 	}
 	return p
+}
+
+// parsedAtATime bounds the bytes of texts that are parsed at a time, of those of more
+// than a buffer and up to largeMessage: a byte may be a token, whose trees take 250.
+const parsedAtATime = 2 << 20
+
+// turn waits until a text may be parsed, and gives what ends that: the trees take many
+// times the text's length. Of large ones it is one at a time.
+func (p *Proxy) turn(length int) (done func()) {
+	switch {
+	case length > largeMessage:
+		p.planning.Lock()
+		return p.planning.Unlock
+	case length > bufferSize:
+		p.parsing.Acquire(context.Background(), int64(length)) // none takes long
+		return func() { p.parsing.Release(int64(length)) }
+	}
+	return func() {}
 }
 
 // snapshot is the catalog that the session sees.

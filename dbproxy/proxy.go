@@ -23,6 +23,7 @@ import (
 	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/keysvc/audit"
 	"github.com/sidekey/sidekey/proxy"
+	"golang.org/x/sync/semaphore"
 
 	// Time zones by name must be known where the image has no zoneinfo.
 	_ "time/tzdata"
@@ -49,8 +50,9 @@ type Proxy struct {
 	identity   string          // tells the connections of one proxy from those of others
 	keyAge     time.Duration   // how long the list of a column's data keys holds
 
-	planning sync.Mutex   // held while a large text is parsed
-	starting atomic.Int32 // clients that are not authenticated yet
+	planning sync.Mutex          // held while a large text is parsed
+	parsing  *semaphore.Weighted // bytes of texts below that, but not small, that are parsed at a time
+	starting atomic.Int32        // clients that are not authenticated yet
 	on       processes
 
 	clientMessages, serverMessages *budget
@@ -72,6 +74,7 @@ func New(cfg Config, columns []proxy.ColumnRule, cipher *proxy.Cipher, al *audit
 		databases: make(map[string]*database), sessions: make(map[*session]struct{}), cancels: make(map[string]*session)}
 	memory := cfg.messageMemory()
 	p.cancelling = newCancels()
+	p.parsing = semaphore.NewWeighted(parsedAtATime)
 	p.clientMessages, p.serverMessages = newBudget(memory/2), newBudget(memory/2)
 	var err error
 	if p.rules, err = planRules(columns, cfg.tenantSetting()); err != nil {

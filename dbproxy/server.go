@@ -22,6 +22,10 @@ func (s *session) fromServer() error {
 			if err := s.down.flush(); err != nil {
 				return err
 			}
+			s.fromS.body = nil // it may be idle for long
+			if cap(s.value) > bufferSize {
+				s.value = nil
+			}
 		}
 		kind, length, err := s.fromS.next()
 		if err != nil {

@@ -62,6 +62,7 @@ type session struct {
 	path      *plan.Path
 	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync
+	refused   bool        // one of them was refused: the server skips until Sync
 	batch     int         // counts Sync messages
 	writes    []*audit.Op // to be on disk before what is buffered leaves
 	unused    []entry     // entries that are made and not used yet
