@@ -4,6 +4,10 @@ package dbproxy_test
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +174,216 @@ func TestKeptTexts(t *testing.T) {
 	f.holding(t, 3, 0)
 	w.send(&pgproto3.Query{String: "SELECT sealed FROM large" + comment}).want("T25 C Z")
 	f.holding(t, 3, 0)
+	w.conn.Close()
+	f.holding(t, 0, 0)
+}
+
+// inUse is how much memory of this process is in use.
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestTextsAreNotKeptUncounted: what stays of a large text is no more than has room.
+func TestTextsAreNotKeptUncounted(t *testing.T) {
+	f := narrow(t)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	large := strings.Repeat("x", 3*mib-1000)
+	trace := "/*traceparent='" + traceparent + "',x='" + large + "'*/ "
+	prepared := 0
+	for what, send := range map[string]func(i int){
+		"PREPARE": func(i int) {
+			w.send(&pgproto3.Query{String: fmt.Sprintf("PREPARE q%d AS SELECT sealed FROM large WHERE id = %d; SELECT 1 /*%s*/", i, i, large)}).want("C T23 D:1 C Z")
+		},
+		"a trace before other tables": func(i int) {
+			w.send(&pgproto3.Parse{Name: fmt.Sprint("t", i), Query: fmt.Sprintf("%sSELECT %d AS a%d", trace, i, i)}, sync).want("1 Z")
+		},
+		"a trace before a query": func(i int) {
+			w.send(&pgproto3.Query{String: fmt.Sprintf("%sSELECT sealed AS a%d FROM large", trace, i)}).want("T25 C Z")
+		},
+		"a name that is taken": func(i int) {
+			w.send(&pgproto3.Parse{Name: "taken", Query: fmt.Sprintf("SELECT %d", prepared)}, sync)
+			if prepared++; prepared == 1 {
+				w.want("1 Z")
+				return
+			}
+			w.want("E42P05 Z")
+			w.send(&pgproto3.Parse{Name: "taken", Query: "SELECT sealed FROM large /*" + large + "*/"}, sync).want("E42P05 Z")
+		},
+	} {
+		send(0)
+		before := inUse()
+		for i := range 10 {
+			send(i + 1)
+		}
+		f.holding(t, 0, 0)
+		if grown := inUse() - before; grown > 15*mib {
+			t.Errorf("%s: %d MiB more are in use", what, grown/mib)
+		}
+	}
+	w.send(&pgproto3.Query{String: "DECLARE c CURSOR WITH HOLD FOR SELECT sealed FROM large; SELECT 1 /*" + large + "*/"}).want("C T23 D:1 C Z")
+	f.holding(t, 3, 0) // the text tells the cursor from others
+	w.send(&pgproto3.Query{String: "CLOSE c"}).want("C Z")
+	f.holding(t, 0, 0)
+	w.send(&pgproto3.Parse{Name: "a", Query: trace + "SELECT sealed FROM large"}, sync).want("1 Z")
+	f.holding(t, 3, 0)
+	w.send(&pgproto3.Parse{Name: "b", Query: trace + "SELECT sealed FROM large"}, sync).want("1 Z")
+	f.holding(t, 6, 0)
+	w.send(&pgproto3.Parse{Name: "c", Query: trace + "SELECT sealed FROM large"}, sync).want("E53200 Z")
+	w.send(&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Close{ObjectType: 'S', Name: "b"}, sync).want("3 3 Z")
+	f.holding(t, 0, 0)
+}
+
+// TestCopyRowHasRoomUntilItIsSent: a row of COPY that the server does not take yet keeps
+// its room.
+func TestCopyRowHasRoomUntilItIsSent(t *testing.T) {
+	f := narrow(t)
+	f.proxy.Patience(time.Second)
+	direct := f.direct(t)
+	exec1(t, direct, "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END'")
+	exec1(t, direct, "CREATE TRIGGER wait BEFORE INSERT ON large FOR EACH ROW EXECUTE FUNCTION wait()")
+	exec1(t, direct, "SELECT pg_advisory_lock(7)")
+	w, other, sync := rawClient(t, f), rawClient(t, f), &pgproto3.Sync{}
+	w.send(&pgproto3.Query{String: "COPY large (sealed) FROM STDIN"}).want("G")
+	// The server is within the first row when the second arrives, which is too long
+	// for the sockets.
+	w.send(&pgproto3.CopyData{Data: []byte("short\n" + strings.Repeat("x", 7*mib-1000) + "\n")}).Flush()
+	f.holding(t, 7, 0)
+	other.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	bind := &pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(strings.Repeat("x", 2*mib))}}
+	other.send(bind, sync).want("E53200 Z")
+	f.holding(t, 7, 0)
+	exec1(t, direct, "SELECT pg_advisory_unlock(7)")
+	w.send(&pgproto3.CopyDone{}).want("C Z")
+	f.holding(t, 0, 0)
+	other.send(bind, sync).want("2 Z")
+}
+
+// TestSmallerIsNotInTheWay: what does not fit, and may wait for long, does not keep
+// others from the room that there is.
+func TestSmallerIsNotInTheWay(t *testing.T) {
+	f := narrow(t)
+	f.proxy.Patience(time.Hour)
+	promise(t, f, 4*mib)
+	f.holding(t, 4, 0)
+	for range 3 {
+		promise(t, f, 7*mib) // these wait
+	}
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	for range 3 {
+		w.send(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(strings.Repeat("x", 2*mib))}}, &pgproto3.Execute{}, sync).want("2 C Z")
+	}
+}
+
+// over waits until a session is ended for the room that it has.
+func (w *wire) over() {
+	w.t.Helper()
+	for {
+		m, err := w.Receive()
+		if e, ok := m.(*pgproto3.ErrorResponse); ok && (e.Code != "53200" || e.Severity != "FATAL") {
+			w.t.Errorf("got %+v", e)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.t.Error("the session goes on")
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// TestStalledRoom: who does not get on loses its room once others wait for it, and not
+// before.
+func TestStalledRoom(t *testing.T) {
+	f := narrow(t)
+	f.proxy.Patience(time.Hour)
+	f.proxy.Grace(10 * time.Millisecond)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	insert := func() {
+		t.Helper()
+		w.send(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(strings.Repeat("x", 3*mib-100))}}, &pgproto3.Execute{}, sync).want("2 C Z")
+	}
+	slow := promise(t, f, 4*mib)
+	f.holding(t, 4, 0)
+	insert() // there is room for both
+	f.holding(t, 4, 0)
+	more := promise(t, f, 3*mib)
+	f.holding(t, 7, 0)
+	insert()
+	slow.over() // one is enough, the older
+	f.holding(t, 3, 0)
+	more.conn.Close()
+
+	// One whose COPY has stopped within a row.
+	copying := rawClient(t, f)
+	copying.send(&pgproto3.Query{String: "COPY large (sealed) FROM STDIN"}).want("G")
+	copying.send(&pgproto3.CopyData{Data: []byte(strings.Repeat("x", 7*mib-100))}).Flush()
+	f.holding(t, 7, 0)
+	insert()
+	copying.over()
+
+	// One that waits for the server with a text.
+	pipelined := rawClient(t, f)
+	pipelined.send(&pgproto3.Query{String: "SELECT pg_sleep(1000)"}, &pgproto3.Query{String: "SET DateStyle TO ISO"}, &pgproto3.Query{String: "SELECT 'é' /*" + strings.Repeat("x", 7*mib-200) + "*/"}).Flush()
+	f.holding(t, 7, 0)
+	insert()
+	pipelined.over()
+
+	// Those that do not read what they have asked for.
+	for _, sql := range []string{"SELECT sealed FROM large, generate_series(1, 12)", "COPY (SELECT sealed FROM large, generate_series(1, 12)) TO STDOUT"} {
+		deaf := rawClient(t, f)
+		deaf.send(&pgproto3.Query{String: sql}).Flush()
+		f.holding(t, 0, 6)
+		var n int
+		conn := f.connect(t, pgx.QueryExecModeCacheDescribe)
+		rows, err := conn.Query(t.Context(), "SELECT sealed FROM large")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			n++
+		}
+		if n != 4 || rows.Err() != nil {
+			t.Errorf("%s: another gets %d rows, %v", sql, n, rows.Err())
+		}
+		waitFor(t, func() bool { return f.running(t, "generate_series") == 0 })
+	}
+	f.holding(t, 0, 0)
+}
+
+// running counts the sessions whose statement has a text in it.
+func (f *fixture) running(t *testing.T, text string) (n int) {
+	t.Helper()
+	conn := f.direct(t)
+	defer conn.Close(t.Context())
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid() AND strpos(query, $1) > 0", text).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestKeptTextsLeaveRoom: prepared statements and queries that run have not all room.
+func TestKeptTextsLeaveRoom(t *testing.T) {
+	f := narrow(t)
+	w, sync := rawClient(t, f), &pgproto3.Sync{}
+	comment := " /*" + strings.Repeat("x", 2*mib-100) + "*/"
+	parse := func(name string) *pgproto3.Parse {
+		return &pgproto3.Parse{Name: name, Query: "SELECT sealed FROM large" + comment}
+	}
+	w.send(parse("a"), parse("b"), parse("c"), sync).want("1 1 1 Z")
+	f.holding(t, 6, 0)
+	w.send(parse("d"), sync).want("E53200 Z")
+	w.send(&pgproto3.Query{String: "SELECT sealed FROM large" + comment}).want("E53200 Z")
+	f.holding(t, 6, 0)
+	w.send(&pgproto3.Query{String: "SELECT 1" + comment}).want("T23 D:1 C Z")
+	w.send(&pgproto3.Parse{Name: "s", Query: "INSERT INTO large (sealed) VALUES ($1)"}, sync).want("1 Z")
+	w.send(&pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte(comment)}}, &pgproto3.Execute{}, sync).want("2 C Z")
+	w.send(&pgproto3.Close{ObjectType: 'S', Name: "a"}, sync).want("3 Z")
+	w.send(parse("d"), sync).want("1 Z")
 	w.conn.Close()
 	f.holding(t, 0, 0)
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// icu is a locale that databases can have since PostgreSQL 15.
+const icu = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
+
 // recreate makes the fixture's database anew under another locale.
 func recreate(t *testing.T, f *fixture, locale string) {
 	t.Helper()
@@ -24,13 +27,21 @@ func recreate(t *testing.T, f *fixture, locale string) {
 // answered is answered alike.
 func TestCaseAgainstPostgres(t *testing.T) {
 	letters := []string{"a", "A", "k", "K", "\u212a", "i", "I", "İ", "ı", "\u0307", "ß", "ẞ", "s", "S", "ſ", "σ", "ς", "Σ", "é", "É", "e\u0301", "ǆ", "ǅ", "Ǆ", "%", "_", "9", "日", "\U00010400", "\U00010428", "ŉ", "և"}
-	for name, locale := range map[string]string{
-		"C": "LOCALE 'C'", "C.UTF-8": "LOCALE 'C.UTF-8'", "ICU": "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'",
+	for name, locale := range map[string]struct {
+		since int
+		sql   string
+	}{
+		"C": {0, "LOCALE 'C'"}, "C.UTF-8": {0, "LOCALE 'C.UTF-8'"}, "ICU": {15, icu},
+		"builtin":         {17, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"},
+		"PG_UNICODE_FAST": {18, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'PG_UNICODE_FAST' LOCALE 'C'"},
 	} {
+		if serverVersion(t) < locale.since {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			f, other := start(t, shared, searched()), start(t, shared, nil)
-			recreate(t, f, locale)
-			recreate(t, other, locale)
+			recreate(t, f, locale.sql)
+			recreate(t, other, locale.sql)
 			proxied, plain := f.connect(t, pgx.QueryExecModeCacheStatement), other.direct(t)
 			exec1(t, proxied, notesDDL)
 			exec1(t, plain, notesDDL)
@@ -111,7 +122,11 @@ func TestCaseOfTurkish(t *testing.T) {
 // has other cases, also where it is one of several.
 func TestCaseUnderCollation(t *testing.T) {
 	f := start(t, shared, searched())
-	recreate(t, f, "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'")
+	locale := icu
+	if serverVersion(t) < 15 {
+		locale = "LOCALE 'C.UTF-8'"
+	}
+	recreate(t, f, locale)
 	conn := f.connect(t, pgx.QueryExecModeCacheStatement)
 	exec1(t, conn, notesDDL)
 	exec1(t, conn, "INSERT INTO notes VALUES (1, 'É', '', ''), (2, 'é', '', '')")

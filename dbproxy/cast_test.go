@@ -43,3 +43,29 @@ func TestCastOfTextParameter(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestCastOfTextParameterToEnum has the types that the database makes: JDBC sends
+// ?::mood with a parameter of type varchar.
+func TestCastOfTextParameterToEnum(t *testing.T) {
+	f := start(t, shared, userTypes())
+	conn := f.connect(t, pgx.QueryExecModeExec)
+	for _, sql := range userTypesDDL {
+		exec1(t, conn, sql)
+	}
+	w := rawClient(t, f)
+	ask := func(sql string, declared uint32, format int16, value, want string) {
+		t.Helper()
+		w.send(&pgproto3.Parse{Query: sql, ParameterOIDs: []uint32{declared}},
+			&pgproto3.Bind{Parameters: [][]byte{[]byte(value)}, ParameterFormatCodes: []int16{format}}, &pgproto3.Execute{}, &pgproto3.Sync{}).want(want)
+	}
+	for _, declared := range []uint32{plan.Varchar, plan.Text} {
+		for _, format := range []int16{0, 1} {
+			ask("INSERT INTO moods (id, mood) VALUES (1, $1::mood) RETURNING mood", declared, format, "ok", "1 2 D:ok C Z")
+			ask("UPDATE moods SET mood = CAST($1 AS public.mood) RETURNING mood", declared, format, "sad", "1 2 D:sad C Z")
+			ask("DELETE FROM moods WHERE mood IN ($1::mood, 'ok') RETURNING id", declared, format, "sad", "1 2 D:1 C Z")
+			ask("SELECT id FROM moods WHERE mood <> $1::mood", declared, format, "nothing", "1 E22P02 Z")
+		}
+	}
+	ask("INSERT INTO moods (id, mood) VALUES (1, $1)", plan.Varchar, 0, "ok", "E42804 Z")
+	ask("INSERT INTO moods (id, mood) VALUES (1, $1::mood)", plan.Int4, 0, "1", "E42804 Z")
+}

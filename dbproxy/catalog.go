@@ -204,6 +204,9 @@ func (p *Proxy) addColumn(rel *plan.Relation, row catalogRow) {
 			col.Rule = r
 		}
 	}
+	if r := p.secondColumn(schema, table, row); r != nil {
+		rel.Plain = append(rel.Plain, r)
+	}
 	if col.Rule != nil && p.passes(col.Rule, row) {
 		rel.Plain, col.Rule = append(rel.Plain, col.Rule), nil
 	} else if col.Rule == nil {
@@ -260,6 +263,18 @@ func (p *Proxy) passes(r *plan.Rule, row catalogRow) bool {
 	schema, name, _ := strings.Cut(row.userType, "\n")
 	declared := row.typ == strconv.FormatUint(uint64(r.Type.OID), 10) && row.typmod == strconv.Itoa(int(r.Type.Typmod)) || r.Type.IsNamed(schema, name)
 	return p.columns[r.Index].Moving == proxy.MovingPlaintext && (row.kind == "r" || row.kind == "p") && declared && !guarded(r, row.constraints)
+}
+
+// secondColumn is the rule of a column whose move back to plaintext goes on, if row
+// is of the column that it makes: until the swap that holds the values too.
+func (p *Proxy) secondColumn(schema, table string, row catalogRow) *plan.Rule {
+	for _, r := range p.rules {
+		sealed := row.typ == strconv.Itoa(int(plan.Bytea)) && (r.Type.OID != plan.Bytea || guarded(r, row.constraints))
+		if row.part != "v" && r.Schema == schema && r.Table == table && row.column == shadowName(r.Column) && !sealed {
+			return r
+		}
+	}
+	return nil
 }
 
 // unguarded says what the column lacks.

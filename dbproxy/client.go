@@ -83,7 +83,7 @@ func (s *session) clientWhole(kind byte, length int) error {
 	case 'E':
 		return s.clientExecute(length)
 	case 'S':
-		s.batchOpen = false
+		s.endBatch()
 		s.push(s.owe(entry{kind: 'S'}))
 	case 'F':
 		return s.clientFunction(length)
@@ -111,8 +111,11 @@ func (s *session) clientQuery(length int) error {
 	if err := s.datedResults(st); err != nil {
 		return s.refuseQuery(err)
 	}
+	if err := s.keepsText(st); err != nil {
+		return s.refuseQuery(err)
+	}
 	q, finishes := &query{statement: st}, s.finishes
-	s.after(st.plan.Statements)
+	s.after(st.plan.Statements, noBatch)
 	if st.touched() {
 		for i := range st.plan.Statements {
 			var op *operation
@@ -148,6 +151,9 @@ func (s *session) abandon(ops []*operation, err error) {
 // refuse sends what fails in the server in place of what the client sent; the
 // client gets err as the answer.
 func (s *session) refuse(err error, e *entry, failing encoder) error {
+	if errors.Is(err, errSessionOver) {
+		return err
+	}
 	var own *pgError
 	var refusal *plan.Refusal
 	if !errors.As(err, &own) && !errors.As(err, &refusal) {
@@ -182,6 +188,12 @@ func (s *session) clientParse(length int) error {
 	s.batchOpen = true
 	if err == nil {
 		err = st.declare(&m)
+	}
+	if err == nil {
+		err = s.keepsText(st)
+	}
+	if err != nil {
+		st = nil // what was refused has no text to keep
 	}
 	failing := &pgproto3.Parse{Name: m.Name, Query: refusedSQL}
 	e := s.parsing(m.Name, st)
@@ -378,7 +390,7 @@ func (s *session) clientExecute(length int) error {
 		return s.refuse(err, &entry{kind: 'E'}, &pgproto3.Bind{PreparedStatement: refusedStatement})
 	}
 	if p != nil && p.statement != nil && p.statement.plan != nil {
-		s.after(p.statement.plan.Statements)
+		s.after(p.statement.plan.Statements, s.batch)
 	}
 	s.push(s.owe(entry{kind: 'E', portal: p, finishes: s.finishes}))
 	return s.up.message('E', body)
@@ -412,21 +424,21 @@ func (s *session) clientFunction(length int) error {
 	}
 	s.push(&entry{kind: 'F'})
 	// It is not known what the function does: set_config is one.
-	s.after([]plan.Statement{{Path: true, Tenant: true, Settings: true}})
+	s.after([]plan.Statement{{Path: true, Tenant: true, Settings: true}}, noBatch)
 	return s.up.message('F', body)
 }
 
-// after notes what statements that are being sent mean for later ones.
-func (s *session) after(statements []plan.Statement) {
+// after notes what statements that are being sent, in a batch or not, mean for later
+// ones.
+func (s *session) after(statements []plan.Statement, batch int) {
 	for i := range statements {
 		// What the transaction made may be taken back.
 		s.dirty = s.dirty || statements[i].DDL || statements[i].Ends && s.private != nil
 		s.hidden = s.hidden || statements[i].Hidden
-		s.sent(&statements[i])
+		s.sent(&statements[i], batch)
 		if !keepsCursors(&statements[i]) {
 			s.unseen++
 		}
-		s.made = append(s.made, statements[i].Makes...)
 		if statements[i].Path || statements[i].DDL {
 			s.path = nil
 		}

@@ -160,7 +160,10 @@ func parseBinary(t plan.Type, data []byte, loc locale) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return parseNumeric(t, string(text))
+		if loc.version < 14 && strings.HasSuffix(string(text), "Infinity") {
+			return nil, failf(codeBadBinary, "invalid sign in external \"numeric\" value")
+		}
+		return parseNumeric(t, string(text), loc.version)
 	case plan.Bool:
 		if data[0] != 0 {
 			return []byte{1}, nil
@@ -194,7 +197,7 @@ func parseText(t plan.Type, s string, loc locale) ([]byte, error) {
 	case plan.Enum:
 		return parseLabel(t, s)
 	case plan.Int2, plan.Int4, plan.Int8:
-		n, err := parseInt(t.OID, s)
+		n, err := parseInt(t.OID, s, loc.version)
 		if err != nil {
 			return nil, err
 		}
@@ -218,7 +221,7 @@ func parseText(t plan.Type, s string, loc locale) ([]byte, error) {
 	case plan.Inet, plan.CIDR:
 		return parseInet(t.OID, s)
 	case plan.Numeric:
-		return parseNumeric(t, s)
+		return parseNumeric(t, s, loc.version)
 	case plan.JSON:
 		return checkJSON(s)
 	case plan.JSONB:
@@ -264,22 +267,25 @@ func badSyntax(t plan.Type, s string) *pgError {
 	case plan.Date, plan.Time, plan.Timestamp, plan.Timestamptz, plan.Interval:
 		code = codeBadDatetime
 	}
+	if t.OID == plan.Enum {
+		return failf(code, "invalid input value for enum %s: %q", t, s)
+	}
 	return failf(code, "invalid input syntax for type %s: %q", plan.Type{OID: t.OID, Typmod: -1, Enum: t.Enum}, s)
 }
 
 func trimSpace(s string) string { return strings.Trim(s, " \t\n\v\f\r") }
 
-// parseInt reads an integer: decimal, or hexadecimal, octal and binary with a
-// prefix, and single underscores between digits, as PostgreSQL 16 does.
-func parseInt(oid uint32, s string) (int64, error) {
+// parseInt reads an integer: decimal, and as PostgreSQL 16 does also hexadecimal, octal
+// and binary with a prefix, and single underscores between digits.
+func parseInt(oid uint32, s string, version int) (int64, error) {
 	t := plan.Type{OID: oid, Typmod: -1}
 	trimmed := trimSpace(s)
 	digits := strings.TrimLeft(trimmed, "+-")
-	if len(trimmed)-len(digits) > 1 || digits == "" || digits[0] == '_' {
+	if len(trimmed)-len(digits) > 1 || digits == "" || digits[0] == '_' || version < 16 && strings.Trim(digits, "0123456789") != "" {
 		return 0, badSyntax(t, s)
 	}
 	base := 10
-	if len(digits) > 1 && digits[0] == '0' && strings.ContainsRune("xXoObB", rune(digits[1])) {
+	if prefixed.MatchString(digits) {
 		base = 0
 	} else if strings.Contains(digits, "__") || strings.HasSuffix(digits, "_") {
 		return 0, badSyntax(t, s)

@@ -19,7 +19,7 @@ func convert(t, from plan.Type, value []byte, loc locale) ([]byte, error) {
 	case textual(t.OID):
 		return convertToText(t, from, value, loc.zone)
 	case number(t.OID):
-		return convertNumber(t, from.OID, value)
+		return convertNumber(t, from.OID, value, loc.version)
 	}
 	switch t.OID {
 	case plan.Date, plan.Time, plan.Timestamp, plan.Timestamptz, plan.Interval:
@@ -51,7 +51,7 @@ func convertToText(t, from plan.Type, value []byte, loc *time.Location) ([]byte,
 	return checkText(t, string(text))
 }
 
-func convertNumber(t plan.Type, from uint32, value []byte) ([]byte, error) {
+func convertNumber(t plan.Type, from uint32, value []byte, version int) ([]byte, error) {
 	switch {
 	case integer(t.OID):
 		n, err := toInteger(t.OID, from, value)
@@ -60,7 +60,11 @@ func convertNumber(t plan.Type, from uint32, value []byte) ([]byte, error) {
 		}
 		return intBytes(t.OID, n), nil
 	case t.OID == plan.Numeric:
-		return parseNumeric(t, string(toDecimal(from, value)))
+		text := string(toDecimal(from, value))
+		if version < 14 && strings.HasSuffix(text, "Infinity") {
+			return nil, failf(codeNotSupported, "cannot convert infinity to numeric")
+		}
+		return parseNumeric(t, text, version)
 	}
 	v, err := toFloat(t.OID, from, value)
 	if err != nil {
@@ -77,7 +81,7 @@ func toInteger(to, from uint32, value []byte) (int64, error) {
 	case integer(from):
 		n = intOf(value)
 	case from == plan.Numeric:
-		rounded, err := parseNumeric(plan.Type{OID: plan.Numeric, Typmod: 1000<<16 + 4}, string(value))
+		rounded, err := parseNumeric(plan.Type{OID: plan.Numeric, Typmod: 1000<<16 + 4}, string(value), plan.Grammar)
 		if strings.Contains("NaN Infinity -Infinity", string(value)) {
 			return 0, failf(codeNotSupported, "cannot convert %s to %s", strings.ToLower(string(value)), plan.Type{OID: to, Typmod: -1})
 		}

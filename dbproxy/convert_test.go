@@ -31,14 +31,13 @@ func TestConversions(t *testing.T) {
 	exec1(t, conn, "CREATE EXTENSION citext")
 	exec1(t, conn, "CREATE TYPE mood AS ENUM ('sad', 'so so', 'ok')")
 	exec1(t, conn, "CREATE TABLE types (id serial"+decl+")")
-	version := serverVersion(t)
 	for i, typ := range types {
 		for _, k := range append(more, constants...) {
-			if version < 14 && strings.HasPrefix(typ, "numeric") && strings.Contains(k, "Infinity") {
-				continue // of which 13 had none, and the proxy has
-			}
 			got := storeAndRead(t, conn, fmt.Sprintf("c%d", i), k)
 			want := storeAndRead(t, conn, fmt.Sprintf("p%d", i), k)
+			if got == "42804" && want == "22P02" && strings.HasSuffix(k, "Infinity'::numeric") {
+				continue // neither a numeric before 14 nor of the column's type
+			}
 			if typ == "time" && got == "22008" && want == `""` {
 				continue // of an infinite timestamp PostgreSQL stores NULL
 			}

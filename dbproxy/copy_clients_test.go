@@ -27,7 +27,7 @@ func TestPgDump(t *testing.T) {
 	exec1(t, conn, "INSERT INTO typed (n, at, b, j, ok, d, u, big) VALUES (1.5, '2024-02-29 12:34:56.789+02', '\\x00ff27', '{\"a\": [1]}', true, '2024-02-29', '6ba7b810-9dad-11d1-80b4-00c04fd430c8', -1)")
 	want := copyOf(conn, "COPY ct TO STDOUT") + copyOf(conn, "COPY typed TO STDOUT")
 	dump := filepath.Join(t.TempDir(), "dump.sql")
-	out, err := exec.Command("pg_dump", "-d", f.url(), "-f", dump, "--data-only", "-t", "public.*").CombinedOutput()
+	out, err := exec.Command(filepath.Join(clientBin, "pg_dump"), "-d", f.url(), "-f", dump, "--data-only", "-t", "public.*").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -35,14 +35,12 @@ func TestPgDump(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "dpmark-a\\tb\\n") {
 		t.Fatalf("%v: %s", err, text)
 	}
-	whole, err := exec.Command("pg_dump", "-d", f.url(), "-n", "public").CombinedOutput()
+	whole, err := exec.Command(filepath.Join(clientBin, "pg_dump"), "-d", f.url(), "-n", "public").CombinedOutput()
 	if err != nil || !strings.Contains(string(whole), "CREATE TABLE public.ct") {
 		t.Errorf("%v: %s", err, whole)
 	}
 	exec1(t, conn, "TRUNCATE ct, typed")
-	if out, err := psql(t, f.url(), nil, "\\i "+dump+"\n"); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	restore(t, dump, f.url())
 	if d := cmp.Diff(want, copyOf(conn, "COPY ct TO STDOUT")+copyOf(conn, "COPY typed TO STDOUT")); d != "" {
 		t.Error(d)
 	}

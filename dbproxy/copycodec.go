@@ -58,6 +58,15 @@ func (c *copyCodec) forget() {
 	c.lines.buf, c.lines.start, c.lines.at = nil, 0, 0
 }
 
+// shrink keeps nothing of what the rows have needed that are behind.
+func (c *copyCodec) shrink() {
+	c.value, c.out = trim(c.value), trim(c.out)
+	if cap(c.buf)+cap(c.lines.buf) > largeMessage {
+		c.buf, c.start = compact(c.buf, c.start), 0
+		c.lines.compact()
+	}
+}
+
 // held is how many bytes of an incomplete row are held.
 func (c *copyCodec) held() int {
 	return len(c.buf) - c.start + len(c.lines.buf) - c.lines.start

@@ -82,7 +82,7 @@ func (s *session) dropCopyIn() {
 // holdRow makes room for the row that is not complete, and keeps nothing of those
 // before it.
 func holdRow(room *share, c *copyCodec) error {
-	c.value, c.out = trim(c.value), trim(c.out)
+	c.shrink()
 	n := c.held()
 	if n > maxMessage || roomFor(n) > room.of.size {
 		return failf(codeTooLarge, "a row of COPY is longer than the encrypting proxy can change")
@@ -254,6 +254,7 @@ func (s *session) sealCopy(c *copyIn, length int) error {
 			return err
 		}
 		c.codec.feed(chunk)
+		s.copyRoom.moves(len(chunk))
 		length -= len(chunk)
 		if _, err := s.fromC.r.Discard(len(chunk)); err != nil {
 			return err
@@ -281,12 +282,12 @@ func (s *session) sealRows(c *copyIn, eof bool) error {
 			s.up.buf, more, failed = c.codec.next(s.up.buf, eof)
 		}
 		c.stored = trim(c.stored)
-		if failed == nil {
-			failed = holdRow(&s.copyRoom, &c.codec)
-		}
 		s.up.closeFrame(at)
 		if err := s.up.full(); err != nil {
 			return err
+		}
+		if failed == nil {
+			failed = holdRow(&s.copyRoom, &c.codec) // which has had its room until it was sent
 		}
 		if failed != nil {
 			return s.failCopy(c, failed)

@@ -91,16 +91,18 @@ func (s *session) openCopy(e *entry, length int) error {
 		}
 	}
 	c.stored = trim(c.stored)
-	if err := holdRow(&s.rowRoom, &c.codec); err != nil {
-		s.down.cut(at)
-		return s.failCopyOut(e, err)
-	}
 	s.down.closeFrame(at)
 	s.tellsRows(c.op)
 	if s.fromS.empty() {
 		c.leases.release()
 	}
-	return s.down.full()
+	if err := s.down.full(); err != nil {
+		return err
+	}
+	if err := holdRow(&s.rowRoom, &c.codec); err != nil {
+		return s.failCopyOut(e, err)
+	}
+	return nil
 }
 
 // tellsRows notes that rows of an operation are about to be told: should they

@@ -56,9 +56,13 @@ func (l *copyLines) feed(data []byte) {
 	if l.over {
 		return
 	}
+	l.compact()
+	l.buf = append(l.buf, data...)
+}
+
+func (l *copyLines) compact() {
 	l.buf, l.at = compact(l.buf, l.start), l.at-l.start
 	l.start = 0
-	l.buf = append(l.buf, data...)
 }
 
 // compact drops what was read. It does not keep what one long line needed.
@@ -67,7 +71,7 @@ func compact(buf []byte, read int) []byte {
 		return buf
 	}
 	rest := buf[read:]
-	if cap(buf) > 1<<20 && len(rest) < 1<<16 {
+	if cap(buf) > largeMessage && len(rest) < bufferSize {
 		return append(make([]byte, 0, 2*bufferSize), rest...)
 	}
 	return append(buf[:0], rest...)

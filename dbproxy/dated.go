@@ -9,7 +9,7 @@ import (
 
 // A function that is not known may change TimeZone, DateStyle or IntervalStyle. The
 // server reports it when it is ready for the next query, and so nothing that depends on
-// them is read or written before. In a pipeline, there is no waiting for it.
+// them is read or written before, unless they are asked for.
 
 // answered says that the server owes nothing.
 func (s *session) answered() bool {
@@ -18,16 +18,13 @@ func (s *session) answered() bool {
 	return len(s.queue) == 0
 }
 
-// reported waits until the server has reported what functions have changed. r is a rule
+// afterCalls waits for what functions have changed. r is a rule
 // whose values depend on it, or nil.
-func (s *session) reported(r *plan.Rule) error {
+func (s *session) afterCalls(r *plan.Rule) error {
 	if r == nil || !s.called {
 		return nil
 	}
-	if s.batchOpen {
-		return plan.AfterCall(r)
-	}
-	if err := s.settle(); err != nil {
+	if err := s.askSettings(); err != nil {
 		return err
 	}
 	s.called = false
@@ -35,7 +32,7 @@ func (s *session) reported(r *plan.Rule) error {
 }
 
 func (s *session) datedLiterals(st *statement) error {
-	return s.reported(plan.DatedLiteral(st.plan.Literals))
+	return s.afterCalls(plan.DatedLiteral(st.plan.Literals))
 }
 
 // datedResults is of a simple query, whose rows come as text.
@@ -44,7 +41,7 @@ func (s *session) datedResults(st *statement) error {
 		return nil
 	}
 	for i := range st.plan.Statements {
-		if err := s.reported(st.plan.Statements[i].DatedOutput()); err != nil {
+		if err := s.afterCalls(st.plan.Statements[i].DatedOutput()); err != nil {
 			return err
 		}
 	}
@@ -64,7 +61,7 @@ func (s *session) datedBind(p *portal, m *pgproto3.Bind) error {
 		if !param.Rule.Dated() || !text && p.statement.declared[n-1] == param.Rule.Type.OID {
 			continue
 		}
-		if err := s.reported(param.Rule); err != nil {
+		if err := s.afterCalls(param.Rule); err != nil {
 			return err
 		}
 	}
@@ -83,11 +80,11 @@ func (s *session) datedRows(p *portal) error {
 			at = o.Left
 		}
 		if o.Rule.Dated() && formatOf(p.formats, at) == formatText {
-			return s.reported(o.Rule)
+			return s.afterCalls(o.Rule)
 		}
 	}
 	if one.Copy != nil {
-		return s.reported(one.DatedOutput())
+		return s.afterCalls(one.DatedOutput())
 	}
 	return nil
 }

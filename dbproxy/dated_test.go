@@ -70,14 +70,18 @@ func TestSettingsOfFunctions(t *testing.T) {
 		send []pgproto3.FrontendMessage
 		want string
 	}{
-		"a literal":                   {slices.Concat(run("SELECT move()"), run(insert), sync), "1 2 D:10 C E0A000 Z"},
+		"a literal":                   {slices.Concat(run("SELECT move()"), run(insert), run("SELECT at FROM times"), sync), "1 2 D:10 C 1 2 C 1 2 D:2020-01-01+00:00:00+09 C Z"},
 		"a literal after a known one": {slices.Concat(run("SELECT upper('x')"), run(insert), sync), "1 2 D:X C 1 2 C Z"},
-		"a parameter":                 {slices.Concat(prepared, run("SELECT move()"), text, sync), "1 1 2 D:10 C E0A000 Z"},
+		"a parameter":                 {slices.Concat(prepared, run("SELECT move()"), text, read, rows, sync), "1 1 2 D:10 C 2 C 1 2 D:2020-01-01+00:00:00+09 C Z"},
 		"a binary parameter":          {slices.Concat(prepared, run("SELECT move()"), binary, sync), "1 1 2 D:10 C 2 C Z"},
-		"rows":                        {slices.Concat(read, run("SELECT move()"), rows, sync), "1 1 2 D:10 C E0A000 Z"},
+		"rows":                        {slices.Concat(read, run("SELECT move()"), rows, sync), "1 1 2 D:10 C 2 C Z"},
 		"binary rows":                 {slices.Concat(read, run("SELECT move()"), binaryRows, sync), "1 1 2 D:10 C 2 C Z"},
-		"a literal behind Sync":       {slices.Concat(run("SELECT move()"), sync, run(insert), sync), "1 2 D:10 C Z 1 2 C Z"},
-		"queries":                     {[]pgproto3.FrontendMessage{query("SELECT move()"), query(insert), query("SELECT at FROM times")}, "T23 D:10 C Z C Z T1184 D:2020-01-01+00:00:00+09 C Z"},
+		"what a failure takes back": {slices.Concat(run("SELECT move()"), run(insert), run("SELECT 1/0"), sync, run(insert), run("SELECT at FROM times"), sync, []pgproto3.FrontendMessage{query("SELECT at FROM times")}),
+			"1 2 D:10 C 1 2 C 1 E22012 Z 1 2 C 1 2 D:2020-01-01+00:00:00+00 C Z T1184 D:2020-01-01+00:00:00+00 C Z"},
+		"SET that a failure takes back": {slices.Concat(run("SET TimeZone TO 'Asia/Tokyo'"), run(insert), run("SELECT 1/0"), sync, run(insert), run("SELECT at FROM times"), sync),
+			"1 2 C 1 2 C 1 E22012 Z 1 2 C 1 2 D:2020-01-01+00:00:00+00 C Z"},
+		"a literal behind Sync": {slices.Concat(run("SELECT move()"), sync, run(insert), sync), "1 2 D:10 C Z 1 2 C Z"},
+		"queries":               {[]pgproto3.FrontendMessage{query("SELECT move()"), query(insert), query("SELECT at FROM times")}, "T23 D:10 C Z C Z T1184 D:2020-01-01+00:00:00+09 C Z"},
 		"what COMMIT takes back": {[]pgproto3.FrontendMessage{query("BEGIN"), query("SELECT hold_on()"), query(insert), query("COMMIT"), query("SELECT at FROM times")},
 			"C Z T23 D:10 C Z C Z C Z T1184 D:2019-12-31+15:00:00+00 C Z"},
 	} {

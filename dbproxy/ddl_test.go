@@ -205,7 +205,8 @@ func TestOthersSeeNewRelations(t *testing.T) {
 	}
 }
 
-// TestPipelineOfNewRelations: what a pipeline has made is not used in it.
+// TestPipelineOfNewRelations: what a pipeline has made can be used in it, and is
+// protected.
 func TestPipelineOfNewRelations(t *testing.T) {
 	f := start(t, shared, users())
 	w := rawClient(t, f)
@@ -215,8 +216,14 @@ func TestPipelineOfNewRelations(t *testing.T) {
 	w.send(&pgproto3.Query{String: usersDDL}).want("C Z")
 	w.send(&pgproto3.Query{String: "INSERT INTO users (email) VALUES ('a')"}).want("C Z")
 	w.send(append(slices.Concat(run("CREATE VIEW plv AS SELECT email FROM users"), run("SELECT 1"), run(`SELECT * FROM "plv"`)), &pgproto3.Sync{})...).
-		want("1 2 C 1 2 D:1 C E0A000 Z")
+		want("1 2 C 1 2 D:1 C 1 2 D:a C Z")
 	w.send(append(slices.Concat(run("CREATE TABLE plc () INHERITS (users)"), run("INSERT INTO PLC (email) VALUES ('plmark')")), &pgproto3.Sync{})...).
-		want("1 2 C E0A000 Z")
+		want("1 2 C 1 2 C Z")
+	w.send(append(slices.Concat(run("BEGIN"), run("SET LOCAL search_path TO nowhere, public"), run("CREATE TABLE plt () INHERITS (users)"),
+		run("INSERT INTO plt (email) VALUES ('plmark')"), run("ROLLBACK"), run("SELECT email FROM plc")), &pgproto3.Sync{})...).
+		want("1 2 C 1 2 C 1 2 C 1 2 C 1 2 C 1 2 D:plmark C Z")
+	w.send(append(slices.Concat(run("PREPARE plq (text) AS SELECT id FROM plc WHERE email = $1"), run("EXECUTE plq ('plmark')"),
+		run("BEGIN"), run("DECLARE plcur CURSOR FOR SELECT email FROM plc"), run("FETCH 1 FROM plcur"), run("COMMIT")), &pgproto3.Sync{})...).
+		want("1 2 C 1 2 D:2 C 1 2 C 1 2 C 1 2 D:plmark C 1 2 C Z")
 	noCanary(t, f, "plmark")
 }

@@ -48,6 +48,14 @@ var wireTexts = []wireText{
 	{sql: "COPY (SELECT * FROM other ORDER BY id) TO STDOUT"},
 	{sql: "SHOW TimeZone"},
 	{sql: "BEGIN"}, {sql: "COMMIT"}, {sql: "ROLLBACK"}, {sql: "SAVEPOINT s"}, {sql: "ROLLBACK TO s"},
+	{sql: "SET search_path TO s2, public"}, {sql: "SET LOCAL search_path TO s2, public"}, {sql: "RESET search_path"},
+	{sql: "SELECT pg_catalog.set_config('search_path', 's2', false) IS NULL"},
+	{sql: "SELECT email FROM users ORDER BY id"},
+	{sql: "SET TimeZone TO 'Asia/Tokyo'"}, {sql: "RESET TimeZone"},
+	{sql: "INSERT INTO users (id, seen) VALUES ($1, '2026-01-02 03:04') RETURNING seen", params: []string{"int"}},
+	{sql: "CREATE VIEW wire AS SELECT id, email FROM leads"}, {sql: "DROP VIEW wire"},
+	{sql: "SELECT email FROM wire ORDER BY id"}, {sql: "UPDATE wire SET email = $1 WHERE id = 11", params: []string{"mail"}},
+	{sql: "DECLARE cur CURSOR FOR SELECT email, pin FROM leads ORDER BY id"}, {sql: "FETCH 2 FROM cur"}, {sql: "CLOSE cur"},
 	{sql: "DEALLOCATE s1"}, {sql: "DEALLOCATE ALL"}, {sql: "CLOSE ALL"},
 	{sql: "SELECT id, email, pin, ssn FROM users ORDER BY id"},
 	{sql: "SELECT * FROM users ORDER BY id"},
@@ -61,9 +69,9 @@ var wireTexts = []wireText{
 	{sql: "DELETE FROM leads WHERE email = $1", params: []string{"mail"}},
 	{sql: "SELECT count(email) FROM leads"},
 	{sql: "SELECT seen, born FROM users ORDER BY id"},
-	{sql: "SELECT lower(email) FROM users", refused: true},
-	{sql: "SELECT id FROM users WHERE email LIKE $1", params: []string{"mail"}, refused: true},
-	{sql: "UPDATE users SET note = email", refused: true},
+	{sql: "SELECT lower(email) FROM public.users", refused: true},
+	{sql: "SELECT id FROM public.users WHERE email LIKE $1", params: []string{"mail"}, refused: true},
+	{sql: "UPDATE public.users SET note = email", refused: true},
 }
 
 // wireQueries are for simple queries only.
@@ -72,6 +80,7 @@ var wireQueries = []wireText{
 	{sql: "INSERT INTO leads (id, email) VALUES (41, 'cnry-two'); SELECT email FROM leads WHERE id = 41; SELECT 1/0"},
 	{sql: "BEGIN; SELECT email FROM users WHERE id = 1; COMMIT"},
 	{sql: "SELECT 1; SELECT upper(email) FROM leads", refused: true},
+	{sql: "PREPARE q AS SELECT email FROM leads ORDER BY id"}, {sql: "EXECUTE q"}, {sql: "DEALLOCATE q"},
 	{sql: ";;"},
 }
 
@@ -94,9 +103,6 @@ func (s *sides) testWire(t *testing.T) {
 	r := &runner{sides: s, t: t, c: schema, pass: "wire"}
 	r.connect()
 	r.reset(true)
-	// Without a second table of the name, no search_path is needed, which cannot
-	// be asked for within a pipeline.
-	r.both("DROP TABLE s2.users")
 	r.both("SELECT 1 FROM users LIMIT 1")
 	messages, failures := map[string]int{}, 0
 	for i := seed; i < seed+count; i++ {
@@ -130,12 +136,18 @@ func scriptText(script []step) string {
 
 // script is 5 to 40 messages.
 func (g *generator) script() []step {
-	statements := map[string]wireText{}
+	statements, queried := map[string]wireText{}, false
 	var out []step
 	add := func(text string, m pgproto3.FrontendMessage) { out = append(out, step{text, m, m}) }
 	for range 5 + g.IntN(36) {
 		name, portal := pick(g, []string{"", "", "s1", "s2"}), pick(g, []string{"", "", "p1", "p2"})
-		switch n := g.IntN(100); {
+		n := g.IntN(100)
+		if n >= 40 && queried && portal == "" {
+			// PostgreSQL itself may crash in an aborted transaction: the portal of a
+			// simple query that failed is still there, its text no longer.
+			portal = "p1"
+		}
+		switch {
 		case n < 22:
 			text := pick(g, wireTexts)
 			if statements[name] = text; name != "" && g.chance(70) {
@@ -174,7 +186,7 @@ func (g *generator) script() []step {
 		case n < 67:
 			add("Flush", &pgproto3.Flush{})
 		case n < 80:
-			out = append(out, g.querySteps()...)
+			out, queried = append(out, g.querySteps()...), true
 		default:
 			add("Sync", &pgproto3.Sync{})
 		}
@@ -248,7 +260,8 @@ func (g *generator) parameter(kind string, inBinary bool) []byte {
 
 // wireReset makes the tables that scripts change what they were.
 func (r *runner) wireReset() {
-	r.both("DELETE FROM leads; INSERT INTO leads VALUES (10, 'cnry-bob@x', 731000002, 'l10'), (11, 'cnry-cyd@x', 731000009, 'l11'), (12, NULL, NULL, NULL); " +
+	r.both("SET search_path TO public; DROP VIEW IF EXISTS wire")
+	r.both("DELETE FROM users WHERE id > 5; DELETE FROM leads; INSERT INTO leads VALUES (10, 'cnry-bob@x', 731000002, 'l10'), (11, 'cnry-cyd@x', 731000009, 'l11'), (12, NULL, NULL, NULL); " +
 		"DELETE FROM other; INSERT INTO other VALUES (1, 'plain-ann@x', 'v1', 1), (2, 'plain-bob@x', 'v2', 2), (3, NULL, NULL, NULL)")
 }
 
@@ -270,9 +283,15 @@ func (r *runner) script(script []step, seed uint64, messages map[string]int) (di
 	}
 	wanted, given := wireLines(want, nil), wireLines(got, messages)
 	for i := range min(len(wanted), len(given)) {
-		// Values are read before the server counts them.
-		if strings.Contains(wanted[i], "08P01: bind message supplies") && strings.HasPrefix(given[i], "ErrorResponse") {
+		// Values are read before the server counts them, or looks at names.
+		read := strings.Contains(wanted[i], "08P01: bind message supplies") || strings.Contains(wanted[i], "42P03: ")
+		if read && strings.HasPrefix(given[i], "ErrorResponse") {
 			given[i] = wanted[i]
+		}
+		if wanted[i] != given[i] && strings.Contains(got[i].Fields, "cached plan must not change result type") {
+			// A prepared statement is not made to mean another table: what follows differs.
+			wanted, given = wanted[:i], given[:i]
+			break
 		}
 	}
 	if diff = cmp.Diff(wanted, given); diff != "" {
@@ -339,6 +358,9 @@ var parameterContext = regexp.MustCompile(`; where: (unnamed portal|portal "[^"]
 // rowDetail is a DETAIL that quotes a row: through the proxy, in ciphertext.
 var rowDetail = regexp.MustCompile(`^(Key \(|Failing row contains)`)
 
+// refusedLine stands for what a text gets that is refused, or would be.
+const refusedLine = "ErrorResponse of a refused text"
+
 // wireLines are what is compared of answers.
 func wireLines(answer []reply, count map[string]int) []string {
 	var out []string
@@ -350,7 +372,7 @@ func wireLines(answer []reply, count map[string]int) []string {
 		line := parameterContext.ReplaceAllString(r.String(), "")
 		// In an aborted transaction, the stand-in is read before that is noticed.
 		if r.refusal || r.code == "25P02" || strings.Contains(r.Fields, `"`+standIn+`"`) {
-			line = "ErrorResponse of a refused text"
+			line = refusedLine
 		} else if r.detail != "" && !quoting && !rowDetail.MatchString(r.detail) {
 			line += "; detail: " + r.detail
 		}

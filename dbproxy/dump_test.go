@@ -38,7 +38,7 @@ func TestDumpOfTheSchema(t *testing.T) {
 		}
 	}
 	for name, to := range map[string]*fixture{"plain": start(t, shared, nil), "protected": start(t, shared, users())} {
-		pgTool(t, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, to.url())
+		restore(t, file, to.url())
 		client := to.connect(t, pgx.QueryExecModeExec)
 		exec1(t, client, "INSERT INTO users (email, ssn, pin) VALUES ('dumpmark@x', '1', 2)")
 		exec1(t, client, "INSERT INTO leads VALUES (1, 'dumpmark@x')")

@@ -30,11 +30,7 @@ func TestDumpOfPlaintext(t *testing.T) {
 				t.Errorf("%v: %s", err, dump)
 			}
 			for _, to := range []*fixture{start(t, shared, nil), start(t, shared, users())} {
-				if name == "custom" {
-					pgTool(t, "pg_restore", "--exit-on-error", "--dbname="+to.url(), file)
-				} else {
-					pgTool(t, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, to.url())
-				}
+				restore(t, file, to.url())
 				client := to.connect(t, pgx.QueryExecModeExec)
 				if got := textRows(t, client, all, to.database); strings.Join(got, "\n") != strings.Join(want, "\n") {
 					t.Errorf("got %q, want %q", got, want)

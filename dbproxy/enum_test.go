@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/sidekey/sidekey/proxy"
 )
 
 // enumCasts are statements as ORMs write them for columns of an enum, with their
@@ -23,7 +24,7 @@ var enumCasts = []struct{ sql, arg string }{
 	{`SELECT coalesce(mood, $1::mood) FROM moods ORDER BY id`, "sad"},
 	{`SELECT DISTINCT mood::text, $1::text FROM moods WHERE id < 3 AND mood = 'ok'`, "sad"},
 	{`SELECT a.mood::text, b.id FROM moods a JOIN moods b ON a.mood::text = b.mood::text WHERE a.mood = $1 ORDER BY 2`, "happy"},
-	{`SELECT m, count(*) FROM (SELECT mood::text AS m FROM moods WHERE mood = $1) s GROUP BY m`, "happy"},
+	{`SELECT m, count(*), min(id) FROM (SELECT id, mood::text AS m FROM moods WHERE mood <> $1) s GROUP BY m ORDER BY 3`, "sad"},
 	{`SELECT id FROM s2.moods WHERE mood > $1::text::s2.mood ORDER BY mood`, "sad"},
 }
 
@@ -90,4 +91,33 @@ func answers(t *testing.T, conn *pgx.Conn, sql string, args ...any) (rows []stri
 		}
 	}
 	return []string{state(err)}, false
+}
+
+// TestQuotedEnums has enums whose names need quotes, as Sequelize and Prisma name them.
+func TestQuotedEnums(t *testing.T) {
+	rules := []proxy.ColumnRule{column("Users", "mood", `enum("enum_Users_mood": sad, ok, happy)`, "equality"), column("Users", "role", `enum("App"."Role": USER, ADMIN)`, "random")}
+	f, twin := start(t, shared, rules), start(t, shared, nil)
+	for name, mode := range execModes {
+		got, want := f.connect(t, mode), twin.connect(t, mode)
+		for _, c := range []struct{ sql, arg string }{
+			{`DROP TABLE IF EXISTS "Users", plain`, ""}, {`DROP TYPE IF EXISTS "enum_Users_mood"`, ""}, {`DROP SCHEMA IF EXISTS "App" CASCADE`, ""}, {`CREATE SCHEMA "App"`, ""},
+			{`CREATE TYPE "enum_Users_mood" AS ENUM ('sad', 'ok', 'happy')`, ""}, {`CREATE TYPE "App"."Role" AS ENUM ('USER', 'ADMIN')`, ""},
+			{`CREATE TABLE "Users" (id serial PRIMARY KEY, mood "public"."enum_Users_mood" NOT NULL, role "App"."Role")`, ""}, {`CREATE TABLE plain (m "enum_Users_mood")`, ""},
+			{`INSERT INTO "Users" (mood, role) VALUES ($1, 'USER'), ('ok'::"enum_Users_mood", CAST('ADMIN' AS "App"."Role")), ('sad', NULL) RETURNING id, mood, role`, "happy"},
+			{`SELECT id, mood::text, role FROM "Users" WHERE mood <> CAST($1::text AS "public"."enum_Users_mood") ORDER BY id`, "ok"},
+			{`INSERT INTO "Users" (mood) VALUES ($1)`, "merry"},
+			{`SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '"Users"'::regclass AND attnum > 0 ORDER BY attnum`, ""},
+			{`SELECT column_name, data_type, udt_schema, udt_name FROM information_schema.columns WHERE table_name = 'Users' ORDER BY ordinal_position`, ""},
+		} {
+			args := []any{c.arg}
+			if c.arg == "" {
+				args = nil
+			}
+			expected, _ := answers(t, want, c.sql, args...)
+			answer, _ := answers(t, got, c.sql, args...)
+			if d := cmp.Diff(expected, answer); d != "" {
+				t.Errorf("%s: %s: %s", name, c.sql, d)
+			}
+		}
+	}
 }

@@ -4,6 +4,8 @@ package dbproxy
 
 import (
 	"context"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -77,8 +79,28 @@ func Preparing(ctx context.Context, p *Proxy, database string) (func(sql string)
 // MessagesHeld is how much of large messages all sessions hold: of what clients sent,
 // and of what servers did.
 func (p *Proxy) MessagesHeld() (clients, servers int64) {
-	return p.clientMessages.held.Load(), p.serverMessages.held.Load()
+	held := func(b *budget) int64 {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.held
+	}
+	return held(p.clientMessages), held(p.serverMessages)
 }
+
+// Waiting is how many budgets somebody waits for.
+func (p *Proxy) Waiting() (n int) {
+	for _, b := range []*budget{p.clientMessages, p.serverMessages} {
+		b.mu.Lock()
+		if b.freed != nil {
+			n++
+		}
+		b.mu.Unlock()
+	}
+	return n
+}
+
+// Grace is how long sessions may have such room that others wait for, without getting on.
+func (p *Proxy) Grace(d time.Duration) { p.clientMessages.grace, p.serverMessages.grace = d, d }
 
 // Patience is how long sessions wait for room for a large message.
 func (p *Proxy) Patience(d time.Duration) { p.clientMessages.wait, p.serverMessages.wait = d, d }
@@ -89,4 +111,25 @@ func (p *Proxy) Clients() (starting, sessions, keys int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return int(p.starting.Load()), len(p.sessions), len(p.cancels)
+}
+
+// buffersMade counts the buffers that nobody has forgotten yet.
+var buffersMade = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	buffers.New = func() any {
+		n.Add(1)
+		b := new(buffer)
+		runtime.AddCleanup(b, func(n *atomic.Int64) { n.Add(-1) }, n)
+		return b
+	}
+	return n
+}()
+
+// BuffersInUse is how many buffers connections hold. Those of which nobody holds a
+// pointer go away.
+func BuffersInUse() int64 {
+	for range 3 { // the pool keeps them for two collections
+		runtime.GC()
+	}
+	return buffersMade.Load()
 }

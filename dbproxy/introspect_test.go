@@ -63,7 +63,7 @@ FROM information_schema.TABLE_CONSTRAINTS tc JOIN information_schema.KEY_COLUMN_
 and tc.constraint_name=cu.constraint_name and tc.constraint_type='PRIMARY KEY') pk ON pk.table_schema=c.table_schema AND pk.table_name=c.table_name AND pk.column_name=c.column_name
 WHERE c.table_name = '%s' ORDER BY c.ordinal_position`,
 	"columns":            `SELECT * FROM information_schema.columns WHERE table_name = '%s' ORDER BY ordinal_position`,
-	"attributes":         `SELECT attname, atttypid, atttypmod, attlen, attbyval, attalign, attstorage, attcollation, atthasdef FROM pg_catalog.pg_attribute WHERE attrelid = '%s'::regclass AND attnum > 0 ORDER BY attnum`,
+	"attributes":         `SELECT attname, atttypid, atttypmod, attlen, attbyval, attalign, attstorage, attcollation, atthasdef, attndims FROM pg_catalog.pg_attribute WHERE attrelid = '%s'::regclass AND attnum > 0 ORDER BY attnum`,
 	"qualified":          `SELECT pg_catalog.pg_attribute.attname, pg_catalog.format_type(pg_catalog.pg_attribute.atttypid, pg_catalog.pg_attribute.atttypmod) FROM pg_catalog.pg_class LEFT OUTER JOIN pg_catalog.pg_attribute ON pg_catalog.pg_class.oid = pg_catalog.pg_attribute.attrelid AND pg_catalog.pg_attribute.attnum > 0 AND NOT pg_catalog.pg_attribute.attisdropped WHERE pg_catalog.pg_class.relname = '%s' ORDER BY pg_catalog.pg_attribute.attnum`,
 	"checks":             `SELECT r.conname, pg_catalog.pg_get_constraintdef(r.oid, true) FROM pg_catalog.pg_constraint r WHERE r.conrelid = '%s'::regclass ORDER BY 1`,
 	"check count":        `SELECT relname, relchecks, relhasindex FROM pg_class WHERE relname = '%s'`,

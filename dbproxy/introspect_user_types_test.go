@@ -98,7 +98,7 @@ func TestDumpOfUserTypes(t *testing.T) {
 		}
 	}
 	for name, to := range map[string]*fixture{"plain": start(t, shared, nil), "protected": start(t, shared, userTypes())} {
-		pgTool(t, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, to.url())
+		restore(t, file, to.url())
 		got := textRows(t, to.connect(t, pgx.QueryExecModeSimpleProtocol), "SELECT mood, name, tags FROM moods", to.database)
 		if d := cmp.Diff([]string{"happyAnn[a b]"}, got); d != "" {
 			t.Errorf("%s: %s", name, d)

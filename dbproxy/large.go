@@ -3,6 +3,7 @@
 package dbproxy
 
 import (
+	"cmp"
 	"errors"
 	"unsafe"
 
@@ -46,10 +47,14 @@ func (s *session) clientLarge(kind byte, length int) error {
 		return err
 	}
 	defer s.fromC.drop()
+	err := s.fromC.hold(length)
 	var refusal *pgError
-	if errors.As(s.fromC.hold(length), &refusal) {
+	if errors.As(err, &refusal) {
 		s.proxy.log.Warn("refusing a large message", "database", s.db.name, "user", s.user, "code", refusal.Code, "bytes", length)
 		return s.refuseLarge(kind, length, refusal)
+	}
+	if err != nil {
+		return err
 	}
 	return s.clientWhole(kind, length)
 }
@@ -121,9 +126,10 @@ func (s *session) serverLarge(e *entry, length int) (refused bool, err error) {
 	if err := s.down.flush(); err != nil { // nothing else is to wait as well
 		return true, err
 	}
+	err = s.fromS.hold(length)
 	var refusal *pgError
-	if !errors.As(s.fromS.hold(length), &refusal) {
-		return false, nil
+	if !errors.As(err, &refusal) {
+		return false, err
 	}
 	if refusal.Code == codeTooLarge {
 		refusal.Hint = "In binary format a row takes half as much."
@@ -137,6 +143,14 @@ func (s *session) serverLarge(e *entry, length int) (refused bool, err error) {
 	return true, s.failRow(e, refusal)
 }
 
+// keepsText refuses a text for which there is room only for a while.
+func (s *session) keepsText(st *statement) error {
+	if n := s.fromC.room.held; n > 0 && !st.bindsAsItIs() && !s.texts.of.keeps(n) {
+		return noRoomToKeep(n)
+	}
+	return nil
+}
+
 // keepText has the room of a large text stay with it: it is kept until it is answered,
 // and that of a prepared statement until it is closed. The caller holds mu.
 func (s *session) keepText(e *entry) {
@@ -145,9 +159,9 @@ func (s *session) keepText(e *entry) {
 		st = e.query.statement
 	}
 	switch {
-	case e.own != nil || st == nil || e.kind != 'Q' && e.kind != 'P':
-	case st.bindsAsItIs():
-		st.sql = "" // nobody asks for it again
+	case e.own != nil || st == nil || e.kind != 'Q' && e.kind != 'P' && e.kind != 'p':
+	case st.bindsAsItIs() && st.rewritten == nil:
+		st.lead, st.sql, st.tail = "", "", "" // nobody asks for them again
 	default:
 		s.fromC.room.move(&s.texts)
 	}
@@ -162,10 +176,14 @@ func (s *session) forgetTexts() {
 	var kept int64
 	seen := make(map[*byte]bool)
 	for st := range s.keptStatements {
-		if text := unsafe.StringData(st.sql); !seen[text] {
+		// They are pieces of one string, which the shortest of them keeps.
+		if text := unsafe.StringData(cmp.Or(st.lead, st.sql)); !seen[text] {
 			seen[text] = true
-			kept += roomFor(len(st.sql))
+			kept += roomFor(len(st.lead) + len(st.sql) + len(st.tail))
 		}
+	}
+	for _, p := range s.portals {
+		kept += roomFor(len(p.declared))
 	}
 	s.texts.resize(int(min(kept, s.texts.held)))
 }

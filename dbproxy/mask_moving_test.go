@@ -85,3 +85,51 @@ func TestMasksWhileMoving(t *testing.T) {
 		exec1(t, owner, "DROP VIEW seen, seen_again")
 	}
 }
+
+// TestMasksWhileDecrypted: the second column of a move back to plaintext is kept from
+// roles with a mask as the values are, by proxies that run meanwhile, too.
+func TestMasksWhileDecrypted(t *testing.T) {
+	columns := []proxy.ColumnRule{column("people", "email", "text", proxy.ModeEquality)}
+	columns[0].Moving, columns[0].Masks = proxy.MovingSealed, []proxy.Mask{{Roles: []string{"decrypted_analyst"}, Show: proxy.ShowFixed, Text: "hidden"}}
+	f := start(t, shared, columns)
+	direct, owner := f.direct(t), f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, owner, "CREATE TABLE people (id int PRIMARY KEY, email text)")
+	exec1(t, owner, "INSERT INTO people VALUES (1, 'first@example.com')")
+	exec1(t, direct, "CREATE ROLE decrypted_analyst LOGIN; GRANT ALL ON people TO decrypted_analyst", pgx.QueryExecModeSimpleProtocol)
+	t.Cleanup(func() {
+		if _, err := direct.Exec(context.Background(), "DROP OWNED BY decrypted_analyst; DROP ROLE decrypted_analyst", pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Error(err)
+		}
+	})
+	masked := dial(t, fmt.Sprintf("postgres://decrypted_analyst@%s/%s?sslmode=disable", f.addr, f.database), pgx.QueryExecModeExec)
+	if got, err := names(t, masked, "SELECT email FROM people"); err != nil || got != "hidden" {
+		t.Fatalf("before: %q, %v, want the mask", got, err)
+	}
+	refused := func(when string) {
+		t.Helper()
+		for _, sql := range []string{"SELECT query_to_xml('SELECT email__sidekey FROM people', true, false, '')", "SELECT email__sidekey FROM people", "SELECT p.* FROM people p", "DELETE FROM people WHERE email__sidekey = 'first@example.com'", "COPY people TO STDOUT", "DO $$BEGIN END$$"} {
+			if _, err := masked.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); state(err) != "42501" {
+				t.Errorf("%s: %s: got %v, want 42501", when, sql, err)
+			}
+		}
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt, NoSwap: true}, func(m *dbproxy.Migrator) {
+		m.Observe(func(step string) {
+			if step != "prepared" { // there is nothing in it yet
+				refused(step)
+			}
+		})
+	})
+	if got := textRows(t, direct, "SELECT email__sidekey FROM people", f.database); len(got) != 1 || got[0] != "first@example.com" {
+		t.Fatalf("the second column holds %q", got)
+	}
+	if got, err := names(t, owner, "SELECT email FROM people"); err != nil || got != "first@example.com" {
+		t.Errorf("a role without a mask: %q, %v", got, err)
+	}
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt, Abandon: true})
+	f.mustMigrate(t, dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Rotate, NoSwap: true})
+	masked = dial(t, fmt.Sprintf("postgres://decrypted_analyst@%s/%s?sslmode=disable", f.replica(t).addr, f.database), pgx.QueryExecModeExec)
+	if got, err := names(t, masked, "SELECT email FROM people"); err != nil || got != "hidden" {
+		t.Errorf("while it gets another key: %q, %v, want the mask", got, err)
+	}
+}

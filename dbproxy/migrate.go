@@ -78,8 +78,15 @@ type MigrateOptions struct {
 	// DropIndexes drops the indexes that cannot be had on the new column.
 	DropIndexes bool
 
-	// AcceptTriggers goes on though functions of triggers name the column.
+	// AcceptTriggers goes on though functions of triggers get to the column.
 	AcceptTriggers bool
+
+	// AcceptOrder goes on though the column comes last in the order of columns, and did
+	// not before.
+	AcceptOrder bool
+
+	// AcceptPublications goes on though publications have the table.
+	AcceptPublications bool
 
 	// IgnoreSidecars swaps although sidecars are connected that do not take part.
 	IgnoreSidecars bool
@@ -120,6 +127,7 @@ func (o *MigrateOptions) validate() error {
 
 const (
 	defaultBatch    = 500
+	firstBatch      = 16
 	maxBatch        = 10000
 	defaultAttempts = 50
 	rateBurst       = maxBatch
@@ -257,8 +265,11 @@ type columnMove struct {
 	from, to *valueSide
 	back     *declared  // how it is to be declared in plaintext; only for Decrypt
 	tenant   *rowTenant // nil if values are of nobody in particular
-	key      uint32     // the data key that values move to; only for Rotate
-	inPlace  bool       // each value is replaced by one that the same column may hold
+	key      uint32     // the data key that values move to, if it is a new one
+	ask      int        // how many rows the next batch reads
+	// noMissing says that the definition of the column held no value.
+	noMissing bool
+	inPlace   bool // each value is replaced by one that the same column may hold
 }
 
 // all goes through the steps. Each finds out what is done already.
@@ -266,8 +277,7 @@ func (c *columnMove) all(ctx context.Context) error {
 	if err := c.session(ctx); err != nil {
 		return err
 	}
-	var err error
-	if c.t, err = inspectTable(ctx, c.conn, c.rule); err != nil {
+	if err := c.inspect(ctx); err != nil {
 		return err
 	}
 	if c.m.o.Abandon {
@@ -285,29 +295,31 @@ func (c *columnMove) all(ctx context.Context) error {
 	}
 	if finished {
 		c.m.tally.printf("%s: is as it is to become.", c.rule.Name())
-		if err := c.rewrite(ctx); err != nil {
-			return err
+		for _, step := range []func(context.Context) error{c.settleNotNull, c.rewrite, c.verifyTenants} {
+			if err := step(ctx); err != nil {
+				return err
+			}
 		}
-		return c.verifyTenants(ctx)
+		return nil
 	}
-	if err := errors.Join(c.t.refuse(c), c.everyTenant(ctx)); err != nil {
+	if err := errors.Join(c.t.refuse(c), c.everyTenant(ctx), c.fits(ctx)); err != nil {
 		return err
 	}
 	if c.m.o.DryRun {
 		return c.describe(ctx)
 	}
-	if err := c.alone(ctx); err != nil {
+	if err := c.silence(ctx); err != nil {
 		return err
 	}
 	if err := c.sides(ctx); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{c.prepare, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.rewrite, c.verifyTenants}
+	steps := []func(context.Context) error{c.prepare, c.announce, c.fill, c.catchUp, c.validate, c.index, c.compare, c.swap, c.settleNotNull, c.rewrite, c.verifyTenants}
 	switch {
 	case c.inPlace:
 		steps = []func(context.Context) error{c.rotate}
 	case c.m.o.NoSwap:
-		steps = steps[:len(steps)-3]
+		steps = steps[:len(steps)-4]
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -318,6 +330,25 @@ func (c *columnMove) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// inspect reads what there is. A run that changes it keeps others away first, and
+// reads it again: one that it waited for may have swapped the columns.
+func (c *columnMove) inspect(ctx context.Context) (err error) {
+	if c.t, err = inspectTable(ctx, c.conn, c.rule); err != nil || c.m.o.DryRun || c.m.o.VerifyOnly {
+		return err
+	}
+	oid := c.t.oid
+	if err := c.alone(ctx); err != nil {
+		return err
+	}
+	if err := c.settle(ctx, false); err != nil { // of a run that ended after its swap
+		return err
+	}
+	if c.t, err = inspectTable(ctx, c.conn, c.rule); err == nil && c.t.oid != oid {
+		err = errors.New("the table has been replaced by another meanwhile; start it again")
+	}
+	return err
 }
 
 // said tells tests of a step.

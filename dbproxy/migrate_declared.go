@@ -20,14 +20,13 @@ import (
 )
 
 // declarationTable keeps how columns were declared before they were encrypted, as
-// far as their rules do not say it, so that they can be had back.
+// far as their rules do not say it, so that they can be had back. Of a default
+// nothing is kept: it is a value, and comes back out of the sealed one.
 const declarationTable = `CREATE TABLE IF NOT EXISTS sidekey.declarations (
   table_name text NOT NULL,
   column_name text NOT NULL,
   type text NOT NULL,
   collation_name text,
-  default_value text,
-  default_sealed bytea,
   PRIMARY KEY (table_name, column_name)
 )`
 
@@ -36,9 +35,7 @@ type declared struct {
 	// typ is its type in SQL, and collation its collation, nil for that of the type.
 	typ       string
 	collation *string
-	// value is its default, and sealed what was made of that.
-	value  *string
-	sealed []byte
+	value     *string // its default
 }
 
 // declaredQuery reads of a column what SQL says of its type, and its default.
@@ -193,8 +190,8 @@ func (c *columnMove) readDeclaration(ctx context.Context) (*declared, error) {
 	if err := c.conn.QueryRow(ctx, "SELECT to_regclass('sidekey.declarations') IS NOT NULL").Scan(&exists); err != nil || !exists {
 		return d, err
 	}
-	err := c.conn.QueryRow(ctx, "SELECT type, collation_name, default_value, default_sealed FROM sidekey.declarations WHERE table_name = $1 AND column_name = $2",
-		c.tableName(), c.rule.Column).Scan(&d.typ, &d.collation, &d.value, &d.sealed)
+	err := c.conn.QueryRow(ctx, "SELECT type, collation_name FROM sidekey.declarations WHERE table_name = $1 AND column_name = $2",
+		c.tableName(), c.rule.Column).Scan(&d.typ, &d.collation)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return d, nil
 	}
@@ -209,9 +206,9 @@ func (c *columnMove) keepDeclaration(ctx context.Context, tx pgx.Tx, was declare
 		if _, err := tx.Exec(ctx, declarationTable); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO sidekey.declarations VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (table_name, column_name) DO UPDATE SET type = $3, collation_name = $4, default_value = $5, default_sealed = $6`,
-			c.tableName(), c.rule.Column, was.typ, was.collation, was.value, was.sealed)
+		_, err = tx.Exec(ctx, `INSERT INTO sidekey.declarations (table_name, column_name, type, collation_name) VALUES ($1, $2, $3, $4)
+ON CONFLICT (table_name, column_name) DO UPDATE SET type = $3, collation_name = $4`,
+			c.tableName(), c.rule.Column, was.typ, was.collation)
 	case Decrypt:
 		_, err = tx.Exec(ctx, "DELETE FROM sidekey.declarations WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
 	}
@@ -240,18 +237,9 @@ func (c *columnMove) moveDefault(ctx context.Context, tx pgx.Tx, t *migrateTable
 	}
 	n = 1
 	if c.to == nil {
-		return c.plainDefault(stored, made[0]), nil
+		return quoteLiteral(string(made[0])) + "::" + c.back.typ, nil
 	}
-	t.declared.sealed = made[0]
 	return fmt.Sprintf(`'\x%x'::bytea`, made[0]), nil
-}
-
-// plainDefault is the default as it was written, if it is still that one.
-func (c *columnMove) plainDefault(sealed, text []byte) string {
-	if c.back.value != nil && bytes.Equal(c.back.sealed, sealed) {
-		return *c.back.value
-	}
-	return quoteLiteral(string(text)) + "::" + c.back.typ
 }
 
 // plainOf reads a value of plaintext. A label that the rule does not know of is

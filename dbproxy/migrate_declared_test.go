@@ -111,6 +111,9 @@ CREATE TABLE people (id int PRIMARY KEY, `+c.ddl+`, hits int NOT NULL DEFAULT 0)
 			if err := direct.QueryRow(t.Context(), "SELECT bool_and(encode(substr(email::text::bytea, 1, 2), 'hex') = 'f84b') FROM people", pgx.QueryExecModeExec).Scan(&sealed); err != nil || !sealed {
 				t.Errorf("not all values are sealed, %v", err)
 			}
+			if kept := textRows(t, direct, "SELECT d::text FROM sidekey.declarations d WHERE strpos(d::text, '"+c.dflt+"') > 0 AND '"+c.dflt+"' <> ''", f.database); len(kept) > 0 {
+				t.Errorf("the default is kept in plaintext: %q", kept)
+			}
 			move(dbproxy.MigrateOptions{Table: "people", Action: dbproxy.Decrypt, Batch: 100})
 			m.compare(t, direct)
 			if after := declaration(t, direct); after != before {

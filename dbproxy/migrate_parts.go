@@ -4,7 +4,6 @@ package dbproxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -188,11 +187,8 @@ func (c *columnMove) adopt(ctx context.Context) error {
 	return nil
 }
 
-// refresh takes up partitions that were made or attached meanwhile.
+// refresh takes up partitions that were made or attached meanwhile, and indexes.
 func (c *columnMove) refresh(ctx context.Context) (err error) {
-	if c.t.kind != "p" {
-		return nil
-	}
 	if c.t, err = inspectTable(ctx, c.conn, c.rule); err != nil {
 		return err
 	}
@@ -214,18 +210,15 @@ func (c *columnMove) unchanged(ctx context.Context, conn *pgx.Conn, now *migrate
 	}
 	for _, l := range now.leaves() {
 		if !parts[l.oid].known {
-			return busyError("table " + l.name + ", which has just been attached")
+			return busyError("the trigger on table " + l.name + ", which is new")
 		}
 	}
 	index := func(a, b migrateIndex) bool { return a.oid == b.oid }
 	table := func(a, b *migrateTable) bool { return a.oid == b.oid && slices.EqualFunc(a.indexes, b.indexes, index) }
-	switch {
-	case slices.EqualFunc(now.all(), c.t.all(), table):
-		return nil
-	case now.kind == "p":
+	if !slices.EqualFunc(now.all(), c.t.all(), table) {
 		return busyError("partitions and indexes, which have just changed")
 	}
-	return errors.New("its indexes have changed meanwhile; start it again to go on")
+	return nil
 }
 
 // detached names the tables that were partitions when the move began.

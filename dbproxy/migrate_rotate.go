@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sidekey/sidekey/dbproxy/plan"
 	"github.com/sidekey/sidekey/proxy"
 )
 
@@ -24,10 +25,8 @@ func (c *columnMove) inPlaceRotation() bool {
 // rotationSides finds the data key that an interrupted rotation was to bring, or
 // makes a new one, under the KMS key of the rule.
 func (c *columnMove) rotationSides(ctx context.Context) error {
-	for _, r := range c.m.p.rules {
-		if r != c.rule && r.Binding == c.rule.Binding {
-			return fmt.Errorf("its data key is also that of %s, in the same domain: keys of a domain are not rotated", r.Name())
-		}
+	if other := c.sharesKey(c.m.p.rules); other != "" {
+		return fmt.Errorf("its data key is also that of %s, in the same domain: keys of a domain are not rotated", other)
 	}
 	v, err := c.readMove(ctx)
 	if err != nil {
@@ -35,36 +34,125 @@ func (c *columnMove) rotationSides(ctx context.Context) error {
 	}
 	if v != nil && !v.finished {
 		c.key = uint32(*v.key)
-	} else if err := c.newKey(ctx); err != nil {
+	} else {
+		arn, wrapped, err := c.m.p.cipher.NewColumnKey(ctx, c.config())
+		if err != nil {
+			return err
+		}
+		if err := c.newKey(ctx, arn, wrapped); err != nil {
+			return err
+		}
+	}
+	if c.to, err = c.keySide(ctx); err != nil {
 		return err
 	}
 	keys, err := readKeys(ctx, c.conn, c.rule.Binding, true)
 	if err != nil {
 		return err
 	}
-	at := slices.IndexFunc(keys, func(k proxy.ColumnKey) bool { return k.ID == c.key })
-	if at < 0 {
-		return fmt.Errorf("data key %d, to which it is being moved, is not there", c.key)
-	}
 	before, err := c.m.p.cipher.Column(c.config(), keys)
-	if err != nil {
-		return err
-	}
-	after, err := c.m.p.cipher.Column(c.config(), keys[at:at+1])
-	if err != nil {
-		return err
-	}
-	c.from, c.to = &valueSide{rule: c.rule, col: before}, &valueSide{rule: c.rule, col: after}
-	return nil
+	c.from = &valueSide{rule: c.rule, col: before}
+	return err
 }
 
-// newKey makes a data key. In place, proxies seal with it as soon as they have
-// read the keys anew; otherwise the swap has them do so.
-func (c *columnMove) newKey(ctx context.Context) error {
+// sharesKey names another column whose values are under the same data key.
+func (c *columnMove) sharesKey(rules []*plan.Rule) string {
+	for _, r := range rules {
+		if r.Name() != c.rule.Name() && r.Binding == c.rule.Binding {
+			return r.Name()
+		}
+	}
+	return ""
+}
+
+// keySide seals with the data key that the values move to.
+func (c *columnMove) keySide(ctx context.Context) (*valueSide, error) {
+	keys, err := readKeys(ctx, c.conn, c.rule.Binding, true)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(keys, func(k proxy.ColumnKey) bool { return k.ID == c.key })
+	if at < 0 {
+		return nil, fmt.Errorf("data key %d, to which it is being moved, is not there", c.key)
+	}
+	col, err := c.m.p.cipher.Column(c.config(), keys[at:at+1])
+	return &valueSide{rule: c.rule, cfg: c.config(), col: col}, err
+}
+
+// sealingSide seals under the KMS key of the rule. A data key that the column had
+// before may be under another, and is replaced.
+func (c *columnMove) sealingSide(ctx context.Context) (*valueSide, error) {
+	shared, err := c.keptKey()
+	if err != nil || shared {
+		return c.orOwnSide(ctx, err)
+	}
+	v, err := c.readMove(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v != nil && !v.finished {
+		if v.key == nil {
+			return c.ownSide(ctx, true)
+		}
+		c.key = uint32(*v.key)
+		return c.keySide(ctx)
+	}
+	keys, err := readKeys(ctx, c.conn, c.rule.Binding, false)
+	if err != nil || len(keys) == 0 {
+		return c.orOwnSide(ctx, err)
+	}
 	arn, wrapped, err := c.m.p.cipher.NewColumnKey(ctx, c.config())
 	if err != nil {
-		return err
+		return nil, err
 	}
+	if arn == keys[len(keys)-1].KeyARN {
+		return c.ownSide(ctx, true)
+	}
+	if err := c.newKey(ctx, arn, wrapped); err != nil {
+		return nil, err
+	}
+	return c.keySide(ctx)
+}
+
+func (c *columnMove) orOwnSide(ctx context.Context, err error) (*valueSide, error) {
+	if err != nil {
+		return nil, err
+	}
+	return c.ownSide(ctx, true)
+}
+
+// keptKey says that the data keys there are stay: those of tenants, and of a domain.
+// To bring the values under another KMS key is refused for them.
+func (c *columnMove) keptKey() (bool, error) {
+	other := c.sharesKey(c.m.p.rules)
+	if c.m.o.Action == Reencrypt {
+		from, cfg, err := c.source()
+		if err != nil {
+			return false, err
+		}
+		before, err := planRules(c.m.o.From, c.m.p.cfg.tenantSetting())
+		if err != nil {
+			return false, err
+		}
+		if same := from.Binding == c.rule.Binding; other == "" && same {
+			other = c.sharesKey(before)
+		} else if !same {
+			cfg.KeyID = c.config().KeyID // the values get other data keys in any case
+		}
+		switch {
+		case cfg.KeyID == c.config().KeyID:
+		case other != "":
+			return false, fmt.Errorf("its data key is also that of %s, in the same domain, and stays under its KMS key: name another domain in the rules of both, and move both", other)
+		case c.rule.TenantSetting != "" && from.TenantSetting != "":
+			return false, errors.New("its tenants have data keys, which stay under their KMS keys: name a domain in the rule, or another, and they get new ones")
+		}
+	}
+	return other != "" || c.rule.TenantSetting != "", nil
+}
+
+// newKey keeps a data key. In place, proxies seal with it as soon as they have
+// read the keys anew; otherwise the swap has them do so.
+func (c *columnMove) newKey(ctx context.Context, arn string, wrapped []byte) error {
 	state := keyNext
 	if c.inPlace {
 		state = ""
@@ -90,7 +178,7 @@ SELECT $1, 1 + max(version), $2, $3, $4 FROM sidekey.data_keys WHERE binding = $
 
 // promote makes the next key the one in use, in the transaction of the swap.
 func (c *columnMove) promote(ctx context.Context, tx pgx.Tx) error {
-	if c.m.o.Action != Rotate {
+	if c.key == 0 {
 		return nil
 	}
 	_, err := tx.Exec(ctx, "UPDATE sidekey.data_keys SET state = CASE WHEN id = $2 THEN '' ELSE $3 END WHERE binding = $1", c.rule.Binding, int32(c.key), keyRetired)
@@ -112,6 +200,9 @@ func (c *columnMove) rotate(ctx context.Context) error {
 	if wait > 0 {
 		c.m.tally.printf("%s: waiting %s until every sidecar seals with the new key.", c.rule.Name(), wait.Round(time.Second))
 		sleep(c.run, wait)
+	}
+	if err := c.awaitWriters(ctx); err != nil {
+		return err
 	}
 	if err := c.allPasses(ctx); err != nil || c.run.Err() != nil {
 		return err
@@ -136,6 +227,24 @@ func (c *columnMove) rotate(ctx context.Context) error {
 	})
 	if err == nil {
 		c.m.tally.printf("%s: all values are sealed with data key %d; the others are retired.", c.rule.Name(), c.key)
+	}
+	return err
+}
+
+// awaitWriters waits for the end of the transactions that use the table: they may have
+// stored values of older keys, which nobody sees yet.
+func (c *columnMove) awaitWriters(ctx context.Context) error {
+	writing, err := c.using(ctx)
+	for told := false; err == nil && c.run.Err() == nil; told = true {
+		err = c.awaitEnd(ctx, writing, quietPatience, "transactions that use the table")
+		var busy busyError
+		if !errors.As(err, &busy) {
+			return err
+		}
+		if err = nil; !told {
+			c.m.tally.printf("%s: waiting for %v.", c.rule.Name(), busy)
+		}
+		c.said("busy")
 	}
 	return err
 }

@@ -34,6 +34,10 @@ func (c *columnMove) shadowRule() *plan.Rule {
 	return &r
 }
 
+// shadowCheck is the name of the second column's guard. That by its name could be the
+// one of the column itself, if the names are long.
+func (c *columnMove) shadowCheck() string { return fmt.Sprintf("sidekey_moved_%d", c.t.attnum) }
+
 // pending is true for rows whose value is still to be made.
 func (c *columnMove) pending() string {
 	column := quoteIdent(c.t.column)
@@ -92,9 +96,9 @@ func (c *columnMove) prepare(ctx context.Context) error {
 	}
 	if c.to != nil {
 		r := c.shadowRule()
-		statements = append(statements, "ALTER TABLE "+c.t.name+" ADD CONSTRAINT "+quoteIdent(r.CheckName())+" CHECK ("+r.CheckSQL()+") NOT VALID")
+		statements = append(statements, "ALTER TABLE "+c.t.name+" ADD CONSTRAINT "+quoteIdent(c.shadowCheck())+" CHECK ("+r.CheckSQL()+") NOT VALID")
 	}
-	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
+	err = c.inTurn(ctx, "making the second column", func(tx pgx.Tx) error {
 		for _, sql := range statements {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err
@@ -194,22 +198,28 @@ func (c *columnMove) pages(ctx context.Context, l *migrateTable) (n int64, err e
 func (c *columnMove) pass(ctx context.Context, l *migrateTable, block int64) error {
 	within := fmt.Sprintf("ctid >= '(%d,0)'::tid AND ctid < '(%d,0)'::tid AND ", block, block+window)
 	for c.run.Err() == nil {
-		n, err := c.batch(ctx, l, within)
-		if err != nil || n < c.m.o.Batch {
+		more, err := c.batch(ctx, l, within)
+		if err != nil || !more {
 			return err
 		}
 	}
 	return nil
 }
 
+// maxBatchBytes is about how much of values is held at once, and goes into one
+// statement.
+const maxBatchBytes = 16 << 20
+
 // batch changes some rows, in a transaction that holds them locked from reading
 // their value to writing the other: so the two belong together. It waits for
-// nobody while it holds locks.
-func (c *columnMove) batch(ctx context.Context, l *migrateTable, within string) (n int, err error) {
+// nobody while it holds locks. more says that it did not come to an end.
+func (c *columnMove) batch(ctx context.Context, l *migrateTable, within string) (more bool, err error) {
 	ctx, op := c.operation(ctx, audit.SpanMigrateColumn)
+	n := 0
 	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
-		rows, err := readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+", "+c.tenantSQL()+" FROM ONLY "+l.name+
-			" WHERE "+within+c.pending()+fmt.Sprintf(" LIMIT %d FOR NO KEY UPDATE SKIP LOCKED", c.m.o.Batch))
+		var rows []storedRow
+		var err error
+		rows, more, err = c.readBatch(ctx, tx, "SELECT ctid::text, "+quoteIdent(c.t.column)+", "+c.tenantSQL()+" FROM ONLY "+l.name+" WHERE "+within+c.pending())
 		if n = len(rows); err != nil || n == 0 {
 			return err
 		}
@@ -223,11 +233,11 @@ func (c *columnMove) batch(ctx context.Context, l *migrateTable, within string) 
 	})
 	err = c.recorded(op, n, err)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	c.m.tally.moved(n)
 	c.m.limit.WaitN(c.run, n) // an error says that the run is to end
-	return n, nil
+	return more, nil
 }
 
 func (c *columnMove) operation(ctx context.Context, span string) (context.Context, *audit.Op) {
@@ -256,15 +266,30 @@ type storedRow struct {
 	value      []byte
 }
 
-// readBatch reads row identifiers, values and tenants in binary.
-func readBatch(ctx context.Context, tx pgx.Tx, sql string) (batch []storedRow, err error) {
-	rows := inBinary(ctx, tx.Conn(), sql)
-	for rows.NextRow() {
+// readBatch reads row identifiers, values and tenants in binary, and locks the rows.
+// How many it asks for follows from how long the values are: it begins with few.
+// Those that are too much for one batch are left for the next.
+func (c *columnMove) readBatch(ctx context.Context, tx pgx.Tx, sql string) (batch []storedRow, more bool, err error) {
+	if c.ask == 0 {
+		c.ask = min(firstBatch, c.m.o.Batch)
+	}
+	rows := inBinary(ctx, tx.Conn(), fmt.Sprintf("%s LIMIT %d FOR NO KEY UPDATE SKIP LOCKED", sql, c.ask))
+	n, bytesRead := 0, 0
+	for ; rows.NextRow(); n++ {
 		raw := rows.Values()
-		batch = append(batch, storedRow{id: string(raw[0]), value: bytes.Clone(raw[1]), tenant: string(raw[2])})
+		if bytesRead += len(raw[1]); bytesRead <= maxBatchBytes || n == 0 {
+			batch = append(batch, storedRow{id: string(raw[0]), value: bytes.Clone(raw[1]), tenant: string(raw[2])})
+		}
+	}
+	more = n == c.ask
+	switch {
+	case bytesRead > maxBatchBytes:
+		c.ask = max(1, len(batch)/2)
+	case bytesRead < maxBatchBytes/4:
+		c.ask = min(2*c.ask, c.m.o.Batch)
 	}
 	_, err = rows.Close()
-	return batch, err
+	return batch, more || n > len(batch), err
 }
 
 // write makes the new values and stores them.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -138,35 +139,43 @@ const (
 	classWrites = 0x736b6502 // shared by transactions that write values; the swap takes it alone
 )
 
-// alone keeps other runs from the table.
+// alonePatience is how long another run may take to end: the server may not have
+// noticed yet that the last one has.
+const alonePatience = 5 * time.Second
+
+// alone keeps other runs from the table. It does not wait in a statement: a swap
+// would wait for the end of that.
 func (c *columnMove) alone(ctx context.Context) error {
-	// The server may not have noticed yet that the last one has ended.
-	if err := c.lockWithin(ctx, "5s", "SELECT pg_advisory_lock($1, $2)", classAlone, int32(c.t.oid)); err != nil {
-		if contended(err) {
+	for deadline := time.Now().Add(alonePatience); ; time.Sleep(50 * time.Millisecond) {
+		var got bool
+		if err := c.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", classAlone, int32(c.t.oid)).Scan(&got); err != nil || got {
+			return err
+		}
+		c.said("waiting")
+		if time.Now().After(deadline) || c.run.Err() != nil {
 			return errors.New("another run is at work on the table")
 		}
-		return err
 	}
+}
+
+// silence keeps triggers of others from firing for what the move does to rows.
+func (c *columnMove) silence(ctx context.Context) error {
 	// As a replica would, the server fires no triggers for what the move does to rows.
 	if _, err := c.conn.Exec(ctx, "SET session_replication_role TO replica"); err != nil && c.t.fires {
-		return errors.New("triggers of the table would fire for what the move does to rows, and the role of admin_url_file may not turn that off: it must be superuser, or be granted SET ON PARAMETER session_replication_role")
+		return errors.New("triggers or rules of the table would fire for what the move does to rows, and the role of admin_url_file may not turn that off: it must be superuser, or be granted SET ON PARAMETER session_replication_role")
 	}
 	return nil
 }
 
 // sides makes the ciphers.
-func (c *columnMove) sides(ctx context.Context) error {
+func (c *columnMove) sides(ctx context.Context) (err error) {
 	c.inPlace = c.inPlaceRotation()
 	switch c.m.o.Action {
-	case Encrypt, Decrypt:
-		side, err := c.ownSide(ctx, c.m.o.Action == Encrypt)
-		if err != nil {
-			return err
-		}
-		if c.m.o.Action == Encrypt {
-			c.to = side
-		} else {
-			c.from = side
+	case Encrypt:
+		c.to, err = c.sealingSide(ctx)
+		return err
+	case Decrypt:
+		if c.from, err = c.ownSide(ctx, false); err == nil {
 			c.back, err = c.plainDeclared(ctx)
 		}
 		return err
@@ -177,7 +186,7 @@ func (c *columnMove) sides(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.to, err = c.ownSide(ctx, true); err != nil {
+	if c.to, err = c.sealingSide(ctx); err != nil {
 		return err
 	}
 	if rule.TenantSetting != "" {
@@ -234,10 +243,7 @@ func (c *columnMove) abandon(ctx context.Context) error {
 	if v.action == string(Rotate) && !c.t.hasShadow {
 		return errors.New("a rotation in place is not taken back: rotate again")
 	}
-	if err := c.alone(ctx); err != nil {
-		return err
-	}
-	err = c.inTransaction(ctx, func(tx pgx.Tx) error {
+	err = c.inTurn(ctx, "taking the move back", func(tx pgx.Tx) error {
 		for _, sql := range []string{
 			"DROP TRIGGER IF EXISTS " + quoteIdent(c.triggerName()) + " ON " + c.t.name,
 			"DROP FUNCTION IF EXISTS " + c.functionName() + "()",

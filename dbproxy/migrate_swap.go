@@ -20,7 +20,7 @@ const (
 	writesPatience   = "1s" // of transactions that have written values past the sidecars
 	pendingPatience  = 2 * time.Second
 	snapshotPatience = 2 * time.Second
-	lockPatience     = "1s"
+	stuckPatience    = "6s" // of the server with a run that does nothing, but keeps all waiting
 )
 
 // busyError says what a swap waited for in vain. It is tried again.
@@ -49,12 +49,12 @@ func (c *columnMove) pendingIndexes(ctx context.Context) error {
 	return nil
 }
 
-// drainPending goes on until no batch is full.
+// drainPending goes on until a batch comes to an end.
 func (c *columnMove) drainPending(ctx context.Context) error {
 	for _, l := range c.t.leaves() {
-		for n := c.m.o.Batch; n >= c.m.o.Batch && c.run.Err() == nil; {
+		for more := true; more && c.run.Err() == nil; {
 			var err error
-			if n, err = c.batch(ctx, l, ""); err != nil {
+			if more, err = c.batch(ctx, l, ""); err != nil {
 				return err
 			}
 		}
@@ -75,19 +75,15 @@ func (c *columnMove) build(ctx context.Context, l *migrateTable, name, sql strin
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
-	if _, err := c.conn.Exec(ctx, "SET lock_timeout TO 0"); err != nil {
-		return err
-	}
 	if err == nil {
-		if _, err := c.conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pgx.Identifier{schema, name}.Sanitize()); err != nil {
+		if err := c.lockWithin(ctx, "0", "DROP INDEX CONCURRENTLY "+pgx.Identifier{schema, name}.Sanitize()); err != nil {
 			return err
 		}
 	}
-	if _, err := c.conn.Exec(ctx, sql); err != nil {
+	if err := c.lockWithin(ctx, "0", sql); err != nil {
 		return fmt.Errorf("building an index: %w", err)
 	}
-	_, err = c.conn.Exec(ctx, "SET lock_timeout TO '2s'")
-	return err
+	return nil
 }
 
 // validate has the server check all new values for their form.
@@ -96,7 +92,7 @@ func (c *columnMove) validate(ctx context.Context) error {
 		return nil
 	}
 	return c.inTransaction(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "ALTER TABLE "+c.t.name+" VALIDATE CONSTRAINT "+quoteIdent(c.shadowRule().CheckName()))
+		_, err := tx.Exec(ctx, "ALTER TABLE "+c.t.name+" VALIDATE CONSTRAINT "+quoteIdent(c.shadowCheck()))
 		return err
 	})
 }
@@ -117,6 +113,9 @@ func (c *columnMove) index(ctx context.Context) error {
 
 func (c *columnMove) newIndexes(ctx context.Context) error {
 	for _, l := range c.t.leaves() {
+		if err := c.dropStale(ctx, l); err != nil {
+			return err
+		}
 		for _, x := range c.keptIndexes(l) {
 			sql, err := x.moved(l, x.newName(), l.shadow)
 			if err != nil {
@@ -128,6 +127,29 @@ func (c *columnMove) newIndexes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// dropStale drops new indexes of those that are gone: REINDEX makes others of them.
+func (c *columnMove) dropStale(ctx context.Context, l *migrateTable) error {
+	var wanted []string
+	for _, x := range c.keptIndexes(l) {
+		wanted = append(wanted, x.newName())
+	}
+	rows, err := c.conn.Query(ctx, `SELECT n.nspname::text, i.relname::text FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE x.indrelid = $1 AND i.relname LIKE 'sidekey\_new\_%' AND i.relname <> ALL ($2)`, l.oid, wanted)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (id pgx.Identifier, err error) {
+		id = make(pgx.Identifier, 2)
+		return id, row.Scan(&id[0], &id[1])
+	})
+	for _, id := range names {
+		if err == nil {
+			err = c.lockWithin(ctx, "0", "DROP INDEX CONCURRENTLY "+id.Sanitize())
+		}
+	}
+	return err
 }
 
 // swap puts the second column in the place of the first, as soon as it can be done
@@ -154,7 +176,8 @@ func (c *columnMove) swap(ctx context.Context) error {
 			return fmt.Errorf("the columns could not be swapped in %d attempts, the last of which waited for %w; start it again to go on", attempt, err)
 		}
 		c.m.tally.printf("%s: not swapped yet: %v", c.rule.Name(), err)
-		sleep(c.run, min(c.m.pause<<min(attempt-1, 4), 15*time.Second))
+		c.said("busy")
+		c.backOff(attempt - 1)
 	}
 	return nil
 }
@@ -175,15 +198,16 @@ func (c *columnMove) trySwap(ctx context.Context) (err error) {
 	if err := c.sidecarsTakePart(ctx); err != nil {
 		return err
 	}
+	if err := c.quiet(ctx, true); err != nil {
+		return err
+	}
 	defer func() {
 		// One that was not taken brings a warning.
 		_, failed := c.conn.Exec(ctx, "SELECT pg_advisory_unlock($1), pg_advisory_unlock($2, $3)", leaseLock, classWrites, int32(c.t.oid))
-		err = errors.Join(err, failed)
+		err = errors.Join(err, failed, c.endIdle(ctx, idlePatience))
 	}()
-	asked := c.askForLease(ctx)
-	err = c.lockWithin(ctx, leasePatience, "SELECT pg_advisory_lock($1)", leaseLock)
-	if err = errors.Join(err, asked()); err != nil {
-		return waited(err, "sidecars, whose clients have long transactions")
+	if err := c.takeLease(ctx); err != nil {
+		return err
 	}
 	if err := c.lockWithin(ctx, writesPatience, "SELECT pg_advisory_lock($1, $2)", classWrites, int32(c.t.oid)); err != nil {
 		return waited(err, "transactions that write to the column")
@@ -197,6 +221,43 @@ func (c *columnMove) trySwap(ctx context.Context) (err error) {
 	}
 	err = pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error { return c.exchange(ctx, tx) })
 	return waited(err, "transactions that use the table")
+}
+
+// takeLease has the lock of the sidecars alone: they hold their clients, and read the
+// catalog anew when they have it again.
+func (c *columnMove) takeLease(ctx context.Context) error {
+	if err := c.endIdle(ctx, stuckPatience); err != nil {
+		return err
+	}
+	asked := c.askForLease(ctx)
+	err := c.lockWithin(ctx, leasePatience, "SELECT pg_advisory_lock($1)", leaseLock)
+	return waited(errors.Join(err, asked()), "sidecars, whose clients have long transactions")
+}
+
+// announce has the sidecars know of the second column before it holds values that
+// their masks keep from some of their clients.
+func (c *columnMove) announce(ctx context.Context) error {
+	if c.to != nil || len(c.config().Masks) == 0 {
+		return nil
+	}
+	for attempt := 0; c.run.Err() == nil; attempt++ {
+		err := c.sidecarsTakePart(ctx)
+		if err == nil {
+			err = c.takeLease(ctx)
+			_, failed := c.conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", leaseLock)
+			err = errors.Join(err, failed, c.endIdle(ctx, idlePatience))
+		}
+		var busy busyError
+		if err == nil || !errors.As(err, &busy) {
+			return err
+		}
+		if attempt+1 >= c.m.o.Attempts {
+			return fmt.Errorf("sidecars could not be told of the second column in %d attempts, the last of which waited for %w; start it again to go on", attempt+1, err)
+		}
+		c.m.tally.printf("%s: not begun yet: %v", c.rule.Name(), err)
+		c.backOff(attempt)
+	}
+	return nil
 }
 
 // askForLease tells sidecars on the channel once the move waits for their lock: one
@@ -319,25 +380,13 @@ func (c *columnMove) awaitOlder(ctx context.Context) error {
 	if err := c.conn.QueryRow(ctx, olderQuery, leaseName).Scan(&older); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(snapshotPatience); len(older) > 0; {
-		err := c.conn.QueryRow(ctx, "SELECT COALESCE(array_agg(virtualtransaction), '{}') FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND granted AND virtualtransaction = ANY ($1)", older).Scan(&older)
-		if err != nil {
-			return err
-		}
-		if len(older) > 0 && time.Now().After(deadline) {
-			return busyError("transactions that began before the last values were made")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return nil
+	return c.awaitEnd(ctx, older, snapshotPatience, "transactions that began before the last values were made")
 }
 
 // exchange is the transaction of the swap.
 func (c *columnMove) exchange(ctx context.Context, tx pgx.Tx) error {
-	for _, sql := range []string{"SET LOCAL lock_timeout TO '" + lockPatience + "'", "LOCK TABLE " + c.t.name + " IN ACCESS EXCLUSIVE MODE"} {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
+	if err := c.lockTable(ctx, tx); err != nil {
+		return err
 	}
 	now, err := inspectTable(ctx, tx.Conn(), c.rule)
 	if err != nil {
@@ -380,35 +429,31 @@ func (c *columnMove) exchange(ctx context.Context, tx pgx.Tx) error {
 	if err := c.promote(ctx, tx); err != nil {
 		return err
 	}
+	c.noMissing = !slices.ContainsFunc(now.all(), func(t *migrateTable) bool { return t.missing })
 	_, err = tx.Exec(ctx, "UPDATE sidekey.moves SET finished = now() WHERE table_name = $1 AND column_name = $2", c.tableName(), c.rule.Column)
 	return err
 }
 
-func (c *columnMove) exchangeStatements(t *migrateTable) []string {
-	alter, column := "ALTER TABLE "+t.name+" ", quoteIdent(t.column)
+func (c *columnMove) exchangeStatements(whole *migrateTable) []string {
+	alter, column := "ALTER TABLE "+whole.name+" ", quoteIdent(whole.column)
 	out := []string{
-		"DROP TRIGGER " + quoteIdent(c.triggerName()) + " ON " + t.name,
+		"DROP TRIGGER " + quoteIdent(c.triggerName()) + " ON " + whole.name,
 		"DROP FUNCTION " + c.functionName() + "()",
 		// Its indexes and constraints go with it.
 		alter + "DROP COLUMN " + column,
-		alter + "RENAME COLUMN " + quoteIdent(t.shadow) + " TO " + column,
+		alter + "RENAME COLUMN " + quoteIdent(whole.shadow) + " TO " + column,
 	}
 	if c.to != nil {
-		out = append(out, alter+"RENAME CONSTRAINT "+quoteIdent(c.shadowRule().CheckName())+" TO "+quoteIdent(c.rule.CheckName()))
+		out = append(out, alter+"RENAME CONSTRAINT "+quoteIdent(c.shadowCheck())+" TO "+quoteIdent(c.rule.CheckName()))
 	}
 	// Those of partitions come first: those of the whole take them up.
-	for _, t := range t.all() {
-		alter := "ALTER TABLE " + t.name + " "
-		switch {
-		case t.notNullAs != "":
-			out = append(out, alter+"ADD CONSTRAINT "+t.notNullAs)
-		case t.notNull:
-			out = append(out, alter+"ALTER COLUMN "+column+" SET NOT NULL")
-		}
+	for _, t := range whole.all() {
+		out = append(out, c.notNull(whole, t)...)
 		for _, x := range c.keptIndexes(t) {
 			out = append(out, x.takePlace(t)...)
 		}
 		out = append(out, t.grants...)
+		out = append(out, c.settings(t)...)
 		if t.comment != nil {
 			out = append(out, "COMMENT ON COLUMN "+t.name+"."+column+" IS "+quoteLiteral(*t.comment))
 		}
@@ -421,10 +466,10 @@ func (x *migrateIndex) takePlace(t *migrateTable) []string {
 	alter, name := "ALTER TABLE "+t.name+" ", quoteIdent(x.name)
 	switch {
 	case x.partitioned && x.constraint != nil:
-		return []string{alter + "ADD CONSTRAINT " + quoteIdent(*x.constraint) + " " + *x.constraintDefinition}
+		return append([]string{alter + "ADD CONSTRAINT " + quoteIdent(*x.constraint) + " " + *x.constraintDefinition}, x.comments(t)...)
 	case x.partitioned:
 		sql, _ := x.moved(t, x.name, t.column) // it is kept, and so there is no error
-		return []string{sql}
+		return append([]string{sql}, x.comments(t)...)
 	}
 	out := []string{"ALTER INDEX " + pgx.Identifier{x.schema, x.newName()}.Sanitize() + " RENAME TO " + name}
 	if x.constraint != nil {
@@ -444,6 +489,28 @@ func (x *migrateIndex) takePlace(t *migrateTable) []string {
 	if x.clustered {
 		out = append(out, alter+"CLUSTER ON "+name)
 	}
+	return append(out, x.comments(t)...)
+}
+
+func (x *migrateIndex) comments(t *migrateTable) (out []string) {
+	if x.comment != nil {
+		out = append(out, "COMMENT ON INDEX "+pgx.Identifier{x.schema, x.name}.Sanitize()+" IS "+quoteLiteral(*x.comment))
+	}
+	if x.ofConstraint != nil {
+		out = append(out, "COMMENT ON CONSTRAINT "+quoteIdent(*x.constraint)+" ON "+t.name+" IS "+quoteLiteral(*x.ofConstraint))
+	}
+	return out
+}
+
+// settings sets of the new column what was set of the old one. Types of a fixed length
+// are stored in one way only.
+func (c *columnMove) settings(t *migrateTable) (out []string) {
+	for _, clause := range t.settings {
+		if c.to == nil && c.rule.Type.Len() >= 0 && (strings.HasPrefix(clause, "SET STORAGE") || strings.HasPrefix(clause, "SET COMPRESSION")) {
+			continue
+		}
+		out = append(out, "ALTER TABLE ONLY "+t.name+" ALTER COLUMN "+quoteIdent(t.column)+" "+clause)
+	}
 	return out
 }
 
@@ -453,23 +520,52 @@ func (c *columnMove) rewrite(ctx context.Context) error {
 		if c.m.o.Action == Encrypt {
 			c.m.tally.printf("%s: plaintext remains in the table's files until it is written anew (--rewrite, or VACUUM FULL), and in the write-ahead log, replicas and backups of before.", c.rule.Name())
 		}
-		_, err := c.conn.Exec(ctx, "ANALYZE "+c.t.name)
+		return c.lockWithin(ctx, "0", "ANALYZE "+c.t.name)
+	}
+	for _, l := range c.t.leaves() {
+		if err := c.vacuum(ctx, l); err != nil {
+			return fmt.Errorf("writing the table anew: %w", err)
+		}
+	}
+	if err := c.lockWithin(ctx, "0", "ANALYZE "+c.t.name); err != nil {
 		return err
 	}
-	if _, err := c.conn.Exec(ctx, "SET lock_timeout TO 0"); err != nil {
-		return err
-	}
-	if _, err := c.conn.Exec(ctx, "VACUUM (FULL, ANALYZE) "+c.t.name); err != nil {
-		return fmt.Errorf("writing the table anew: %w", err)
-	}
-	// Statistics keep samples of values; the files of what was dropped go at a checkpoint.
-	for _, sql := range []string{"VACUUM FULL pg_catalog.pg_statistic", "CHECKPOINT"} {
-		if _, err := c.conn.Exec(ctx, sql); err != nil {
-			c.m.tally.printf("%s: %s needs a superuser: until it is run, statistics and files of the server may hold old values.", c.rule.Name(), sql)
+	for _, sql := range c.remains() {
+		if err := c.lockWithin(ctx, lockPatience, sql); err != nil {
+			c.m.tally.printf("%s: %s, which needs a superuser, was not done (%v): until it is run, statistics and files of the server may hold old values.", c.rule.Name(), sql, err)
 		}
 	}
 	if c.m.o.Action == Encrypt {
 		c.m.tally.printf("%s: the table is written anew. Plaintext remains in the write-ahead log, replicas and backups of before.", c.rule.Name())
 	}
 	return nil
+}
+
+// remains are the statements that rid the server's own tables of values: statistics
+// keep samples of them, definitions of columns the default, and the value that rows
+// from before the column have. The files of what was dropped go at a checkpoint.
+func (c *columnMove) remains() []string {
+	out := []string{"VACUUM FULL pg_catalog.pg_statistic", "VACUUM FULL pg_catalog.pg_attrdef"}
+	if !c.noMissing {
+		out = append(out, "VACUUM FULL pg_catalog.pg_attribute")
+	}
+	return append(out, "CHECKPOINT")
+}
+
+// vacuum has one table written anew, when nobody uses it.
+func (c *columnMove) vacuum(ctx context.Context, l *migrateTable) error {
+	for attempt := 0; ; attempt++ {
+		err := c.quiet(ctx, false)
+		if err == nil {
+			err = c.lockWithin(ctx, lockPatience, "VACUUM (FULL) "+l.name)
+		}
+		var busy busyError
+		if !contended(err) && !errors.As(err, &busy) {
+			return err
+		}
+		if c.run.Err() != nil {
+			return ErrInterrupted
+		}
+		c.backOff(attempt)
+	}
 }

@@ -160,7 +160,7 @@ func (c *columnMove) everyTenant(ctx context.Context) error {
 // againstTenants says why a unique index would hold less of sealed values than of
 // plaintext, or more: those of two tenants are never equal.
 func (c *columnMove) againstTenants(x *migrateIndex) string {
-	if c.tenant == nil || !x.unique {
+	if c.tenant == nil || !x.unique || !slices.Contains(x.columns, c.t.column) {
 		return ""
 	}
 	for _, name := range c.tenant.columns {
@@ -279,13 +279,26 @@ func (l *sideLeases) release() {
 	clear(l.held)
 }
 
+// use has f use the lease for the values of a tenant. One that ends meanwhile, since
+// values are long or many, is had anew.
+func (l *sideLeases) use(ctx context.Context, tenant string, f func(leasedSide) ([]byte, error)) (out []byte, err error) {
+	for range 5 {
+		held, err := l.of(ctx, tenant)
+		if err != nil {
+			return nil, err
+		}
+		out, err = f(held)
+		if err == nil || !leaseOver(err) {
+			return out, err
+		}
+		l.release()
+	}
+	return out, err
+}
+
 // canonical is the canonical form of a stored value.
 func (l *sideLeases) canonical(ctx context.Context, r *plan.Rule, stored []byte, tenant string) ([]byte, error) {
-	held, err := l.of(ctx, tenant)
-	var plain []byte
-	if err == nil {
-		plain, err = held.canonical(r, stored)
-	}
+	plain, err := l.use(ctx, tenant, func(held leasedSide) ([]byte, error) { return held.canonical(r, stored) })
 	if l.side != nil && l.side.col == nil && errors.Is(err, proxy.ErrColumnKey) {
 		err = fmt.Errorf("it is not sealed for the tenant of its row: %w", err)
 	}
@@ -294,11 +307,7 @@ func (l *sideLeases) canonical(ctx context.Context, r *plan.Rule, stored []byte,
 
 // make is the stored form of a canonical value.
 func (l *sideLeases) make(ctx context.Context, r *plan.Rule, plain []byte, tenant string) ([]byte, error) {
-	held, err := l.of(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
-	return held.make(r, plain)
+	return l.use(ctx, tenant, func(held leasedSide) ([]byte, error) { return held.make(r, plain) })
 }
 
 // verifyTenants opens every value under the tenant of its row: once the columns are

@@ -103,6 +103,9 @@ func (c *columnMove) verifyValues(ctx context.Context) error {
 				return n, err
 			}
 			plain, err := open.canonical(ctx, c.rule, raw[1], string(raw[2]))
+			if leaseOver(err) {
+				return n, err // says nothing of the value
+			}
 			if err == nil {
 				_, err = encodeValue(nil, c.rule.Type, formatBinary, plain, time.UTC)
 			}
@@ -138,7 +141,9 @@ func (c *columnMove) describe(ctx context.Context) error {
 	}
 	c.m.tally.printf("%s: %d rows, %d values to %s.", c.rule.Name(), rows, values, c.m.o.Action)
 	if !c.inPlaceRotation() {
-		c.m.tally.printf("%s: the column will come last in the order of columns.", c.rule.Name())
+		if len(c.t.after) > 0 {
+			c.m.tally.printf("%s: the column will come last in the order of columns.", c.rule.Name())
+		}
 		for _, x := range c.ownIndexes() {
 			verb := "dropped"
 			if x.kept(c.m.o.Action != Decrypt, c.rule.Equality, c.t) {

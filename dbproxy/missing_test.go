@@ -52,10 +52,14 @@ func TestNamesMissing(t *testing.T) {
 		exec1(t, conn, usersDDL)
 		exec1(t, conn, "CREATE TABLE leads (id int, email text)")
 	}
+	version := serverVersion(t)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec} {
 		conn, direct := f.connect(t, mode), dial(t, plain.cluster.url("postgres", plain.database), mode)
 		for _, in := range []bool{false, true} {
 			for _, sql := range lacking {
+				if strings.Contains(sql, "== =") && version < 14 {
+					continue // where == may stand behind what it is used on
+				}
 				if strings.HasPrefix(sql, "SELECT 1; ") && mode != pgx.QueryExecModeSimpleProtocol {
 					continue
 				}
@@ -85,14 +89,14 @@ func TestNamesMissing(t *testing.T) {
 	noCanary(t, f, "731000001")
 }
 
-// TestNamesMissingInPipeline: the server cannot be asked there.
+// TestNamesMissingInPipeline: the server is not asked there, the catalog is read.
 func TestNamesMissingInPipeline(t *testing.T) {
 	f := start(t, shared, users())
 	exec1(t, f.connect(t, pgx.QueryExecModeExec), usersDDL)
 	w := rawClient(t, f)
 	for sql, want := range map[string]string{
 		"SELECT id FROM users WHERE old.email = 'pipemark'": "42P01", "SELECT id FROM users, (SELECT 1) x (a) WHERE b.email = 'pipemark'": "42P01",
-		"INSERT INTO users (note) VALUES (email || 'pipemark')": "42703", "SELECT id FROM users WHERE emial = 'pipemark'": "0A000", "SELECT id FROM users u WHERE u.emial = 'pipemark'": "0A000",
+		"INSERT INTO users (note) VALUES (email || 'pipemark')": "42703", "SELECT id FROM users WHERE emial = 'pipemark'": "42703", "SELECT id FROM users u WHERE u.emial = 'pipemark'": "42703",
 	} {
 		w.send(&pgproto3.Parse{Query: "SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Parse{Query: sql}, &pgproto3.Sync{}).want("1 2 D:1 C E" + want + " Z")
 	}
@@ -107,6 +111,7 @@ func TestNamesFound(t *testing.T) {
 	exec1(t, setup, "CREATE TABLE other (id int, v text, note text)")
 	exec1(t, setup, "CREATE FUNCTION label(other) RETURNS text LANGUAGE sql AS $$ SELECT $1.v || $1.note $$")
 	exec1(t, setup, "INSERT INTO other VALUES (1, 'x', 'y')")
+	version := serverVersion(t)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeDescribeExec} {
 		conn := f.connect(t, mode)
 		exec1(t, conn, "DELETE FROM users")
@@ -126,11 +131,15 @@ func TestNamesFound(t *testing.T) {
 			"SELECT current_user, note FROM users WHERE current_date > '2000-01-01'", "SELECT (ROW(1, note)) FROM users", "SELECT u.note FROM ONLY users u TABLESAMPLE SYSTEM (100) WHERE u.note <> 'zz' FOR UPDATE OF u",
 		} {
 			var rows int
+			older := version < 15 && strings.HasPrefix(sql, "MERGE") || version < 14 && strings.HasSuffix(sql, "USING (id) AS k")
 			r, err := conn.Query(t.Context(), sql)
 			for err == nil && r.Next() {
 				rows++
 			}
-			if err = cmp.Or(err, r.Err()); err != nil || rows == 0 && r.CommandTag().RowsAffected() == 0 {
+			if err = cmp.Or(err, r.Err()); older && state(err) == "42601" {
+				continue
+			}
+			if older || err != nil || rows == 0 && r.CommandTag().RowsAffected() == 0 {
 				t.Errorf("%s: %v, %d rows", sql, err, rows)
 			}
 		}

@@ -4,6 +4,7 @@ package dbproxy
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/sidekey/sidekey/dbproxy/plan"
@@ -76,9 +77,6 @@ func (s *session) namesKnown(st *statement) error {
 	if !pending {
 		return nil
 	}
-	if s.batchOpen {
-		return &pgError{Code: codeNotSupported, Message: "a prepared statement or cursor cannot be used in the pipeline in which SQL makes one", Hint: "Send Sync first."}
-	}
 	return s.settle()
 }
 
@@ -103,7 +101,9 @@ func (s *session) resolveName(st *statement, i int) error {
 
 // prepareInner plans the statement within PREPARE or DECLARE CURSOR.
 func (s *session) prepareInner(st *statement, i int) error {
-	in := st.plan.Statements[i].Inner
+	made := *st.plan.Statements[i].Inner
+	in := &made
+	in.SQL = strings.Clone(in.SQL) // or it would keep all of the text
 	inner := &statement{sql: in.SQL, trace: st.trace, made: in, seen: s.unseen}
 	var err error
 	if inner.plan, err = s.plan(in.SQL); err != nil {
@@ -154,6 +154,9 @@ func (s *session) resolveExecute(st *statement, i int) error {
 	if target == nil {
 		var known bool
 		if target, known = s.statementNamed(one.Execute.Name); !known || target == nil || target.plan == nil {
+			if s.transaction() == 'E' {
+				return errAborted
+			}
 			return noStatement(one.Execute.Name)
 		}
 		if err := s.stillMeant(target); err != nil {

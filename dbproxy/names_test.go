@@ -111,7 +111,7 @@ func TestNames(t *testing.T) {
 
 	// In one batch, a name is used before it is known what it means.
 	w.send(simpleQuery("BEGIN")).want("C Z")
-	w.send(&pgproto3.Parse{Query: "DECLARE q CURSOR FOR SELECT email FROM users"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Parse{Query: "FETCH q"}, sync).want("1 2 C E0A000 Z")
+	w.send(&pgproto3.Parse{Query: "DECLARE q CURSOR FOR SELECT email FROM users"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Parse{Query: "FETCH q"}, sync).want("1 2 C 1 Z")
 	w.send(simpleQuery("ROLLBACK")).want("C Z")
 	// Sent on without waiting, it is waited for.
 	w.send(simpleQuery("PREPARE late AS INSERT INTO users (email) VALUES ($1)"), simpleQuery("EXECUTE late('nmmark-late')"), simpleQuery("PREPARE late AS SELECT 1"), simpleQuery("EXECUTE late('nmmark-later')")).want("C Z C Z E42P05 Z C Z")

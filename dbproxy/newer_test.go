@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/sidekey/sidekey/proxy"
 )
 
 // newerStatements are statements that a release of PostgreSQL has added, in
@@ -125,6 +126,55 @@ func TestNewerGrammar(t *testing.T) {
 		}
 	}
 	noCanary(t, f, "newmark")
+}
+
+// TestSystemUser: a column of that name, which before 16 is no reserved word, is not
+// taken for what is known by it since.
+func TestSystemUser(t *testing.T) {
+	f := start(t, shared, []proxy.ColumnRule{column("users", "system_user", "text", "equality")})
+	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, conn, `CREATE TABLE users (id int, "system_user" text)`)
+	exec1(t, conn, `INSERT INTO users VALUES (1, 'newmark-a'), (2, 'newmark-b')`)
+	for _, sql := range []string{
+		"SELECT id FROM users WHERE system_user = 'newmark-a'", "SELECT system_user FROM users", "SELECT id FROM users WHERE 'newmark-a' IN (system_user)", "SELECT id FROM users ORDER BY system_user",
+		"UPDATE users SET id = 3 WHERE coalesce(system_user, '') = 'newmark-a'", "SELECT id FROM users u WHERE EXISTS (SELECT WHERE system_user = 'newmark-a')", "CREATE VIEW v AS SELECT system_user FROM users",
+	} {
+		if got, err := answered(t, conn, sql); state(err) != "0A000" {
+			t.Errorf("%s: got %q, %v, want a refusal", sql, got, err)
+		}
+	}
+	for _, sql := range []string{`SELECT id FROM users WHERE "system_user" = 'newmark-a'`, "SELECT id FROM users u WHERE u.system_user = 'newmark-a'"} {
+		if got, err := answered(t, conn, sql); err != nil || got != "1" {
+			t.Errorf("%s: got %q, %v, want row 1", sql, got, err)
+		}
+	}
+	noCanary(t, f, "newmark")
+}
+
+// TestNewerNumbers: numbers that PostgreSQL 16 has added are sealed from then on. Before,
+// the server would read SELECT 1_000 as 1 with a name, or not at all.
+func TestNewerNumbers(t *testing.T) {
+	f := start(t, shared, users())
+	conn := f.connect(t, pgx.QueryExecModeSimpleProtocol)
+	exec1(t, conn, usersDDL)
+	exec1(t, conn, "PREPARE p (int) AS UPDATE users SET pin = $1")
+	exec1(t, conn, "INSERT INTO users (pin) VALUES (0)")
+	for sql, want := range map[string]string{
+		"INSERT INTO users (pin) SELECT 1_000": "1000", "INSERT INTO users (pin) VALUES (0x3E_8)": "1000", "UPDATE users SET pin = - 0b1_0": "-2", "INSERT INTO users (pin) SELECT CAST(0o17 AS int)": "15",
+		"EXECUTE p (0x11)": "17", "INSERT INTO users (pin) VALUES (1_0.4)": "10", "INSERT INTO users (pin) SELECT 0xF_F": "255",
+	} {
+		if serverVersion(t) < 16 {
+			want = "42601"
+		}
+		got, err := answered(t, conn, "BEGIN; "+sql+"; SELECT pin FROM users WHERE pin <> 0")
+		if err != nil {
+			got = state(err)
+		}
+		if got != want {
+			t.Errorf("%s: got %q, %v, want %q", sql, got, err, want)
+		}
+		exec1(t, conn, "ROLLBACK")
+	}
 }
 
 // answered gives the rows of a statement, one a line, in text.

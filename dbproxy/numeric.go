@@ -5,6 +5,7 @@ package dbproxy
 import (
 	"encoding/binary"
 	"fmt"
+	"math/big"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,18 +22,29 @@ const (
 // hugeExponent is a number that splitDecimal does not write out.
 var hugeExponent = regexp.MustCompile(`^[+-]?(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{6,}$`)
 
-// parseNumeric reads a numeric in text form and gives its canonical text, with
-// exactly as many decimals as the column's scale, or as were written.
-func parseNumeric(t plan.Type, s string) ([]byte, error) {
+// prefixed is a number in hexadecimal, octal or binary.
+var prefixed = regexp.MustCompile(`^[+-]?0[xXoObB]`)
+
+// parseNumeric reads a numeric in text form as a server of a major version does, and
+// gives its canonical text, with exactly as many decimals as the column's scale, or as
+// were written.
+func parseNumeric(t plan.Type, s string, version int) ([]byte, error) {
 	text := trimSpace(s)
-	_, _, constrained := t.Precision()
-	switch strings.ToLower(text) {
-	case "nan", "+nan", "-nan":
+	precision, typeScale, constrained := t.Precision()
+	if constrained && version < 15 && (typeScale < 0 || typeScale > precision) {
+		return nil, failf(codeBadParameter, "NUMERIC scale %d must be between 0 and precision %d", typeScale, precision)
+	}
+	switch lower := strings.ToLower(text); {
+	case lower == "nan":
 		return []byte("NaN"), nil
-	case "infinity", "+infinity", "inf", "+inf":
+	case version < 14: // which has no infinite ones
+	case lower == "infinity", lower == "+infinity", lower == "inf", lower == "+inf":
 		return infiniteNumeric(t, "Infinity", constrained)
-	case "-infinity", "-inf":
+	case lower == "-infinity", lower == "-inf":
 		return infiniteNumeric(t, "-Infinity", constrained)
+	}
+	if version >= 16 && strings.ContainsAny(text, "_xXoObB") {
+		text = plainNumber(text)
 	}
 	negative, digits, scale, ok := splitDecimal(text)
 	if !ok {
@@ -44,7 +56,7 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 	if len(digits)-scale > maxNumericDigits || scale > maxNumericScale {
 		return nil, failf(codeOutOfRange, "value overflows numeric format")
 	}
-	if precision, typeScale, ok := t.Precision(); ok {
+	if constrained {
 		digits = rescale(digits, scale, typeScale)
 		scale = typeScale
 		if len(strings.TrimLeft(digits, "0")) > precision {
@@ -53,6 +65,28 @@ func parseNumeric(t plan.Type, s string) ([]byte, error) {
 	}
 	return formatDecimal(negative, digits, scale), nil
 }
+
+// plainNumber writes a number as PostgreSQL before 16 knows it, which has no single
+// underscores between digits and only decimal integers. What is no number stays as it is.
+func plainNumber(s string) string {
+	if prefixed.MatchString(s) {
+		if n, ok := new(big.Int).SetString(s, 0); ok && len(s) <= 4*maxNumericDigits {
+			return n.String()
+		}
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := range len(s) {
+		if s[i] != '_' {
+			out = append(out, s[i])
+		} else if i == 0 || i+1 == len(s) || !digit(s[i-1]) || !digit(s[i+1]) {
+			return s
+		}
+	}
+	return string(out)
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 func infiniteNumeric(t plan.Type, name string, constrained bool) ([]byte, error) {
 	if precision, scale, _ := t.Precision(); constrained {

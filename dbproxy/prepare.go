@@ -42,7 +42,7 @@ func splitTrace(sql string) (lead, text, tail, trace string) {
 // prepare plans a text as the session stands.
 func (s *session) prepare(sql string) (*statement, error) {
 	lead, text, tail, trace := splitTrace(sql)
-	st := &statement{sql: text, lead: lead, tail: tail, trace: trace}
+	st := &statement{sql: text, lead: lead, tail: tail, trace: strings.Clone(trace)}
 	foreign := func(r rune) bool { return r >= 0x80 || r == '\\' }
 	if s.unsettled && strings.IndexFunc(text, foreign) >= 0 {
 		if err := s.settingsKnown(); err != nil {
@@ -120,12 +120,29 @@ func (s *session) settingsKnown() error {
 	if !s.unsettled {
 		return nil
 	}
-	if err := s.settle(); err != nil {
+	if err := s.askSettings(); err != nil {
 		return err
 	}
 	s.unsettled = false
 	return nil
 }
+
+// askSettings waits until the server has reported the settings, and within a batch,
+// at whose end it does so, asks for them.
+func (s *session) askSettings() error {
+	if err := s.settle(); err != nil || !s.batchOpen {
+		return err
+	}
+	rows, err := s.ask(settingsQuery)
+	if err == nil {
+		s.learn(rows)
+	}
+	return err
+}
+
+// settingsQuery asks for the settings that values depend on.
+const settingsQuery = "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.unnest(" +
+	"'{TimeZone,DateStyle,IntervalStyle,standard_conforming_strings,client_encoding}'::pg_catalog.text[]) AS name"
 
 // stillMeant says whether a prepared statement means what it meant when it was
 // planned: the server looks names up again once tables or the search_path have
@@ -139,7 +156,7 @@ func (s *session) stillMeant(st *statement) error {
 			return err
 		}
 	}
-	if s.batchOpen && !st.plan.Ambiguous && !s.proxy.moving {
+	if s.batchOpen && !s.dirty && !st.plan.Ambiguous && !s.proxy.moving {
 		return nil
 	}
 	if _, err := s.enter(); err != nil {
@@ -243,9 +260,6 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.batchOpen && s.namesMade(sql) {
-		return nil, s.settle() // refuses it
-	}
 	fresh := false
 	for range 6 {
 		p := s.makePlan(snap, sql, fresh)
@@ -255,7 +269,7 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 			if s.path, err = s.askPath(); err != nil {
 				return nil, err
 			}
-		case p.Need == plan.NeedCatalog || s.dirty && depends && !fresh, s.hidden && !s.batchOpen && !fresh && usesTables(p):
+		case p.Need == plan.NeedCatalog || s.dirty && depends && !fresh, s.hidden && !fresh && usesTables(p):
 			if snap, err = s.reload(); err != nil {
 				return nil, err
 			}
@@ -276,15 +290,6 @@ func (s *session) plan(sql string) (*plan.Plan, error) {
 		}
 	}
 	return nil, &pgError{Code: codeNotSupported, Message: "the statement cannot be planned: the catalog changes"}
-}
-
-// namesMade says whether a text may name what the session has made since the
-// catalog was read.
-func (s *session) namesMade(sql string) bool {
-	sql = strings.ToLower(sql)
-	return slices.ContainsFunc(s.made, func(name string) bool {
-		return strings.Contains(sql, `u&"`) || strings.Contains(name, `"`) || strings.Contains(sql, strings.ToLower(name))
-	})
 }
 
 func onlyTransaction(p *plan.Plan) bool {
@@ -321,6 +326,9 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 		s.proxy.planning.Lock()
 		defer s.proxy.planning.Unlock()
 	}
+	if len(sql) <= cachedText {
+		sql = strings.Clone(sql) // or the cache would keep the text that it is a piece of
+	}
 	p := plan.Make(sql, snap.cat, plan.Options{Path: s.path, Fresh: fresh})
 	if shaped && p.Shared {
 		snap.shapes.put(path, string(s.shape), p)
@@ -332,7 +340,7 @@ func (s *session) makePlan(snap *snapshot, sql string, fresh bool) *plan.Plan {
 
 // snapshot is the catalog that the session sees.
 func (s *session) snapshot() (*snapshot, error) {
-	s.own = s.own && !s.idle()
+	s.own = s.own && (s.within(s.ownBatch) || !s.idle())
 	if s.private != nil {
 		if !s.outlived() {
 			return s.private, nil
@@ -357,7 +365,7 @@ func (s *session) reload() (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.private, s.dirty, s.hidden, s.made = nil, false, false, nil
+		s.private, s.dirty, s.hidden = nil, false, false
 		s.catalog.Store(snap)
 		return snap, nil
 	}
@@ -365,8 +373,8 @@ func (s *session) reload() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.private, s.dirty, s.hidden, s.made = s.db.newSnapshot(rows), false, false, nil
-	s.privateSince = s.finishes
+	s.private, s.dirty, s.hidden = s.db.newSnapshot(rows), false, false
+	s.privateSince, s.privateBatch = s.finishes, s.openBatch()
 	s.catalog.Store(s.private)
 	return s.private, nil
 }
@@ -386,8 +394,11 @@ func (s *session) askPath() (*plan.Path, error) {
 // own question stands between the client's.
 func (s *session) settle() error {
 	if s.batchOpen {
-		return &pgError{Code: codeNotSupported, Message: "a statement on protected tables cannot be planned within a pipeline that changes tables or the search_path",
-			Hint: "Send Sync first, or qualify table names."}
+		if err := s.up.encode(&pgproto3.Flush{}); err != nil {
+			return err
+		}
+		s.await(true)
+		defer s.await(false)
 	}
 	if err := s.up.flush(); err != nil {
 		return err
@@ -395,14 +406,16 @@ func (s *session) settle() error {
 	for {
 		s.mu.Lock()
 		s.head()
-		owed, status, copying := len(s.queue), s.status, s.copyIn
+		owed, status, copying, failing := len(s.queue), s.status, s.copyIn, s.failing && s.failed == s.batch
 		s.mu.Unlock()
-		if copying {
+		switch {
+		case copying:
 			return failf(codeProtocolViolation, "a statement was sent during COPY")
-		}
-		if owed == 0 {
-			if status == 'E' {
-				return failf(codeInTransaction, "current transaction is aborted, commands ignored until end of transaction block")
+		case s.batchOpen && failing:
+			return errSkipped
+		case owed == 0:
+			if status == 'E' && !s.batchOpen { // within a batch it may have ended since
+				return errAborted
 			}
 			return nil
 		}
@@ -412,20 +425,34 @@ func (s *session) settle() error {
 	}
 }
 
-var errSessionOver = errors.New("the session is over")
+var (
+	errSessionOver = errors.New("the session is over")
+	errAborted     = failf(codeInTransaction, "current transaction is aborted, commands ignored until end of transaction block")
+)
+
+// errSkipped says that the server skips the client's messages until Sync. The client
+// does not see it: its message is skipped, too.
+var errSkipped = failf(codeInTransaction, "the pipeline has failed")
 
 // ownName is that of the statement and portal of the session's own questions.
 const ownName = "sidekey"
 
-// ask puts a query to the server on the client's connection. It uses names of
-// its own, so that the client's unnamed statement stays.
+// ask puts a query to the server on the client's connection, which is settled. It uses
+// names of its own, so that the client's unnamed statement stays. Within a batch it
+// fails with the batch: the client gets the server's error.
 func (s *session) ask(sql string) ([][]string, error) {
-	q := &question{done: make(chan struct{})}
-	err := s.put(q, []*entry{{kind: 'P', name: ownName, own: q}, {kind: 'B', name: ownName, own: q}, {kind: 'E', own: q},
-		{kind: 'C', target: 'P', name: ownName, own: q}, {kind: 'C', target: 'S', name: ownName, own: q}, {kind: 'S', own: q}},
-		&pgproto3.Parse{Name: ownName, Query: sql}, &pgproto3.Bind{DestinationPortal: ownName, PreparedStatement: ownName},
-		&pgproto3.Execute{Portal: ownName}, &pgproto3.Close{ObjectType: 'P', Name: ownName},
-		&pgproto3.Close{ObjectType: 'S', Name: ownName}, &pgproto3.Sync{})
+	q := &question{done: make(chan struct{}), within: s.batchOpen}
+	owed := []*entry{{kind: 'P', name: ownName, own: q}, {kind: 'B', name: ownName, own: q}, {kind: 'E', own: q},
+		{kind: 'C', target: 'P', name: ownName, own: q}, {kind: 'C', target: 'S', name: ownName, own: q}}
+	messages := []encoder{&pgproto3.Parse{Name: ownName, Query: sql}, &pgproto3.Bind{DestinationPortal: ownName, PreparedStatement: ownName},
+		&pgproto3.Execute{Portal: ownName}, &pgproto3.Close{ObjectType: 'P', Name: ownName}, &pgproto3.Close{ObjectType: 'S', Name: ownName}}
+	if q.within {
+		s.asked, q.last = true, owed[len(owed)-1]
+		messages = append(messages, &pgproto3.Flush{})
+	} else {
+		owed, messages = append(owed, &entry{kind: 'S', own: q}), append(messages, &pgproto3.Sync{})
+	}
+	err := s.put(q, owed, messages...)
 	switch {
 	case err != nil:
 		return nil, err
@@ -456,8 +483,25 @@ func (s *session) put(q *question, owed []*entry, messages ...encoder) error {
 			if !open {
 				return errSessionOver
 			}
+			if q.within && s.fails() {
+				return errSkipped
+			}
 		}
 	}
+}
+
+// await has fromClient woken at each answer, not only at those that end a batch.
+func (s *session) await(each bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.awaited = each
+}
+
+// fails says that the server skips the batch that is open.
+func (s *session) fails() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing && s.failed == s.batch
 }
 
 // rewrite gives the text that the server gets.
@@ -489,6 +533,9 @@ func (s *session) rewrite(st *statement, ops []*operation) (string, error) {
 }
 
 func (s *session) sealLiteral(ctx context.Context, l plan.Literal, loc locale) ([][]byte, error) {
+	if l.Since > loc.version {
+		return nil, &pgError{Code: codeSyntaxError, Message: "trailing junk after numeric literal", Detail: fmt.Sprintf("Such numbers are of PostgreSQL %d, and the server is of %d.", l.Since, loc.version)}
+	}
 	if l.Match != nil {
 		return s.searchTokens(ctx, l.Match, l.Rule, l.OID, formatText, []byte(l.Value), loc)
 	}

@@ -130,6 +130,9 @@ func (s *session) commit() {
 	var ended *operation
 	switch {
 	case e.own != nil:
+		if e.own.last == e {
+			close(e.own.done)
+		}
 	case e.kind == 'P', e.kind == 'p':
 		s.statements[e.name] = e.statement
 	case e.kind == 'B':
@@ -424,7 +427,7 @@ func (s *session) serverError(body []byte) error {
 	if e.kind != 'Q' && e.kind != 'F' {
 		s.skipping = true
 		s.mu.Lock()
-		s.failing = true
+		s.failing, s.failed = true, e.batch
 		s.mu.Unlock()
 		if copied {
 			s.mu.Lock()
@@ -442,7 +445,7 @@ func (s *session) serverError(body []byte) error {
 	s.endFailed(e, m.Code)
 	if e.own != nil {
 		e.own.err = &pgError{Code: m.Code, Message: m.Message, Detail: m.Detail, Hint: m.Hint, Position: int(m.Position)}
-		if e.own.done != nil {
+		if e.own.done != nil && !e.own.within {
 			return nil
 		}
 	}
@@ -507,6 +510,9 @@ func (s *session) serverReady(body []byte) error {
 		}
 	}
 	s.status, s.failing = body[0], false
+	if s.learned {
+		s.settings, s.learned = s.reported, false
+	}
 	if body[0] == 'I' {
 		s.publish()
 		for _, p := range s.portals {

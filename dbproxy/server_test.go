@@ -29,8 +29,12 @@ import (
 	"github.com/sidekey/sidekey/proxy/datakey"
 )
 
-// pgBin has the client programs, and the server's unless serverDir is set.
+// pgBin has Debian's programs, of PostgreSQL 15: the server's unless serverDir is set.
 const pgBin = "/usr/lib/postgresql/15/bin"
+
+// clientBin has the client programs: Debian's, and for servers that those refuse,
+// being newer, what e2e/postgres/fetch.sh has.
+var clientBin = pgBin
 
 // serverDir has the bin, lib and share of the server that the tests run on, as
 // e2e/postgres/fetch.sh prints it. Empty is Debian's.
@@ -92,7 +96,26 @@ func (o onCluster) Run() int {
 		return 1
 	}
 	defer shared.stop()
+	if clientBin, err = clientsOf(shared); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return o.tests.Run()
+}
+
+// clientsOf is the directory of client programs that a server can be used with.
+func clientsOf(c *cluster) (string, error) {
+	version, err := c.version(context.Background())
+	if err != nil || version <= 15 {
+		return pgBin, err
+	}
+	cmd := exec.Command("../e2e/postgres/fetch.sh", "programs")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("fetching client programs: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "bin"), nil
 }
 
 func postgresUser() (uid, gid int, err error) {
@@ -107,20 +130,25 @@ func postgresUser() (uid, gid int, err error) {
 
 // asPostgres is a program of a server, to be run as the server's user.
 func asPostgres(server, name string, args ...string) (*exec.Cmd, error) {
-	uid, gid, err := postgresUser()
-	if err != nil {
-		return nil, err
-	}
 	cmd := exec.Command(filepath.Join(pgBin, name), args...)
 	if server != "" {
 		cmd = exec.Command(filepath.Join(server, "bin", name), args...)
 		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(server, "lib"))
 	}
+	return cmd, ofPostgres(cmd)
+}
+
+// ofPostgres has a program run as the server's user.
+func ofPostgres(cmd *exec.Cmd) error {
+	uid, gid, err := postgresUser()
+	if err != nil {
+		return err
+	}
 	cmd.Dir = "/"
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, Pdeathsig: syscall.SIGKILL}
 	}
-	return cmd, nil
+	return nil
 }
 
 func freePort() int {
@@ -221,6 +249,8 @@ type fixture struct {
 	columns  []proxy.ColumnRule
 	urlFile  string
 	stop     context.CancelFunc
+	moves    datakey.Config // of the migrations
+	inOrder  bool           // of columns, which no migration may change
 }
 
 func column(table, name, typ, mode string) proxy.ColumnRule {

@@ -51,13 +51,14 @@ type session struct {
 	// finishes counts statements that finish a transaction; how many were sent when
 	// own and private were set.
 	finishes, ownSince, privateSince int64
+	ownBatch, privateBatch           int  // likewise: which batch of messages was open
+	asked                            bool // something, within the batch that is open
 
-	unseen    int64    // counts statements that may have declared or closed cursors, unseen
-	made      []string // names of what it has made that the catalog does not know
-	unsettled bool     // settings may have changed that were not reported yet
-	changed   bool     // settings have been changed in this session
-	called    bool     // functions have been called that may have changed some, of which nothing was reported yet
-	everCalls bool     // likewise, ever: the end of a transaction may take that back
+	unseen    int64 // counts statements that may have declared or closed cursors, unseen
+	unsettled bool  // settings may have changed that were not reported yet
+	changed   bool  // settings have been changed in this session
+	called    bool  // functions have been called that may have changed some, of which nothing was reported yet
+	everCalls bool  // likewise, ever: the end of a transaction may take that back
 	path      *plan.Path
 	tenant    tenant
 	batchOpen bool        // messages other than Query were sent since the last Sync
@@ -90,6 +91,8 @@ type session struct {
 	room          []*entry              // guarded by mu; where an empty queue begins again
 	copyIn        bool                  // guarded by mu; the server reads CopyData
 	failing       bool                  // guarded by mu; it skips until Sync
+	failed        int                   // guarded by mu; the batch that it skips then
+	awaited       bool                  // guarded by mu; fromClient waits for each answer
 	status        byte                  // guarded by mu; of the last ReadyForQuery
 	statements    map[string]*statement // guarded by mu
 	portals       map[string]*portal    // guarded by mu
@@ -98,6 +101,8 @@ type session struct {
 	using         bool                  // guarded by mu; the session has entered the gate of moving columns
 	entering      bool                  // guarded by mu; likewise, for a message that is still to be sent
 	settings      settings              // guarded by mu
+	reported      settings              // guarded by mu; as the server has reported them
+	learned       bool                  // guarded by mu; settings are others, which were asked for
 	texts         share                 // guarded by mu; for large texts that are kept
 }
 
@@ -267,6 +272,9 @@ type question struct {
 	rows [][]string
 	err  *pgError
 	done chan struct{}
+	// within says that it is asked within the client's batch; last ends it there.
+	within bool
+	last   *entry
 }
 
 // owe is a new entry. Four are made at a time: most are of messages that touch
@@ -321,6 +329,9 @@ func (s *session) pop() *entry {
 	}
 	if len(s.newPortals) > 0 && s.newPortals[e.name] == e {
 		delete(s.newPortals, e.name)
+	}
+	if s.awaited {
+		s.wake()
 	}
 	return e
 }
@@ -431,19 +442,36 @@ func (s *session) idle() bool {
 func (s *session) setting(name, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reported.take(name, value)
+	s.settings.take(name, value)
+}
+
+// learn takes settings that were asked for, until the server reports what becomes of
+// them: it reports none that it takes back at the end of the batch.
+func (s *session) learn(rows [][]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, row := range rows {
+		s.settings.take(row[0], row[1])
+	}
+	s.learned = true
+}
+
+// take sets what values depend on.
+func (s *settings) take(name, value string) {
 	switch name {
 	case "TimeZone":
-		s.settings.zone, _ = parseZone(value)
+		s.zone, _ = parseZone(value)
 	case "DateStyle":
-		s.settings.isoDates = strings.HasPrefix(value, "ISO")
+		s.isoDates = strings.HasPrefix(value, "ISO")
 	case "IntervalStyle":
-		s.settings.plainIntervals = value == "postgres"
+		s.plainIntervals = value == "postgres"
 	case "standard_conforming_strings":
-		s.settings.conforming = value == "on"
+		s.conforming = value == "on"
 	case "server_version":
-		s.settings.version = majorVersion(value)
+		s.version = majorVersion(value)
 	case "client_encoding":
-		s.settings.utf8 = value == "UTF8" || value == "SQL_ASCII"
+		s.utf8 = value == "UTF8" || value == "SQL_ASCII"
 	}
 }
 
@@ -454,27 +482,31 @@ func (s *session) begin(st *statement, i int) *operation {
 	if st.trace != "" {
 		ctx = audit.WithTraceparent(ctx, st.trace)
 	}
-	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresQuery, s.attributesOf(st.plan, one)...)
+	ctx, op := s.proxy.audit.Begin(ctx, audit.SpanPostgresQuery, s.attributesOf(st, one)...)
 	if one.Writes || len(one.Creates) > 0 {
 		s.writes = append(s.writes, op)
 	}
 	return &operation{ctx: ctx, op: op, tenant: s.tenant.name}
 }
 
-// attributesOf is what the record of every execution of a statement says.
-func (s *session) attributesOf(p *plan.Plan, one *plan.Statement) []attribute.KeyValue {
+// attributesOf is what the record of every execution of a statement says. It is kept
+// for texts whose plans are: a statement may keep all of its text.
+func (s *session) attributesOf(st *statement, one *plan.Statement) []attribute.KeyValue {
 	if attrs := s.attrs[one]; attrs != nil {
 		return attrs
 	}
-	if len(s.attrs) >= 256 {
-		clear(s.attrs)
-	}
-	s.attrs[one] = []attribute.KeyValue{
+	attrs := []attribute.KeyValue{
 		audit.DBSystem.String("postgresql"), audit.DBNamespace.String(s.db.name), audit.DBUser.String(s.user),
-		audit.DBOperation.String(one.Command), audit.DBQueryFingerprint.String(p.Fingerprint),
+		audit.DBOperation.String(one.Command), audit.DBQueryFingerprint.String(st.plan.Fingerprint),
 		audit.Columns.StringSlice(columnNames(one)),
 	}
-	return s.attrs[one]
+	if len(st.sql) <= cachedText {
+		if len(s.attrs) >= 256 {
+			clear(s.attrs)
+		}
+		s.attrs[one] = attrs
+	}
+	return attrs
 }
 
 func columnNames(one *plan.Statement) []string {

@@ -302,8 +302,11 @@ func (p *Proxy) newSession(ctx context.Context, conn net.Conn, startup []byte) (
 		newStatements: make(map[string]*entry), newPortals: make(map[string]*entry)}
 	s.life, s.die = context.WithCancel(ctx)
 	s.fromC.room, s.fromS.room = s.share(p.clientMessages), s.share(p.serverMessages)
-	s.copyRoom, s.texts, s.rowRoom = *s.share(p.clientMessages), *s.share(p.clientMessages), *s.share(p.serverMessages)
+	s.copyRoom, s.rowRoom = *s.share(p.clientMessages), *s.share(p.serverMessages)
+	s.texts = share{of: p.clientMessages, life: s.life}
+	s.up.shares, s.down.shares = []*share{s.fromC.room, &s.copyRoom}, []*share{s.fromS.room, &s.rowRoom}
 	s.settings = settings{isoDates: true, plainIntervals: true, conforming: true, utf8: true}
+	s.reported = s.settings
 	s.up.before, s.down.before = s.intended, s.recorded
 	return s, id.database, nil
 }

@@ -52,7 +52,7 @@ func (s *session) knowTenant(p *plan.Plan) error {
 			s.fatal(errShared) // nothing that is known of the session holds
 			return errSessionOver
 		}
-		s.tenant = tenant{name: rows[0][0], known: true, changed: s.tenant.changed && s.transaction() != 'I'}
+		s.tenant = tenant{name: rows[0][0], known: true, changed: s.tenant.changed && (s.batchOpen || s.transaction() != 'I')}
 	}
 	if s.tenant.name == "" {
 		return &pgError{Code: codeBadParameter, Message: "protected column " + r.Name() + " needs a tenant",

@@ -51,23 +51,47 @@ func (s *session) publish() {
 	}
 }
 
+// Messages up to Sync are a transaction of their own, unless one is open: within it
+// the server does not say that one is. Who has no such batch open has number noBatch.
+const noBatch = -1
+
+// openBatch is the number of the batch of messages that is open.
+func (s *session) openBatch() int {
+	if s.batchOpen {
+		return s.batch
+	}
+	return noBatch
+}
+
+// within says whether a batch is still open.
+func (s *session) within(batch int) bool { return batch != noBatch && batch == s.openBatch() }
+
 // sent notes that a statement is being sent.
-func (s *session) sent(one *plan.Statement) {
+func (s *session) sent(one *plan.Statement, batch int) {
 	if one.Finishes {
 		s.finishes++
 	}
 	if one.DDL || one.Hidden {
-		s.own, s.ownSince = true, s.finishes
+		s.own, s.ownSince, s.ownBatch = true, s.finishes, batch
 	}
 }
 
 // owns says whether the transaction that is open may have changed the catalog.
 func (s *session) owns() bool {
-	s.own = s.own && s.transaction() != 'I' && s.done.Load() <= s.ownSince
+	s.own = s.own && (s.within(s.ownBatch) || s.transaction() != 'I') && s.done.Load() <= s.ownSince
 	return s.own
 }
 
 // outlived says whether the transaction is over whose catalog the session has.
 func (s *session) outlived() bool {
-	return s.transaction() == 'I' || s.done.Load() > s.privateSince
+	return !s.within(s.privateBatch) && s.transaction() == 'I' || s.done.Load() > s.privateSince
+}
+
+// endBatch is called at Sync: what was asked within the batch may have been taken back
+// with it.
+func (s *session) endBatch() {
+	if s.asked {
+		s.path, s.tenant.known, s.unsettled = nil, false, true
+	}
+	s.batchOpen, s.asked = false, false
 }

@@ -68,8 +68,8 @@ func standbyOf(t *testing.T, url string) *cluster {
 	}
 	os.Chown(base, uid, gid)
 	s := &cluster{server: serverDir, dir: filepath.Join(base, "data"), port: freePort()}
-	backup, err := asPostgres(serverDir, "pg_basebackup", "-D", s.dir, "-R", "-c", "fast", "-X", "stream", "-d", url)
-	if err != nil {
+	backup := exec.Command(filepath.Join(clientBin, "pg_basebackup"), "-D", s.dir, "-c", "fast", "-X", "stream", "-d", url)
+	if err := ofPostgres(backup); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := backup.CombinedOutput(); err != nil {
@@ -79,8 +79,12 @@ func standbyOf(t *testing.T, url string) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(f, "port = %d\nunix_socket_directories = '%s'\n", s.port, s.dir)
+	// With -R it would write options that an older server's libpq does not know.
+	fmt.Fprintf(f, "port = %d\nunix_socket_directories = '%s'\nprimary_conninfo = '%s'\n", s.port, s.dir, url)
 	f.Close()
+	if err := os.WriteFile(filepath.Join(s.dir, "standby.signal"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.restart(); err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +284,7 @@ func TestCancelReachesItsHost(t *testing.T) {
 // tool runs one of PostgreSQL's programs.
 func tool(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), filepath.Join(pgBin, name), args...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(clientBin, name), args...).CombinedOutput()
 	return string(out), err
 }
 

@@ -103,7 +103,10 @@ func TestProtocolVersions(t *testing.T) {
 		"1234.5681":               startup(1234<<16|5681, login...),
 		"65535.65535":             startup(0xffffffff, login...),
 	} {
-		for _, c := range fixtures {
+		for i, c := range fixtures {
+			if i == 0 && serverVersion(t) < 14 && (name == "2.0" || name == "0.0") {
+				continue // which spoke 2.0
+			}
 			want, got := supports(beginning(t, address(c.cluster), message)), supports(beginning(t, c.addr, message))
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("%s: the server (-) and the proxy (+):\n%s", name, d)

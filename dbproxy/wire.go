@@ -103,10 +103,6 @@ func (f *frames) whole(length int) ([]byte, error) {
 	return f.body, nil
 }
 
-// stallTimeout is how long the sender of a large message, which has room that others
-// wait for, may take for a piece of it.
-const stallTimeout = time.Minute
-
 // fill reads as many bytes as b has.
 func (f *frames) fill(b []byte) error {
 	if f.room == nil || f.room.held == 0 {
@@ -121,6 +117,7 @@ func (f *frames) fill(b []byte) error {
 		} else if err != nil {
 			return err
 		}
+		f.room.moves(len(piece))
 	}
 	return nil
 }
@@ -146,7 +143,8 @@ type outbox struct {
 	w      *writer
 	before func() error // may be nil
 
-	buf []byte // of the one goroutine that fills it; lent while it is not empty
+	buf    []byte   // of the one goroutine that fills it; lent while it is not empty
+	shares []*share // likewise; of room that what is written has
 
 	mu     sync.Mutex
 	closed bool        // guarded by mu; nothing may be written any more
@@ -197,9 +195,22 @@ func (o *outbox) flush() error {
 	if o.closed {
 		return net.ErrClosed
 	}
-	err := o.w.write(o.buf)
+	err := o.write()
 	o.release()
 	return err
+}
+
+// write writes what was collected. The caller holds mu.
+func (o *outbox) write() error {
+	for piece := range slices.Chunk(o.buf, largeMessage) {
+		if err := o.w.write(piece); err != nil {
+			return err
+		}
+		for _, sh := range o.shares {
+			sh.moves(len(piece))
+		}
+	}
+	return nil
 }
 
 // full flushes if much has been collected.

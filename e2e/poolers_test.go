@@ -57,11 +57,9 @@ func (way pooler) reach(t *testing.T, size int, rules string) string {
 }
 
 // modes are those in which clients can send statements: a named one does not outlive
-// its transaction where that has a server of its own. The simple protocol comes first:
-// before a statement of the extended one that names a new table, pgpool-II asks the
-// catalogs within the pipeline, where the sidecar cannot ask for the tenant.
+// its transaction where that has a server of its own.
 func (way pooler) modes() []pgx.QueryExecMode {
-	modes := []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec}
+	modes := []pgx.QueryExecMode{pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol}
 	if way.sessions {
 		modes = append(modes, pgx.QueryExecModeCacheStatement)
 	}

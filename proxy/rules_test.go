@@ -116,6 +116,7 @@ func TestParseType(t *testing.T) {
 		"numeric(2,-3)": "numeric(2,-3)", "numeric": "numeric", "TIMESTAMP  WITH TIME ZONE": "timestamptz",
 		"char": "bpchar(1)", "INT[][]": "int4[]", "double  precision": "float8", "timestamp(3) without time zone": "timestamp(3)",
 		"time (0)": "time(0)", "varchar(3)[]": "varchar(3)[]", "Enum(Mood: Sad,ok , 'it''s, (so)')": "enum(mood: 'Sad', 'ok', 'it''s, (so)')",
+		`enum( "enum_Users: ""x""" : a)`: `enum("enum_Users: ""x""": 'a')`, `enum(App."Mood":a:b)`: `enum(app."Mood": 'a:b')`, `enum("A.b".c: a)`: `enum("A.b".c: 'a')`,
 	} {
 		got, err := proxy.ParseType(in)
 		if err != nil || got.String() != want {
@@ -123,7 +124,7 @@ func TestParseType(t *testing.T) {
 		}
 	}
 	for _, in := range []string{"text(3)", "varchar(0)", "numeric(0)", "numeric(1,2,3)", "varchar(3", "varchar(3) x", "citext[]", "time(7)", "interval(3)",
-		"timetz", "enum(mood)", "enum(: a)", "enum(mood: )", "enum(mood: a b', c)", "enum(mood: 'a)", "enum(mood: 'a' b)", "int4[", "text[] x"} {
+		"timetz", "enum(mood)", "enum(: a)", "enum(mood: )", "enum(mood: a b', c)", "enum(mood: 'a)", "enum(mood: 'a' b)", `enum("": a)`, `enum("a: b)`, `enum("a" b: c)`, "enum(a.b.c: d)", "enum(a.: b)", "enum(.a: b)", "int4[", "text[] x"} {
 		if got, err := proxy.ParseType(in); err == nil {
 			t.Errorf("%q is %v", in, got)
 		}
@@ -148,7 +149,7 @@ func TestFirstObjectRuleWins(t *testing.T) {
 // What parses is written in a form that parses to the same type.
 func FuzzParseType(f *testing.F) {
 	for _, s := range []string{"text", "varchar(10)", "numeric(5,-2)", "timestamp with time zone", "numeric(5", "int4()", "char", "int[]", "timestamp(3) with time zone",
-		"enum(mood: sad, 'it''s')", "Enum(a.b:x)"} {
+		"enum(mood: sad, 'it''s')", "Enum(a.b:x)", `enum("A b"."c""d:": x)`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

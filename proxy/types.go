@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,9 +146,8 @@ const maxLabel = 63
 
 func parseEnum(t Type, s, text string) (Type, error) {
 	bad := fmt.Errorf("%q is not of the form enum(name: label, 'another label')", s)
-	name, list, ok := strings.Cut(text, ":")
-	t.Name, t.Enum = "enum", strings.ToLower(strings.TrimSpace(name))
-	if !ok || t.Enum == "" || strings.Count(t.Enum, ".") > 1 || strings.ContainsAny(t.Enum, `"', `) {
+	name, list, ok := cutTypeName(text)
+	if t.Name, t.Enum = "enum", name; !ok {
 		return t, bad
 	}
 	seen := map[string]bool{}
@@ -164,6 +164,33 @@ func parseEnum(t Type, s, text string) (Type, error) {
 	}
 	return t, nil
 }
+
+// cutTypeName takes the name of a type and the colon behind it off a text. The name
+// may have a schema, and is one of SQL: what is not in quotes is in lower case.
+func cutTypeName(text string) (name, rest string, ok bool) {
+	for parts := 1; parts <= 2; parts++ {
+		text = strings.TrimSpace(text)
+		end := strings.IndexAny(text, ".:")
+		if quoted := quotedName.FindString(text); quoted != "" {
+			name, text = name+quoted, strings.TrimSpace(text[len(quoted):])
+		} else if end > 0 && !strings.ContainsAny(strings.TrimSpace(text[:end]), "\"', \t\n()") {
+			name, text = name+strings.ToLower(strings.TrimSpace(text[:end])), text[end:]
+		} else {
+			return "", "", false
+		}
+		if rest, ok = strings.CutPrefix(text, ":"); ok {
+			return name, rest, true
+		}
+		if text, ok = strings.CutPrefix(text, "."); !ok {
+			return "", "", false
+		}
+		name += "."
+	}
+	return "", "", false
+}
+
+// quotedName is an identifier in quotes.
+var quotedName = regexp.MustCompile(`^"(?:[^"\x00]|"")+"`)
 
 // cutLabel takes a label off a list; more says that another one follows.
 func cutLabel(list string) (label, rest string, more, ok bool) {
@@ -237,7 +264,7 @@ func (t Type) bound() string {
 	case t.Name == "numeric" && t.Precision >= 0:
 		return fmt.Sprintf("numeric(%d)%s", t.Scale, array)
 	case t.Name == "enum":
-		return "enum " + t.Enum
+		return "enum " + strings.ReplaceAll(t.Enum, `"`, "")
 	}
 	return t.Name + array
 }

@@ -18,7 +18,7 @@ func (a *analyzer) array(e *pg.A_ArrayExpr, sc *scope) value {
 }
 
 func (a *analyzer) untypedArray(e *pg.A_ArrayExpr, sc *scope) value {
-	out := a.mixAll(e.Elements, sc)
+	out := a.mixAll(e.Elements, nil, sc)
 	if len(e.Elements) == 0 {
 		return value{array: true, class: &class{}}
 	}

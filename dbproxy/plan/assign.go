@@ -15,7 +15,7 @@ func (a *analyzer) assign(c *Column, n *pg.Node, sc *scope) {
 	if c != nil && c.Rule == nil && n.GetAConst() != nil {
 		return
 	}
-	a.storeColumn(c, a.expr(n, sc), location(n))
+	a.storeColumn(c, a.assigned(c, n, sc), location(n))
 }
 
 func (a *analyzer) storeColumn(c *Column, v value, loc int) {

@@ -23,6 +23,8 @@ func (a *analyzer) call(f *pg.FuncCall, sc *scope) value {
 	}
 	var out value
 	switch name := functionName(f); {
+	case name == "system_user" && f.Funcformat == pg.CoercionForm_COERCE_SQL_SYNTAX:
+		a.systemUser(f.Location, sc)
 	case name == "count" && len(f.Args) == 1:
 		v := a.anyArgument(f.Args[0], sc)
 		if f.AggDistinct {
@@ -57,6 +59,18 @@ func (a *analyzer) call(f *pg.FuncCall, sc *scope) value {
 	return out
 }
 
+// systemUser refuses SYSTEM_USER beside a protected column of that name: the word is
+// reserved since PostgreSQL 16, and before it is the column.
+func (a *analyzer) systemUser(loc int32, sc *scope) {
+	for ; sc != nil; sc = sc.parent {
+		for _, s := range sc.sources {
+			if f, ok := s.field("system_user"); ok && f.class != nil {
+				a.refuse(int(loc), "SYSTEM_USER may be a protected column", "Write \"system_user\" for the column.")
+			}
+		}
+	}
+}
+
 // arrayShape are functions that ask nothing of an array but its size.
 var arrayShape = map[string]bool{"cardinality": true, "array_length": true, "array_lower": true, "array_upper": true, "array_ndims": true}
 
@@ -84,7 +98,7 @@ func (a *analyzer) aggregateOrder(f *pg.FuncCall, sc *scope) {
 	for _, o := range f.AggOrder {
 		a.ordered(o, sc)
 	}
-	a.open(f.AggFilter, sc)
+	a.condition(f.AggFilter, sc)
 	if f.Over != nil {
 		a.window(f.Over, sc)
 	}

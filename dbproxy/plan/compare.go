@@ -31,6 +31,10 @@ func (a *analyzer) operator(e *pg.A_Expr, sc *scope) value {
 		a.searchFor(&s, target{}, sc)
 		return value{}
 	}
+	if s, ok := a.searchEqual(e, sc); ok {
+		a.searchFor(&s, target{}, sc)
+		return value{}
+	}
 	need, what, compares := comparison(operatorName(e.Name))
 	switch e.Kind {
 	case pg.A_Expr_Kind_AEXPR_OP:

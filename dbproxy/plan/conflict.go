@@ -15,13 +15,13 @@ func (a *analyzer) onConflict(c *pg.OnConflictClause, rel *Relation, target *sou
 		for _, n := range c.Infer.IndexElems {
 			a.indexElem(n.GetIndexElem(), rel, in, "cannot be the target of ON CONFLICT")
 		}
-		a.open(c.Infer.WhereClause, in)
+		a.condition(c.Infer.WhereClause, in)
 	}
 	excluded := *target
 	excluded.name, excluded.schema, excluded.bare = "excluded", "", false
 	in = &scope{parent: sc, sources: []*source{target, &excluded}}
 	a.sets(c.TargetList, rel, in)
-	a.open(c.WhereClause, in)
+	a.condition(c.WhereClause, in)
 }
 
 func (a *analyzer) indexElem(e *pg.IndexElem, rel *Relation, sc *scope, what string) {

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"sort"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -32,6 +33,8 @@ type constant struct {
 	retype *Edit
 	// whole is that edit where an array is one value of a column.
 	whole *Edit
+	// since is the release that added its form, 0 if all have it.
+	since int
 	// why it cannot stand for a protected value, if it cannot.
 	why string
 	// enum is the type that it is cast to, if that is no built-in one: then why
@@ -87,7 +90,19 @@ func (a *analyzer) literal(k *pg.A_Const) constant {
 		c.why = "this form of a constant is not understood for a protected column"
 	}
 	c.end = end
+	if ok && (c.oid == Int4 || c.oid == Int8 || c.oid == Numeric) {
+		c.since = a.numberSince(end)
+	}
 	return c
+}
+
+// numberSince is the release that added the form of the number that ends at an offset.
+func (a *analyzer) numberSince(end int) int {
+	i := sort.Search(len(a.tokens), func(i int) bool { return int(a.tokens[i].End) >= end })
+	if strings.ContainsAny(a.text(a.tokens[i]), "_xXoObB") {
+		return 16
+	}
+	return 0
 }
 
 // signedConstant reads +5 and -5::bigint, where the sign is an operator.

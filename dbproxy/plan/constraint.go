@@ -12,7 +12,7 @@ func (a *analyzer) plainConstraint(c *pg.Constraint, column string, rel *Relatio
 		a.foreignKey(c, []string{column}, rel)
 		return
 	}
-	a.open(c.GetRawExpr(), sc)
+	a.condition(c.GetRawExpr(), sc)
 	if c.GetContype() == pg.ConstrType_CONSTR_PRIMARY {
 		rel.PrimaryKey = []string{column}
 	}
@@ -33,7 +33,7 @@ func (a *analyzer) protectedConstraint(c *pg.Constraint, r *Rule, rel *Relation,
 	case pg.ConstrType_CONSTR_DEFAULT:
 		a.columnDefault(c.RawExpr, r, loc)
 	case pg.ConstrType_CONSTR_CHECK:
-		a.open(c.RawExpr, sc)
+		a.condition(c.RawExpr, sc)
 	case pg.ConstrType_CONSTR_FOREIGN:
 		a.foreignKey(c, []string{r.Column}, rel)
 	case pg.ConstrType_CONSTR_GENERATED, pg.ConstrType_CONSTR_IDENTITY:
@@ -71,7 +71,7 @@ func (a *analyzer) tableConstraint(c *pg.Constraint, rel *Relation, sc *scope) {
 	case pg.ConstrType_CONSTR_FOREIGN:
 		a.foreignKey(c, names(c.FkAttrs), rel)
 	case pg.ConstrType_CONSTR_CHECK:
-		a.open(c.RawExpr, sc)
+		a.condition(c.RawExpr, sc)
 	case pg.ConstrType_CONSTR_EXCLUSION:
 		a.exclusion(c, rel, sc)
 	default:
@@ -106,7 +106,7 @@ func (a *analyzer) exclusion(c *pg.Constraint, rel *Relation, sc *scope) {
 		}
 		a.open(e.GetExpr(), sc)
 	}
-	a.open(c.WhereClause, sc)
+	a.condition(c.WhereClause, sc)
 }
 
 func names(list []*pg.Node) []string {

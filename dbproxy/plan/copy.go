@@ -104,7 +104,7 @@ func (a *analyzer) copyTable(c *Copy, s *pg.CopyStmt) {
 	rel := a.relation(s.Relation)
 	a.stmt.Writes = s.IsFrom
 	target := a.relationSource(rel, s.Relation)
-	a.open(s.WhereClause, &scope{sources: []*source{target}})
+	a.condition(s.WhereClause, &scope{sources: []*source{target}})
 	if rel == nil {
 		return
 	}

@@ -78,7 +78,7 @@ func (a *analyzer) trigger(s *pg.CreateTrigStmt) {
 		a.refuse(int(s.Relation.Location), rel.Refuse, rel.Hint)
 		return
 	}
-	a.open(s.WhenClause, &scope{sources: []*source{rowOf(rel, "new"), rowOf(rel, "old")}})
+	a.condition(s.WhenClause, &scope{sources: []*source{rowOf(rel, "new"), rowOf(rel, "old")}})
 }
 
 // policy checks the expressions of a row security policy.
@@ -90,10 +90,10 @@ func (a *analyzer) policy(table *pg.RangeVar, n *pg.Node) {
 	sc := tableScope(rel)
 	switch x := n.Node.(type) {
 	case *pg.Node_CreatePolicyStmt:
-		a.open(x.CreatePolicyStmt.Qual, sc)
-		a.open(x.CreatePolicyStmt.WithCheck, sc)
+		a.condition(x.CreatePolicyStmt.Qual, sc)
+		a.condition(x.CreatePolicyStmt.WithCheck, sc)
 	case *pg.Node_AlterPolicyStmt:
-		a.open(x.AlterPolicyStmt.Qual, sc)
-		a.open(x.AlterPolicyStmt.WithCheck, sc)
+		a.condition(x.AlterPolicyStmt.Qual, sc)
+		a.condition(x.AlterPolicyStmt.WithCheck, sc)
 	}
 }

@@ -60,7 +60,7 @@ func (a *analyzer) created(s *pg.CreateStmt, rel *Relation, child, configured bo
 // names it. Later statements of the text cannot use it; later texts have the
 // catalog read first, which then knows it.
 func (a *analyzer) madeHere(name string) {
-	a.stmt.Hidden, a.stmt.Makes = true, append(a.stmt.Makes, name)
+	a.stmt.Hidden = true
 	a.cat = a.cat.with(&Relation{Name: name, Refuse: "relation " + name + " has been made or changed by the same text, and depends on a table with protected columns",
 		Hint: "Send the statement on its own."})
 }
@@ -299,6 +299,8 @@ func (a *analyzer) declaredType(n *pg.TypeName, r *Rule) (at, end int, ok bool) 
 	name := "another type"
 	if known {
 		name = declared.String()
+	} else if ranged {
+		name = a.sql[at:end] // as written: names of enums often differ in case only
 	}
 	a.refuseCode(codeTypeMismatch, at, "column "+r.Name()+" is not declared with the type of its rule",
 		fmt.Sprintf("The rule says %s, the statement %s.", r.Type, name), "Change the rule or the statement. Lengths, and text for varchar, can change: the stored values do not depend on them.")

@@ -24,7 +24,7 @@ func (a *analyzer) update(s *pg.UpdateStmt, parent *scope) *source {
 	} else {
 		a.setsElsewhere(s.TargetList, sc)
 	}
-	a.open(s.WhereClause, sc)
+	a.condition(s.WhereClause, sc)
 	return a.returning(s.ReturningList, target, sc)
 }
 
@@ -55,7 +55,7 @@ func (a *analyzer) delete(s *pg.DeleteStmt, parent *scope) *source {
 	for _, f := range s.UsingClause {
 		a.from(f, sc)
 	}
-	a.open(s.WhereClause, sc)
+	a.condition(s.WhereClause, sc)
 	return a.returning(s.ReturningList, target, sc)
 }
 
@@ -81,7 +81,7 @@ func (a *analyzer) merge(s *pg.MergeStmt, parent *scope) *source {
 	// The source does not see the target.
 	added := slices.Clone(a.from(s.SourceRelation, sc))
 	sc.sources = append([]*source{target}, added...)
-	a.open(s.JoinCondition, sc)
+	a.condition(s.JoinCondition, sc)
 	for _, n := range s.MergeWhenClauses {
 		a.mergeWhen(n.GetMergeWhenClause(), rel, sc)
 	}
@@ -91,7 +91,7 @@ func (a *analyzer) merge(s *pg.MergeStmt, parent *scope) *source {
 
 // mergeWhen analyzes one WHEN clause.
 func (a *analyzer) mergeWhen(w *pg.MergeWhenClause, rel *Relation, sc *scope) {
-	a.open(w.GetCondition(), sc)
+	a.condition(w.GetCondition(), sc)
 	switch {
 	case w.GetCommandType() == pg.CmdType_CMD_INSERT && rel != nil:
 		columns := a.listedColumns(w.TargetList, rel)

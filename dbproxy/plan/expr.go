@@ -25,14 +25,16 @@ func (a *analyzer) expr(n *pg.Node, sc *scope) value {
 		return a.collate(x.CollateClause, sc)
 	case *pg.Node_NullTest:
 		a.anyValue(x.NullTest.Arg, sc)
+	case *pg.Node_BoolExpr, *pg.Node_BooleanTest:
+		a.logic(n, sc)
 	case *pg.Node_GroupingFunc:
 		for _, arg := range x.GroupingFunc.Args {
 			a.expr(arg, sc)
 		}
 	case *pg.Node_CaseExpr:
-		return a.settled(a.caseExpr(x.CaseExpr, sc))
+		return a.settled(a.caseExpr(x.CaseExpr, nil, sc))
 	case *pg.Node_CoalesceExpr:
-		return a.settled(a.mixAll(x.CoalesceExpr.Args, sc))
+		return a.settled(a.mixAll(x.CoalesceExpr.Args, nil, sc))
 	case *pg.Node_MinMaxExpr:
 		return a.minMax(x.MinMaxExpr, sc)
 	case *pg.Node_AArrayExpr:
@@ -68,11 +70,11 @@ func (a *analyzer) anyValue(n *pg.Node, sc *scope) {
 	a.expr(n, sc)
 }
 
-// mixAll analyzes expressions of which one is the value.
-func (a *analyzer) mixAll(nodes []*pg.Node, sc *scope) value {
+// mixAll analyzes expressions of which one is the value; element is that of exprFor.
+func (a *analyzer) mixAll(nodes []*pg.Node, element *Type, sc *scope) value {
 	var out value
 	for i, n := range nodes {
-		v := a.expr(n, sc)
+		v := a.exprFor(element, n, sc)
 		if i == 0 {
 			out, out.plain = v, false
 		} else {
@@ -82,7 +84,7 @@ func (a *analyzer) mixAll(nodes []*pg.Node, sc *scope) value {
 	return a.oneType(out)
 }
 
-func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
+func (a *analyzer) caseExpr(c *pg.CaseExpr, element *Type, sc *scope) value {
 	var arg value
 	if c.Arg != nil {
 		arg = a.settled(a.expr(c.Arg, sc))
@@ -96,11 +98,11 @@ func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
 		if c.Arg != nil {
 			a.compareValues(arg, a.expr(when.GetExpr(), sc), Compare, "cannot be compared")
 		} else {
-			a.open(when.GetExpr(), sc)
+			a.condition(when.GetExpr(), sc)
 		}
 		results = append(results, when.GetResult())
 	}
-	out := a.mixAll(results, sc)
+	out := a.mixAll(results, element, sc)
 	if c.Defresult == nil {
 		out.typ.Typmod, out.plain = -1, false // NULL has none
 	}
@@ -109,7 +111,7 @@ func (a *analyzer) caseExpr(c *pg.CaseExpr, sc *scope) value {
 
 // minMax analyzes GREATEST and LEAST.
 func (a *analyzer) minMax(m *pg.MinMaxExpr, sc *scope) value {
-	out := a.settled(a.mixAll(m.Args, sc))
+	out := a.settled(a.mixAll(m.Args, nil, sc))
 	if out.array {
 		a.plainly(out, "cannot be compared so")
 	}

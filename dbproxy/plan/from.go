@@ -117,7 +117,7 @@ func (a *analyzer) join(j *pg.JoinExpr, sc *scope) []*source {
 	l, r := visible(left), visible(right)
 	merged := a.mergeColumns(j, l, r)
 	// The condition sees the two sides only.
-	a.open(j.Quals, &scope{parent: sc.parent, sources: sides, ctes: sc.ctes})
+	a.condition(j.Quals, &scope{parent: sc.parent, sources: sides, ctes: sc.ctes})
 	whole := &source{derived: true, bare: true}
 	whole.fields = append(whole.fields, merged...)
 	whole.fields = append(whole.fields, without(l, merged)...)

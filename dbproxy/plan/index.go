@@ -3,6 +3,8 @@
 package plan
 
 import (
+	"slices"
+
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
 
@@ -18,29 +20,44 @@ func (a *analyzer) index(s *pg.IndexStmt) {
 		if a.searchIndex(s, i, rel) {
 			continue
 		}
-		e := a.withoutPatternOps(n.GetIndexElem(), rel, int(s.Relation.Location))
+		e := a.withoutClass(n.GetIndexElem(), rel, int(s.Relation.Location))
 		a.indexElem(e, rel, sc, "cannot be indexed")
 		if c := rel.column(e.GetName()); c != nil && c.Rule != nil && s.AccessMethod != "btree" && s.AccessMethod != "hash" {
 			a.refuse(int(s.Relation.Location), "protected column "+c.Rule.Name()+" can be indexed by btree and hash only", "Leave USING out.")
 		}
 	}
-	a.open(s.WhereClause, sc)
+	a.condition(s.WhereClause, sc)
 }
 
-// patternOps are operator classes that ORMs index a column for LIKE with.
-var patternOps = map[string]bool{"text_pattern_ops": true, "varchar_pattern_ops": true}
+// operatorClasses are the operator classes, of those that the server has for a type,
+// that a protected column of it can be indexed by: bytes compare as they do. They are
+// the default ones, which schema dumps of ORMs name, and those that ORMs index a column
+// for LIKE with.
+var operatorClasses = map[uint32][]string{
+	Text: {"text_ops", "varchar_ops", "text_pattern_ops", "varchar_pattern_ops"}, Varchar: {"text_ops", "varchar_ops", "text_pattern_ops", "varchar_pattern_ops"},
+	BPChar: {"bpchar_ops"}, UUID: {"uuid_ops"}, Inet: {"inet_ops"}, CIDR: {"inet_ops", "cidr_ops"}, Bool: {"bool_ops"}, Int2: {"int2_ops"}, Int4: {"int4_ops"}, Int8: {"int8_ops"}, Enum: {"enum_ops"},
+	Float4: {"float4_ops"}, Float8: {"float8_ops"}, Numeric: {"numeric_ops"}, Date: {"date_ops"}, Time: {"time_ops"}, Timestamp: {"timestamp_ops"}, Timestamptz: {"timestamptz_ops"},
+}
 
-// withoutPatternOps takes such an operator class off a protected column: LIKE is
-// not possible on it, and bytes compare as that class would compare them.
-func (a *analyzer) withoutPatternOps(e *pg.IndexElem, rel *Relation, from int) *pg.IndexElem {
-	c := rel.column(e.GetName())
-	if c == nil || c.Rule == nil || len(e.Opclass) != 1 || !patternOps[e.Opclass[0].GetString_().GetSval()] || len(e.Opclassopts) > 0 {
+// withoutClass takes such an operator class off a protected column. bytea_ops, as the
+// catalogs name the class of an index that there is, may stay.
+func (a *analyzer) withoutClass(e *pg.IndexElem, rel *Relation, from int) *pg.IndexElem {
+	c, class := rel.column(e.GetName()), lastName(e.GetOpclass())
+	if c == nil || c.Rule == nil || len(e.Opclass) == 0 || len(e.Opclass) > 2 || len(e.Opclassopts) > 0 {
 		return e
 	}
+	if len(e.Opclass) == 2 && e.Opclass[0].GetString_().GetSval() != "pg_catalog" || class != "bytea_ops" && !slices.Contains(operatorClasses[c.Rule.Type.OID], class) {
+		return e
+	}
+	plain := &pg.IndexElem{Name: e.Name, Ordering: e.Ordering, NullsOrdering: e.NullsOrdering, Collation: e.Collation}
+	if class == "bytea_ops" {
+		return plain
+	}
 	for i := a.tokenAt(from); i >= 0 && i+1 < len(a.tokens); i++ {
-		if next := a.tokens[i+1]; identifier(a.text(a.tokens[i])) == e.Name && patternOps[identifier(a.text(next))] {
-			a.edits = append(a.edits, Edit{int(next.Start), int(next.End), ""})
-			return &pg.IndexElem{Name: e.Name, Ordering: e.Ordering, NullsOrdering: e.NullsOrdering, Collation: e.Collation}
+		last := i + 2*len(e.Opclass) - 1
+		if identifier(a.text(a.tokens[i])) == e.Name && last < len(a.tokens) && identifier(a.text(a.tokens[last])) == class {
+			a.edits = append(a.edits, Edit{int(a.tokens[i+1].Start), int(a.tokens[last].End), ""})
+			return plain
 		}
 	}
 	return e
@@ -75,7 +92,7 @@ func (a *analyzer) publication(objects []*pg.Node) {
 			continue
 		}
 		if rel, ok := a.changed(t.Relation, false); ok {
-			a.open(t.WhereClause, tableScope(rel))
+			a.condition(t.WhereClause, tableScope(rel))
 		}
 	}
 }

@@ -76,12 +76,13 @@ var descriptions = map[string]description{
 			"attbyval":     "COALESCE(d.typbyval, a.attbyval)",
 			"attalign":     "COALESCE(d.typalign, a.attalign)",
 			"attstorage":   "COALESCE(d.typstorage, a.attstorage)",
+			"attndims":     "CASE WHEN d.typelem <> 0 AND d.typlen = -1 THEN GREATEST(a.attndims, 1::pg_catalog.int2) ELSE a.attndims END",
 			"attcollation": "COALESCE(d.typcollation, a.attcollation)",
 			"atthasdef":    "(a.atthasdef AND d.oid IS NULL)",
 		},
 		// The list is made once, of the tables that exist and of their indexes, and
 		// then joined: OFFSET 0 keeps it out of the query's own order of joins.
-		join: " LEFT JOIN (SELECT i.o, v.c, v.m, t.oid, t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcollation FROM " + declaredAs +
+		join: " LEFT JOIN (SELECT i.o, v.c, v.m, t.oid, t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcollation, t.typelem FROM " + declaredAs +
 			" JOIN pg_catalog.pg_type t ON t.oid = v.t JOIN pg_catalog.pg_namespace n ON n.nspname = v.s" +
 			" JOIN pg_catalog.pg_class r ON r.relnamespace = n.oid AND r.relname = v.r" +
 			" CROSS JOIN LATERAL (SELECT r.oid UNION ALL SELECT x.indexrelid FROM pg_catalog.pg_index x WHERE x.indrelid = r.oid) i(o) OFFSET 0) d" +

@@ -155,7 +155,7 @@ func readPattern(pattern, escape string) (kind Part, part, why string) {
 // searchHint says what patterns are answered.
 func searchHint(r *Rule) string {
 	s := r.Search
-	forms := []string{"LIKE 'abc'"}
+	forms := []string{"= 'abc'", "IN ('abc', ..)", "LIKE 'abc'"}
 	if s.Prefix > 0 {
 		forms = append(forms, fmt.Sprintf("LIKE 'abc%%' with at most %d characters", s.Prefix))
 	}

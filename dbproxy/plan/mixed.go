@@ -41,9 +41,9 @@ func (a *analyzer) settled(v value) value {
 func (a *analyzer) unsettled(n *pg.Node, sc *scope) value {
 	switch x := n.GetNode().(type) {
 	case *pg.Node_CaseExpr:
-		return a.caseExpr(x.CaseExpr, sc)
+		return a.caseExpr(x.CaseExpr, nil, sc)
 	case *pg.Node_CoalesceExpr:
-		return a.mixAll(x.CoalesceExpr.Args, sc)
+		return a.mixAll(x.CoalesceExpr.Args, nil, sc)
 	}
 	return a.expr(n, sc)
 }

@@ -149,6 +149,9 @@ func (m *Match) parameter(n int) string {
 
 // declared is the type that the text gives a parameter.
 func (c *constant) declared() uint32 {
+	if c.enum != nil && !c.array {
+		return Enum
+	}
 	if c.array && c.oid != Unspecified {
 		return ArrayOf(c.oid)
 	}

@@ -15,7 +15,7 @@ func (a *analyzer) partition(s *pg.CreateStmt) bool {
 	if res != resolved || !parent.Protected {
 		return false
 	}
-	a.stmt.Hidden, a.stmt.Makes = true, append(a.stmt.Makes, s.Relation.Relname)
+	a.stmt.Hidden = true
 	schema := s.Relation.Schemaname
 	if schema == "" && a.opt.Path != nil && !a.pathDirty {
 		schema = a.opt.Path.Create

@@ -142,9 +142,6 @@ type Statement struct {
 	CopyFrom bool
 	// Copy is what a COPY of protected columns copies; nil for other statements.
 	Copy *Copy
-	// Makes are names of views, partitions and the like that hold or show sealed
-	// values, which the catalog does not know yet.
-	Makes []string
 }
 
 // Literal is a constant that stands for a value of a protected column.
@@ -166,6 +163,9 @@ type Literal struct {
 	Match *Match
 	// Use is what the value is for.
 	Use Use
+	// Since is the release of PostgreSQL that added its form, 0 if all have it: those
+	// before read 0x10 and 1_000 otherwise, as 0 and 1 with names, or not at all.
+	Since int
 }
 
 // Use is what a value is for: what is stored is rounded or cut to the column's

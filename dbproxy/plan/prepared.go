@@ -279,7 +279,7 @@ func (x *Execute) Bind(inner *Plan, declared []uint32) ([]Literal, []Edit, *Refu
 			if !ok {
 				return nil, nil, arg.refusal(n, p.Rule, "its cast is not understood")
 			}
-			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, As: as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Match: p.Match, Use: p.Use})
+			literals = append(literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: c.oid, As: as, Rule: p.Rule, Cast: c.retype == nil, Array: array, Match: p.Match, Use: p.Use, Since: c.since})
 		}
 	}
 	return literals, edits, nil

@@ -33,9 +33,9 @@ func (a *analyzer) queryBody(s *pg.SelectStmt, sc *scope, self func(*source)) *s
 			a.from(f, sc)
 		}
 		out = a.targets(s.TargetList, sc)
-		a.open(s.WhereClause, sc)
+		a.condition(s.WhereClause, sc)
 		a.grouping(s, out, sc)
-		a.open(s.HavingClause, sc)
+		a.condition(s.HavingClause, sc)
 		for _, w := range s.WindowClause {
 			a.window(w.GetWindowDef(), sc)
 		}

@@ -83,7 +83,7 @@ func (a *analyzer) seal(c *constant, to *class) {
 			return
 		}
 	}
-	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: oid, As: c.as, Rule: to.rule, Cast: c.retype == nil, Array: c.array, Use: to.purpose()})
+	a.literals = append(a.literals, Literal{Start: c.start, End: c.end, Value: c.text, OID: oid, As: c.as, Rule: to.rule, Cast: c.retype == nil, Array: c.array, Use: to.purpose(), Since: c.since})
 }
 
 func (a *analyzer) sealable(c *constant, to *class) bool {

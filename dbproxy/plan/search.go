@@ -17,6 +17,8 @@ type search struct {
 	// list says that the pattern is an array, of which one, or with all every one,
 	// has to match.
 	list, all bool
+	// in says that the pattern is the list of IN.
+	in bool
 	// operator is the first token of the operator and words how many it has; -1 if
 	// it is a call.
 	operator, words int
@@ -171,6 +173,8 @@ func (a *analyzer) searchFor(s *search, naming target, sc *scope) {
 	switch {
 	case s.call != nil:
 		a.searchByCall(s, v, naming)
+	case s.in:
+		a.searchIn(s, v)
 	case s.list:
 		a.searchList(s, v)
 	default:
@@ -320,7 +324,7 @@ func (a *analyzer) searchList(s *search, v value) {
 		list = list.GetTypeCast().Arg
 	}
 	if e := list.GetAArrayExpr(); e != nil {
-		a.searchEach(s, v, e, start, end)
+		a.searchEach(s, v, e.Elements, start, open, end)
 		return
 	}
 	c, ok := a.constant(s.pattern)
@@ -346,10 +350,11 @@ func (a *analyzer) searchList(s *search, v value) {
 	a.edits = append(a.edits, Edit{start, start, opening}, Edit{int(a.tokens[at-1].End), from, found}, Edit{to, int(a.tokens[end].End), closing})
 }
 
-// searchEach rewrites a search for the elements of ARRAY[..], one by one.
-func (a *analyzer) searchEach(s *search, v value, e *pg.A_ArrayExpr, start, end int) {
+// searchEach rewrites a search for the elements of ARRAY[..] or IN (..), which stand
+// between the tokens open and end, one by one.
+func (a *analyzer) searchEach(s *search, v value, elements []*pg.Node, start, open, end int) {
 	ref := s.column.GetColumnRef()
-	if ref == nil || len(e.Elements) == 0 {
+	if ref == nil || len(elements) == 0 {
 		a.searchForm(v)
 		return
 	}
@@ -359,14 +364,14 @@ func (a *analyzer) searchEach(s *search, v value, e *pg.A_ArrayExpr, start, end 
 		test = "NOT " + test
 	}
 	opening, at := "("+test, start
-	for _, n := range e.Elements {
+	for _, n := range elements {
 		p, ok := a.readSearched(s, n)
 		if !ok {
 			a.patternRefused(v)
 			return
 		}
 		first := a.tokenAt(location(n))
-		for first > 0 && a.word(first-1) == "(" {
+		for first > open+1 && a.word(first-1) == "(" {
 			first--
 		}
 		last := -1

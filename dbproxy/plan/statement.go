@@ -146,6 +146,9 @@ func (a *analyzer) readsStatistics() bool {
 // pg_catalog.
 func (a *analyzer) unknownFunction(i int) bool {
 	t, word := a.tokens[i], a.word(i)
+	if i == 0 || a.word(i-1) == ";" {
+		return false // COPY (..)
+	}
 	qualified := i > 0 && a.word(i-1) == "."
 	if qualified && (i < 2 || a.word(i-2) != "pg_catalog") {
 		return true

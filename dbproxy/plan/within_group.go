@@ -30,7 +30,7 @@ func (a *analyzer) withinGroup(f *pg.FuncCall, sc *scope) value {
 			a.plainly(a.ordered(o, sc), "cannot be the argument of this aggregate")
 		}
 	}
-	a.open(f.AggFilter, sc)
+	a.condition(f.AggFilter, sc)
 	if f.Over != nil {
 		a.window(f.Over, sc)
 	}

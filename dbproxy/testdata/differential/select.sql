@@ -199,11 +199,8 @@ SELECT extract(year FROM born) FROM users ORDER BY id;
 SELECT born + 1 FROM users ORDER BY id;
 -- refused
 SELECT seen AT TIME ZONE 'UTC' FROM users ORDER BY id;
--- refused
 SELECT id FROM users WHERE ok ORDER BY id;
--- refused
 SELECT id FROM users WHERE NOT ok ORDER BY id;
--- refused
 SELECT id FROM users WHERE ok IS TRUE ORDER BY id;
 SELECT id FROM users WHERE ok = true ORDER BY id;
 SELECT id FROM users WHERE ok = 't' ORDER BY id;
