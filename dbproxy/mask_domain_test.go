@@ -27,8 +27,10 @@ func TestMaskOfDomain(t *testing.T) {
 		exec1(t, owner, "INSERT INTO "+table+" VALUES (1, 'a@b')")
 	}
 	exec1(t, owner, "CREATE VIEW both_of AS SELECT l.email FROM staff s JOIN leads l ON s.email = l.email")
+	exec1(t, owner, "CREATE VIEW ids_of AS SELECT s.id FROM staff s JOIN leads l ON s.email = l.email")
+	exec1(t, owner, "CREATE VIEW number_of AS SELECT count(*) FROM (SELECT email FROM staff UNION SELECT email FROM leads) x")
 	exec1(t, owner, "CREATE ROLE domain_analyst LOGIN")
-	exec1(t, owner, "GRANT ALL ON staff, leavers, leads, clients, both_of TO domain_analyst")
+	exec1(t, owner, "GRANT ALL ON staff, leavers, leads, clients, both_of, ids_of, number_of TO domain_analyst")
 	direct := f.direct(t)
 	t.Cleanup(func() {
 		if _, err := direct.Exec(context.Background(), "DROP OWNED BY domain_analyst; DROP ROLE domain_analyst", pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -41,6 +43,7 @@ func TestMaskOfDomain(t *testing.T) {
 			"SELECT l.email FROM staff s JOIN leads l ON s.email = l.email", "SELECT email FROM leads JOIN staff USING (email)", "SELECT id FROM leads NATURAL JOIN staff",
 			"SELECT id FROM staff WHERE email IN (SELECT email FROM leads)", "SELECT id FROM leads WHERE email = ANY (SELECT email FROM staff)", "SELECT id, email <> (SELECT email FROM leads) FROM staff",
 			"SELECT id FROM staff s WHERE EXISTS (SELECT FROM leads l WHERE (l.email, l.id) = (s.email, s.id))", "DELETE FROM leads USING staff WHERE staff.email = leads.email", "SELECT email FROM both_of",
+			"SELECT id FROM ids_of", "SELECT count FROM number_of", "SELECT 1 FROM ids_of i JOIN clients USING (id)",
 			"PREPARE guess AS SELECT id FROM staff WHERE email = (SELECT email FROM leads)",
 		} {
 			if _, err := conn.Exec(t.Context(), sql); state(err) != "42501" {
@@ -53,6 +56,9 @@ func TestMaskOfDomain(t *testing.T) {
 			if got, err := names(t, conn, sql); err != nil || got != want {
 				t.Errorf("%s: %s: %q, %v; want %q", name, sql, got, err, want)
 			}
+		}
+		if got, err := names(t, owner, "SELECT id::text FROM ids_of"); err != nil || got != "1" {
+			t.Errorf("a role without masks: %q, %v", got, err)
 		}
 		if got, err := names(t, owner, "SELECT email FROM both_of"); err != nil || got != "a@b" {
 			t.Errorf("a role without masks: %q, %v", got, err)

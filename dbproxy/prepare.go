@@ -194,17 +194,14 @@ func sameOutputs(a, b plan.Statement) bool {
 
 // permit refuses what a plan cannot know: settings and names of the session.
 func (s *session) permit(st *statement, set settings) error {
-	if !st.touched() {
-		return nil
+	if err := s.permitValues(st); err != nil || !st.touched() {
+		return err
 	}
 	switch {
 	case !set.utf8:
 		return &pgError{Code: codeNotSupported, Message: "protected columns need client_encoding UTF8", Hint: "SET client_encoding TO 'UTF8'."}
 	case !set.conforming && len(st.plan.Literals)+len(st.plan.Edits) > 0:
 		return &pgError{Code: codeNotSupported, Message: "protected columns need standard_conforming_strings", Hint: "SET standard_conforming_strings TO on."}
-	}
-	if err := s.permitValues(st); err != nil {
-		return err
 	}
 	return permitDates(st, set)
 }

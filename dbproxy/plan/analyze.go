@@ -130,12 +130,13 @@ func (a *analyzer) relation(rv *pg.RangeVar) *Relation {
 		a.refuse(int(rv.Location), rel.Refuse, rel.Hint)
 		return nil
 	}
+	// What a view compares and mixes within itself, its other columns may tell.
+	a.moves(rel.moved...)
+	a.compared = append(a.compared, rel.compared...)
 	if !rel.Protected {
 		return nil
 	}
-	a.moves(rel.moved...)
 	a.protects = true
-	a.compared = append(a.compared, rel.compared...)
 	return rel
 }
 

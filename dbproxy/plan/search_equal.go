@@ -30,8 +30,13 @@ func (a *analyzer) searchEqual(e *pg.A_Expr, sc *scope) (search, bool) {
 	if !known || s.operator < 0 {
 		return search{}, false
 	}
+	missing := a.missing
 	rule := a.column(ref, sc).sealed()
-	return s, rule != nil && rule.Search != nil
+	if rule != nil && rule.Search != nil {
+		return s, true
+	}
+	a.missing = missing // it is looked up again
+	return search{}, false
 }
 
 // searchIn rewrites col IN (..) and col NOT IN (..).
