@@ -334,6 +334,7 @@ func TestStalledRoom(t *testing.T) {
 	f.holding(t, 7, 0)
 	insert()
 	pipelined.over()
+	exec1(t, f.direct(t), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(1000)'")
 
 	// Those that do not read what they have asked for.
 	for _, sql := range []string{"SELECT sealed FROM large, generate_series(1, 12)", "COPY (SELECT sealed FROM large, generate_series(1, 12)) TO STDOUT"} {

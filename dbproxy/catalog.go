@@ -57,7 +57,8 @@ func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''
 
 // catalogQuery reads everything that plans need, as text: one row for each
 // relation that has the name of a configured table or of one that depends on
-// it, and for these one row for each column. Temporary relations are those of all
+// it, and for these one row for each column. On one of which no rule says anything,
+// but that has a guard, as a partition that was detached, depends so, too. Temporary relations are those of all
 // sessions, of which only what depends on a configured table counts. The definition of a view that another
 // session has locked would have to be waited for: without it, the view is refused.
 func catalogQuery(rules []*plan.Rule) string {
@@ -77,8 +78,10 @@ func catalogQuery(rules []*plan.Rule) string {
   SELECT oid FROM prot UNION SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
 ), down AS (
   SELECT oid, oid AS root FROM prot UNION SELECT i.inhrelid, down.root FROM down JOIN pg_catalog.pg_inherits i ON i.inhparent = down.oid
+), orphans AS (
+  SELECT conrelid AS oid FROM pg_catalog.pg_constraint WHERE conname LIKE 'sidekey\_sealed\_%' AND contype = 'c' AND conrelid <> 0
 ), deps AS (
-  SELECT oid FROM (SELECT oid FROM up UNION SELECT oid FROM down) x
+  SELECT oid FROM (SELECT oid FROM up UNION SELECT oid FROM down UNION SELECT oid FROM orphans) x
   UNION
   SELECT r.ev_class FROM deps JOIN pg_catalog.pg_depend p ON p.refobjid = deps.oid
     AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
@@ -91,7 +94,7 @@ func catalogQuery(rules []*plan.Rule) string {
 )
 SELECT n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind::pg_catalog.text,
   CASE WHEN c.oid IN (SELECT oid FROM prot) THEN 'p' WHEN c.oid IN (SELECT oid FROM up) THEN 'd'
-    WHEN c.oid IN (SELECT oid FROM down) THEN 'c' WHEN c.oid IN (SELECT oid FROM deps) THEN 'v' ELSE 'n' END,
+    WHEN c.oid IN (SELECT oid FROM down) THEN 'c' WHEN c.oid IN (SELECT oid FROM orphans) THEN 'o' WHEN c.oid IN (SELECT oid FROM deps) THEN 'v' ELSE 'n' END,
   COALESCE(a.attname, ''), COALESCE(a.attnum, 0)::pg_catalog.text, COALESCE(a.atttypid, 0)::pg_catalog.text,
   CASE WHEN a.attgenerated <> '' THEN 'generated' ELSE COALESCE(a.atthasdef, false)::pg_catalog.text END,
   COALESCE((SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), pg_catalog.chr(10))
@@ -128,7 +131,7 @@ type catalogRow struct {
 	schema, name, kind string
 	// part is what the relation has to do with protected tables: p one of them,
 	// c a partition or child of one, d a parent of one, v a view that reads
-	// one, n nothing.
+	// one, o a table with guards that no rule is for, n nothing.
 	part string
 	// column and what follows are of one column, "" if there is none.
 	column      string
@@ -188,6 +191,9 @@ func newRelation(row catalogRow) *plan.Relation {
 	case row.part == "v" || row.part == "d" || (row.part == "c" || row.part == "p") && len(row.roots) != 2:
 		rel.Refuse = "relation " + row.schema + "." + row.name + " depends on a table with protected columns"
 		rel.Hint = "Use the table itself."
+	case row.part == "o":
+		rel.Refuse = "relation " + row.schema + "." + row.name + " has sealed values, and no rule for them"
+		rel.Hint = "Give it rules of its own, attach it again, or drop it."
 	}
 	return rel
 }

@@ -227,3 +227,44 @@ func TestPipelineOfNewRelations(t *testing.T) {
 		want("1 2 C 1 2 D:2 C 1 2 C 1 2 C 1 2 D:plmark C 1 2 C Z")
 	noCanary(t, f, "plmark")
 }
+
+// TestTablesThatLostTheirRules: a child that is one no longer still has sealed values,
+// and is not used as a table like any other.
+func TestTablesThatLostTheirRules(t *testing.T) {
+	f := start(t, shared, users())
+	conn := f.connect(t, pgx.QueryExecModeExec)
+	exec1(t, conn, usersDDL)
+	exec1(t, conn, "CREATE TABLE kid () INHERITS (users)")
+	exec1(t, conn, "INSERT INTO kid (email) VALUES ('lostmark')")
+	exec1(t, conn, "CREATE VIEW kids AS SELECT id FROM kid")
+	exec1(t, f.direct(t), "ALTER TABLE kid NO INHERIT users")
+	for _, c := range []*pgx.Conn{conn, f.connect(t, pgx.QueryExecModeExec)} {
+		exec1(t, c, "CREATE INDEX ON users (note)") // after which the catalog is known anew
+		for _, sql := range []string{"SELECT email FROM kid", "SELECT id FROM kid WHERE email = 'lostmark'", "TABLE kids", "UPDATE kid SET email = 'lostmark'", "COPY kid TO STDOUT"} {
+			if _, err := c.Exec(t.Context(), sql); state(err) != "0A000" {
+				t.Errorf("%s: got %v, want 0A000", sql, err)
+			}
+		}
+	}
+	exec1(t, conn, "DROP TABLE kid CASCADE")
+	noCanary(t, f, "lostmark")
+}
+
+// TestViewsOfProcedures: what a procedure has made is known to the next statement, and
+// to other sessions.
+func TestViewsOfProcedures(t *testing.T) {
+	f := start(t, shared, users())
+	conn, other := f.connect(t, pgx.QueryExecModeExec), f.connect(t, pgx.QueryExecModeCacheStatement)
+	exec1(t, conn, usersDDL)
+	exec1(t, conn, "INSERT INTO users (email) VALUES ('procmark')")
+	exec1(t, f.direct(t), "CREATE PROCEDURE show() LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'CREATE VIEW shown AS SELECT id, em' || 'ail FROM us' || 'ers'; END $$")
+	exec1(t, other, "SELECT count(*) FROM users")
+	exec1(t, conn, "CALL show()")
+	for _, c := range []*pgx.Conn{conn, other} {
+		var email string
+		if err := c.QueryRow(t.Context(), "SELECT email FROM shown WHERE email = 'procmark'").Scan(&email); err != nil || email != "procmark" {
+			t.Errorf("got %q, %v; want procmark", email, err)
+		}
+	}
+	noCanary(t, f, "procmark")
+}

@@ -184,7 +184,10 @@ func hostile(t *testing.T, c *cluster, change func(m pgproto3.BackendMessage) []
 			return
 		}
 		defer up.Close()
-		go io.Copy(up, conn)
+		go func() {
+			io.Copy(up, conn)
+			up.Close()
+		}()
 		front := pgproto3.NewFrontend(up, up)
 		for {
 			m, err := front.Receive()

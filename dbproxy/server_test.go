@@ -317,8 +317,31 @@ func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(
 		}
 		keys.Close()
 		f.audit.Close()
+		f.leaves(t)
 	})
 	return f
+}
+
+// leaves waits until the server has no process of the database any more: the clients
+// and the proxy are gone, and none of their connections may be left.
+func (f *fixture) leaves(t testing.TB) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	admin, err := pgx.Connect(ctx, f.cluster.url("postgres", "postgres"))
+	if err != nil {
+		return // the test has stopped the server
+	}
+	defer admin.Close(context.Background())
+	for left := ""; ; time.Sleep(20 * time.Millisecond) {
+		err := admin.QueryRow(ctx, "SELECT coalesce(string_agg(pid || ' ' || coalesce(state, '') || ' ' || coalesce(wait_event, '') || ' ' || left(query, 60), '; '), '') FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'", f.database).Scan(&left)
+		if left == "" && err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Errorf("connections are left at the server: %s", left)
+			return
+		}
+	}
 }
 
 // replica is another proxy before the same database, under the same keys.

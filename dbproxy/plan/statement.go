@@ -32,8 +32,7 @@ func (a *analyzer) classify(n *pg.Node) {
 	case *pg.Node_DeallocateStmt:
 		a.stmt.Names, a.stmt.Deallocates = x.DeallocateStmt.Name, true
 	case *pg.Node_DoStmt, *pg.Node_CallStmt:
-		a.stmt.Path, a.stmt.DDL, a.stmt.Writes = true, true, true
-		a.stmt.Hidden, a.stmt.Settings = x != nil && n.GetDoStmt() != nil, true
+		a.stmt.Path, a.stmt.DDL, a.stmt.Writes, a.stmt.Hidden, a.stmt.Settings = true, true, true, true, true
 	case *pg.Node_SelectStmt, *pg.Node_InsertStmt, *pg.Node_UpdateStmt, *pg.Node_DeleteStmt, *pg.Node_MergeStmt:
 		a.stmt.Path, a.stmt.Settings = a.calls()
 	case *pg.Node_ExplainStmt: // with ANALYZE it executes
