@@ -71,7 +71,7 @@ func TestShapes(t *testing.T) {
 		}
 	}
 	// A function body cannot be seen: the server itself refuses the plaintext.
-	if _, err := conn.Exec(t.Context(), "DO $$ BEGIN INSERT INTO users (email) VALUES ('do-block'); END $$"); state(err) != "23514" {
+	if _, err := conn.Exec(t.Context(), "DO $$ BEGIN EXECUTE 'INSERT INTO users (email) VALUES (''do-' || 'block'')'; END $$"); state(err) != "23514" {
 		t.Errorf("DO block: got %v, want a failed check", err)
 	}
 	raw := f.direct(t)
