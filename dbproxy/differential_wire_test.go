@@ -31,6 +31,8 @@ type wireText struct {
 	refused bool
 }
 
+// wireTexts are texts of scripts. Values stand in those only that mean a protected
+// table under any search_path: s2.users is none.
 var wireTexts = []wireText{
 	{sql: "SELECT 1 AS one"},
 	{sql: ""},
@@ -59,9 +61,9 @@ var wireTexts = []wireText{
 	{sql: "DEALLOCATE s1"}, {sql: "DEALLOCATE ALL"}, {sql: "CLOSE ALL"},
 	{sql: "SELECT id, email, pin, ssn FROM users ORDER BY id"},
 	{sql: "SELECT * FROM users ORDER BY id"},
-	{sql: "SELECT id, email FROM users WHERE email = $1 ORDER BY id", params: []string{"mail"}},
-	{sql: "SELECT id FROM users WHERE pin = $1 AND email <> $2 ORDER BY id", params: []string{"pin", "mail"}},
-	{sql: "SELECT email FROM users WHERE email = 'cnry-ann@x'"},
+	{sql: "SELECT id, email FROM public.users WHERE email = $1 ORDER BY id", params: []string{"mail"}},
+	{sql: "SELECT id FROM public.users WHERE pin = $1 AND email <> $2 ORDER BY id", params: []string{"pin", "mail"}},
+	{sql: "SELECT email FROM public.users WHERE email = 'cnry-ann@x'"},
 	{sql: "SELECT email, 6/(id - 2) AS q FROM users ORDER BY id"},
 	{sql: "INSERT INTO leads (id, email, pin) VALUES ($1, $2, $3) RETURNING *", params: []string{"int", "mail", "pin"}},
 	{sql: "INSERT INTO leads (id, email) VALUES (10, 'cnry-dup')"},
