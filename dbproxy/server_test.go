@@ -178,7 +178,7 @@ func startCluster(server, dir string, settings ...string) (*cluster, error) {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	conf := append([]string{"listen_addresses = '127.0.0.1'", "port = " + strconv.Itoa(c.port), "unix_socket_directories = '" + c.dir + "'",
-		"fsync = off", "logging_collector = on", "log_directory = 'log'", "log_min_error_statement = debug5"}, settings...)
+		"fsync = off", "logging_collector = on", "log_directory = 'log'", "max_wal_size = '64MB'", "min_wal_size = '32MB'", "log_min_error_statement = debug5"}, settings...)
 	f, err := os.OpenFile(filepath.Join(c.dir, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return nil, err
@@ -318,16 +318,15 @@ func start(t testing.TB, c *cluster, columns []proxy.ColumnRule, change ...func(
 		}
 		keys.Close()
 		f.audit.Close()
-		if cfg.Upstream.Address == upstream { // a pooler may keep some
-			f.leaves(t)
-		}
+		f.leaves(t, cfg.Upstream.Address == upstream) // a pooler may keep some
 	})
 	return f
 }
 
 // leaves waits until the server has no process of the database any more: the clients
-// and the proxy are gone, and none of their connections may be left.
-func (f *fixture) leaves(t testing.TB) {
+// and the proxy are gone, and none of their connections may be left. Then it has
+// nothing more of the database, either, that later tests would have to look through.
+func (f *fixture) leaves(t testing.TB, all bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	admin, err := pgx.Connect(ctx, f.cluster.url("postgres", "postgres"))
@@ -335,15 +334,19 @@ func (f *fixture) leaves(t testing.TB) {
 		return // the test has stopped the server
 	}
 	defer admin.Close(context.Background())
-	for left := ""; ; time.Sleep(20 * time.Millisecond) {
+	for left := "?"; all && left != ""; time.Sleep(10 * time.Millisecond) {
 		err := admin.QueryRow(ctx, "SELECT coalesce(string_agg(pid || ' ' || coalesce(state, '') || ' ' || coalesce(wait_event, '') || ' ' || left(query, 60), '; '), '') FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'", f.database).Scan(&left)
-		if left == "" && err == nil {
-			return
+		if err != nil {
+			t.Errorf("connections are left at the server: %s (%v)", left, err)
+			break
 		}
-		if ctx.Err() != nil {
-			t.Errorf("connections are left at the server: %s", left)
-			return
-		}
+	}
+	if _, err := admin.Exec(context.Background(), "DROP DATABASE IF EXISTS "+f.database+" WITH (FORCE)"); err != nil && !t.Failed() {
+		t.Errorf("dropping the database: %v", err)
+	}
+	logs, _ := filepath.Glob(filepath.Join(f.cluster.dir, "log", "*"))
+	for _, name := range logs {
+		os.Truncate(name, 0)
 	}
 }
 
