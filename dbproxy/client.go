@@ -85,9 +85,7 @@ func (s *session) skips(kind byte) bool {
 	if s.refused && kind != 'Q' && kind != 'F' {
 		return true
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failing && !s.syncs()
+	return s.skipped()
 }
 
 // skip leaves out what the server would skip.

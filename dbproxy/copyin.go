@@ -194,7 +194,7 @@ func (s *session) awaitCopy() (*copyIn, error) {
 		s.mu.Lock()
 		e := s.head()
 		switch {
-		case e == nil || s.failing && !s.syncs():
+		case e == nil || s.fails():
 			s.mu.Unlock()
 			return &copyIn{failed: true}, nil
 		case s.copyIn && e.copiesBefore() == s.copiesEnded():

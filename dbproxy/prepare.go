@@ -420,7 +420,7 @@ func (s *session) settle() error {
 	for {
 		s.mu.Lock()
 		s.head()
-		owed, status, copying, failing := len(s.queue), s.status, s.copyIn, s.failing && s.failed == s.batch
+		owed, status, copying, failing := len(s.queue), s.status, s.copyIn, s.fails()
 		s.mu.Unlock()
 		switch {
 		case copying:
@@ -497,7 +497,7 @@ func (s *session) put(q *question, owed []*entry, messages ...encoder) error {
 			if !open {
 				return errSessionOver
 			}
-			if q.within && s.fails() {
+			if q.within && s.skipped() {
 				return errSkipped
 			}
 		}
@@ -511,11 +511,15 @@ func (s *session) await(each bool) {
 	s.awaited = each
 }
 
-// fails says that the server skips the batch that is open.
-func (s *session) fails() bool {
+// fails says that the server skips what comes, until a Sync that was not sent yet. The
+// caller holds mu.
+func (s *session) fails() bool { return s.failing && !s.syncs() }
+
+// skipped is fails for who does not hold mu.
+func (s *session) skipped() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failing && s.failed == s.batch
+	return s.fails()
 }
 
 // rewrite gives the text that the server gets.

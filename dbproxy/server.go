@@ -431,7 +431,7 @@ func (s *session) serverError(body []byte) error {
 	if e.kind != 'Q' && e.kind != 'F' {
 		s.skipping = true
 		s.mu.Lock()
-		s.failing, s.failed = true, e.batch
+		s.failing = true
 		s.mu.Unlock()
 		if copied {
 			s.mu.Lock()

@@ -92,7 +92,6 @@ type session struct {
 	room          []*entry              // guarded by mu; where an empty queue begins again
 	copyIn        bool                  // guarded by mu; the server reads CopyData
 	failing       bool                  // guarded by mu; it skips until Sync
-	failed        int                   // guarded by mu; the batch that it skips then
 	awaited       bool                  // guarded by mu; fromClient waits for each answer
 	status        byte                  // guarded by mu; of the last ReadyForQuery
 	statements    map[string]*statement // guarded by mu
