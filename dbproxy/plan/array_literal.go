@@ -82,7 +82,11 @@ func (a *analyzer) arrayConstant(n *pg.Node, column Type) (constant, bool) {
 // arrayLiteral reads ARRAY[..], which is cast to an array of a type if that has an
 // OID. Without one, elements of which none has a type are text.
 func (a *analyzer) arrayLiteral(e *pg.A_ArrayExpr, to Type) (constant, bool) {
-	end := a.closingBracket(a.tokenAt(int(e.GetLocation())))
+	open := a.tokenAt(int(e.GetLocation()))
+	if a.word(open) == "array" {
+		open++
+	}
+	end := a.matching(open, pg.Token_ASCII_91, pg.Token_ASCII_93) // [ ]
 	if e == nil || end < 0 || len(e.Elements) == 0 && to.OID == Unspecified {
 		return constant{}, false
 	}
@@ -99,21 +103,6 @@ func (a *analyzer) arrayLiteral(e *pg.A_ArrayExpr, to Type) (constant, bool) {
 	}
 	start := int(e.Location)
 	return constant{text: l.text.String(), oid: ArrayOf(oid), mod: -1, start: start, end: int(a.tokens[end].End), loc: start}, true
-}
-
-// closingBracket is the token that closes the first bracket from i on, or -1.
-func (a *analyzer) closingBracket(i int) int {
-	for depth := 0; i >= 0 && i < len(a.tokens); i++ {
-		switch a.tokens[i].Token {
-		case pg.Token_ASCII_91: // [
-			depth++
-		case pg.Token_ASCII_93: // ]
-			if depth--; depth == 0 {
-				return i
-			}
-		}
-	}
-	return -1
 }
 
 // listText is the text form of an array as it is written out.

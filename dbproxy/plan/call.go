@@ -180,14 +180,19 @@ func (a *analyzer) keepName(f *pg.FuncCall, naming target) {
 
 // closing gives the token that closes the parenthesis at token i, or -1.
 func (a *analyzer) closing(i int) int {
-	if a.word(i) != "(" {
+	return a.matching(i, pg.Token_ASCII_40, pg.Token_ASCII_41) // ( )
+}
+
+// matching gives the token that closes what token i opens, or -1 if it opens nothing.
+func (a *analyzer) matching(i int, opens, closes pg.Token) int {
+	if i < 0 || i >= len(a.tokens) || a.tokens[i].Token != opens {
 		return -1
 	}
 	for depth := 0; i < len(a.tokens); i++ {
 		switch a.tokens[i].Token {
-		case pg.Token_ASCII_40:
+		case opens:
 			depth++
-		case pg.Token_ASCII_41:
+		case closes:
 			if depth--; depth == 0 {
 				return i
 			}
