@@ -18,8 +18,8 @@ func (s *session) answered() bool {
 	return len(s.queue) == 0
 }
 
-// afterCalls waits for what functions have changed. r is a rule
-// whose values depend on it, or nil.
+// afterCalls waits for what functions have changed. r is a rule whose values depend on
+// it, or nil.
 func (s *session) afterCalls(r *plan.Rule) error {
 	if r == nil || !s.called {
 		return nil

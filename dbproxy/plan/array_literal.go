@@ -56,7 +56,7 @@ func (a *analyzer) castArray(t *pg.TypeCast, element *Type, sc *scope) value {
 	}
 	at := int(t.TypeName.GetLocation())
 	end, ranged := a.wholeTypeEnd(at)
-	a.convertLater(&conversion{class: v.class, typ: typ, known: known && ranged, kept: a.kept, edit: Edit{at, end, "bytea"}, ranged: ranged, loc: int(v.loc)}, v)
+	a.convertLater(&conversion{class: v.class, typ: typ, known: known && ranged, kept: a.kept, edit: Edit{at, end, "bytea"}, loc: int(v.loc)}, v)
 	v.plain, v.cast, v.typ = false, true, typ
 	return v
 }

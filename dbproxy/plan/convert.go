@@ -16,10 +16,9 @@ type conversion struct {
 	typ Type
 	// collation, if it is COLLATE.
 	collation string
-	name      *pg.TypeName // of the type, if it is not known: perhaps an enum
+	name      *pg.TypeName // of the type, if it is not known, and the edit is: perhaps an enum
 	edit      Edit
 	known     bool
-	ranged    bool // the edit is known
 	// kept says that the server keeps the query, without what is edited out.
 	kept bool
 	loc  int
@@ -59,7 +58,7 @@ func (c *conversion) spells(to *class) bool {
 		return false
 	}
 	if c.name != nil {
-		return c.ranged && declares(c.name, to.rule.Type)
+		return declares(c.name, to.rule.Type)
 	}
 	return c.known && textual(c.typ) && c.typ.Typmod < 0 && to.use&^(Compare|Read) == 0 && len(to.consts) == 0 && !c.kept
 }
@@ -150,8 +149,8 @@ func (a *analyzer) cast(t *pg.TypeCast, sc *scope) value {
 	at := int(t.TypeName.GetLocation())
 	end, ranged := a.typeEnd(at)
 	v = a.asText(v, typ)
-	c := &conversion{class: v.class, typ: typ, known: known && ranged && array == v.array, kept: a.kept, edit: Edit{at, end, "bytea"}, ranged: ranged, loc: int(v.loc)}
-	if !known && !array && !v.array {
+	c := &conversion{class: v.class, typ: typ, known: known && ranged && array == v.array, kept: a.kept, edit: Edit{at, end, "bytea"}, loc: int(v.loc)}
+	if !known && ranged && !array && !v.array {
 		c.name = t.TypeName
 	}
 	a.convertLater(c, v)
